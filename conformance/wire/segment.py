@@ -1,0 +1,146 @@
+"""TCP segments as frozen values, and the octets that carry them."""
+
+from __future__ import annotations
+
+import ipaddress
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from conformance.wire import options as opt
+from conformance.wire.flags import FIN, SYN, Flags
+from conformance.wire.seq import Seq
+
+ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_ARP = 0x0800, 0x86DD, 0x0806
+_TCP = struct.Struct("!HHIIHHHH")
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One TCP segment with the addresses that carry it.
+
+    An unset `data_offset` (in 32-bit words) or `checksum` is the right one when sending. `ip` overrides fields of the IP
+    header by scapy's names (`ttl`, `id`, `frag`, `hlim`, ...), so that any of them can be set wrong on purpose.
+    """
+
+    src: str
+    dst: str
+    sport: int
+    dport: int
+    seq: Seq
+    ack: Seq = Seq(0)  # noqa: RUF009 - immutable
+    flags: Flags = Flags.NONE
+    window: int = 65535
+    urgent: int = 0
+    options: bytes = b""
+    payload: bytes = b""
+    data_offset: int | None = None
+    reserved: int = 0
+    checksum: int | None = None
+    ip: Mapping[str, object] = field(default_factory=dict, hash=False)
+
+    @property
+    def length(self) -> int:
+        """SEG.LEN: octets of data, SYN and FIN counted (RFC 9293 section 3.3.1)."""
+        return len(self.payload) + bool(self.flags & SYN) + bool(self.flags & FIN)
+
+    @property
+    def end(self) -> Seq:
+        """The sequence number after the segment's last octet."""
+        return self.seq + self.length
+
+    @property
+    def option_list(self) -> tuple[opt.Option, ...]:
+        """The options, dissected."""
+        return opt.parse(self.options)
+
+    def header(self) -> bytes:
+        """TCP header and data, the checksum filled in (or as asked)."""
+        offset = 5 + (len(self.options) + 3) // 4 if self.data_offset is None else self.data_offset
+        options = self.options + bytes(-len(self.options) % 4)
+        bits = (offset & 0xF) << 12 | (self.reserved & 0xF) << 8 | int(self.flags) & 0xFF
+        raw = _TCP.pack(self.sport, self.dport, self.seq, self.ack, bits, self.window, 0, self.urgent)
+        raw += options + self.payload
+        checksum = tcp_checksum(self.src, self.dst, raw) if self.checksum is None else self.checksum
+        return raw[:16] + checksum.to_bytes(2, "big") + raw[18:]
+
+    @property
+    def checksum_ok(self) -> bool:
+        """Whether the checksum that arrived is right; one that is not set counts as right."""
+        if self.checksum is None:
+            return True
+        raw = self.header()
+        return tcp_checksum(self.src, self.dst, raw[:16] + b"\0\0" + raw[18:]) == self.checksum
+
+
+def internet_checksum(data: bytes) -> int:
+    """The Internet checksum of `data` (RFC 1071): an integer modulo 0xFFFF is its one's complement sum."""
+    if len(data) % 2:
+        data += b"\0"
+    total = int.from_bytes(data, "big")
+    return 0xFFFF - (total % 0xFFFF or 0xFFFF) if total else 0xFFFF
+
+
+@lru_cache(maxsize=4096)
+def packed(address: str) -> bytes:
+    """The address in network order: 4 or 16 octets. Raises ValueError when it is none."""
+    return ipaddress.ip_address(address).packed
+
+
+def tcp_checksum(src: str, dst: str, raw: bytes) -> int:
+    """The checksum over pseudo-header, header and data (RFC 9293 section 3.1); its own field must be zero in `raw`."""
+    return internet_checksum(packed(src) + packed(dst) + struct.pack("!IBBBB", len(raw), 0, 0, 0, 6) + raw)
+
+
+def _addresses(frame: bytes) -> tuple[str, str, int, int] | None:
+    """Source, destination, and where TCP starts and ends; None for what is not whole TCP over IP."""
+    ethertype = int.from_bytes(frame[12:14], "big")
+    if ethertype == ETHERTYPE_IPV4 and len(frame) >= 34 and frame[23] == 6:
+        start = 14 + (frame[14] & 0xF) * 4
+        end = 14 + int.from_bytes(frame[16:18], "big")
+        if int.from_bytes(frame[20:22], "big") & 0x3FFF:
+            return None
+        return _text(frame[26:30]), _text(frame[30:34]), start, end
+    if ethertype == ETHERTYPE_IPV6 and len(frame) >= 54 and frame[20] == 6:
+        return _text(frame[22:38]), _text(frame[38:54]), 54, 54 + int.from_bytes(frame[18:20], "big")
+    return None
+
+
+@lru_cache(maxsize=4096)
+def _text(address: bytes) -> str:
+    return str(ipaddress.ip_address(address))
+
+
+def dissect(frame: bytes) -> Segment | None:
+    """The segment in an Ethernet frame, None where there is none that is whole.
+
+    Written by hand because scapy takes 70 to 90 us for what this does in a few; a test holds the two together.
+    """
+    found = _addresses(frame)
+    if found is None:
+        return None
+    src, dst, start, end = found
+    if end > len(frame) or end - start < 20:
+        return None
+    sport, dport, seq, ack, bits, window, checksum, urgent = _TCP.unpack_from(frame, start)
+    offset = bits >> 12
+    data = start + offset * 4
+    if offset < 5 or data > end:
+        return None
+    return Segment(
+        src,
+        dst,
+        sport,
+        dport,
+        Seq(seq),
+        Seq(ack),
+        Flags(bits & 0xFF),
+        window,
+        urgent,
+        frame[start + 20 : data],
+        frame[data:end],
+        offset,
+        bits >> 8 & 0xF,
+        checksum,
+    )

@@ -1,0 +1,65 @@
+"""32-bit sequence numbers as a type."""
+
+from __future__ import annotations
+
+from typing import overload
+
+_MASK = 0xFFFFFFFF
+_HALF = 0x80000000
+
+
+class Seq(int):
+    """A sequence number: arithmetic and order are modulo 2**32 (RFC 9293 section 3.4).
+
+    `Seq + int` and `Seq - int` are sequence numbers; `Seq - Seq` is the signed distance in octets,
+    from -2**31 to 2**31 - 1. The order is the one of serial numbers: `a < b` where b is at most 2**31 - 1 octets ahead.
+    It is not transitive, so never sort by it.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, value: int = 0) -> Seq:
+        return super().__new__(cls, value & _MASK)
+
+    def __add__(self, octets: int) -> Seq:
+        return Seq(int(self) + int(octets))
+
+    __radd__ = __add__
+
+    @overload
+    def __sub__(self, other: Seq) -> int: ...  # type: ignore[overload-overlap]
+    @overload
+    def __sub__(self, other: int) -> Seq: ...
+    def __sub__(self, other: int) -> Seq | int:
+        if isinstance(other, Seq):
+            return self.since(other)
+        return Seq(int(self) - other)
+
+    def since(self, earlier: int) -> int:
+        """The signed distance in octets from `earlier` to this number."""
+        distance = (int(self) - int(earlier)) & _MASK
+        return distance - (1 << 32) if distance & _HALF else distance
+
+    def __lt__(self, other: int) -> bool:
+        return self.since(other) < 0
+
+    def __le__(self, other: int) -> bool:
+        return self.since(other) <= 0
+
+    def __gt__(self, other: int) -> bool:
+        return self.since(other) > 0
+
+    def __ge__(self, other: int) -> bool:
+        return self.since(other) >= 0
+
+    def __hash__(self) -> int:
+        return int.__hash__(self)
+
+    def __eq__(self, other: object) -> bool:
+        return int.__eq__(self, other) if isinstance(other, int) else NotImplemented
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __repr__(self) -> str:
+        return f"Seq({int(self)})"
