@@ -1,0 +1,33 @@
+"""What carries frames between tester and target, with stamps in integer nanoseconds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+FrameHandler = Callable[[bytes, int], None]
+"""Called with each frame that arrives and its receive stamp (ns since the epoch)."""
+FaultHandler = Callable[[str], None]
+"""Called once, with one line, when the link can carry nothing any more."""
+
+
+class LinkError(Exception):
+    """The link can't carry frames: the interface is down or gone, or there is no right to it."""
+
+
+class Link(Protocol):
+    """Carries Ethernet frames. All calls are made from the engine's thread."""
+
+    mac: str
+
+    def open(self, on_frame: FrameHandler, on_fault: FaultHandler) -> None:
+        """Start to deliver frames on the running loop."""
+
+    def send(self, frame: bytes) -> int:
+        """Put a frame on the wire; returns the number by which `sent_at` knows it. Raises LinkError."""
+
+    async def sent_at(self, number: int) -> int:
+        """The transmit stamp (ns since the epoch) of that frame."""
+
+    def close(self) -> None:
+        """Let go of the interface."""
