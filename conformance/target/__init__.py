@@ -1,0 +1,75 @@
+"""The host under test, behind two small protocols: `Target` and `App`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from netaddr import IPNetwork
+
+from conformance.link import Link
+
+
+class HarnessFault(Exception):
+    """The harness, its lab or its agent failed: an error of the run, never a violation. One clear line."""
+
+
+class TargetGone(HarnessFault):
+    """The target no longer answers anything."""
+
+
+class AgentFault(HarnessFault):
+    """The agent died, hangs, or says something that is not the protocol."""
+
+
+class AppError(Exception):
+    """A socket call failed on the target: `code` is the errno's name or the agent's own word."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+
+
+class App(Protocol):
+    """The application on the target: socket calls made for a case."""
+
+    async def call(self, op: str, *, wait_s: float | None = None, **arguments: Any) -> dict[str, Any]:
+        """Make one call of the agent protocol; returns its result.
+
+        `wait_s` is how long the call itself may wait (None: for ever). Raises AppError when the call fails on the target,
+        AgentFault when no answer can be had.
+        """
+
+
+class Target(Protocol):
+    """A host's TCP stack, reached over a link."""
+
+    name: str
+    version: str
+    profile: str
+    capabilities: frozenset[str]
+    settings: Mapping[str, str]
+    mac: str
+
+    @property
+    def link(self) -> Link:
+        """The link to it, once it is open."""
+
+    @property
+    def app(self) -> App:
+        """Its application, once it is open."""
+
+    def address(self, family: int) -> str:
+        """The target's address of that family (4 or 6)."""
+
+    def pool(self, family: int) -> IPNetwork:
+        """The tester's addresses of that family, on the target's segment."""
+
+    async def open(self) -> None:
+        """Make the target ready. Raises HarnessFault."""
+
+    async def alone(self, sysctl: Mapping[str, str]) -> Target:
+        """The same kind of target for one case alone, with these settings. Raises HarnessFault."""
+
+    async def close(self) -> None:
+        """Leave nothing behind."""

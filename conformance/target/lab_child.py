@@ -1,0 +1,150 @@
+"""The embedded lab's own process: network namespaces without names, joined by a veth pair.
+
+It is started as a script with two arguments: the descriptor of a SOCK_SEQPACKET channel and its parent's process id.
+For each request on the channel (one JSON object a message) it forks a child that makes two namespaces and a veth pair,
+hands back the packet sockets of the tester's end and the agent's channel (SCM_RIGHTS), and becomes the agent on the
+target's end. Nothing here has a name outside, so everything vanishes with its last process, even after SIGKILL.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import json
+import os
+import signal
+import socket
+import struct
+import sys
+from pathlib import Path
+from typing import Any
+
+from pyroute2 import IPRoute
+
+_CLONE_NEWUSER, _CLONE_NEWNET, _CLONE_NEWNS = 0x10000000, 0x40000000, 0x00020000
+_PR_SET_PDEATHSIG = 1
+_SIOCETHTOOL = 0x8946
+# ETHTOOL_SRXCSUM, STXCSUM, SSG, STSO, SGSO, SGRO (linux/ethtool.h): each would let a host put lies on the wire.
+_OFFLOADS = (0x15, 0x17, 0x19, 0x1F, 0x24, 0x2C)
+_IFA_F_NODAD = 0x02
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def _call(name: str, *arguments: int) -> None:
+    if getattr(_LIBC, name)(*arguments):
+        number = ctypes.get_errno()
+        raise OSError(number, f"{name}: {os.strerror(number)}")
+
+
+def _die_with_parent(parent: int) -> None:
+    _call("prctl", _PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _own_user_namespace() -> None:
+    """Become root of a user namespace: enough for namespaces, veth and packet sockets of our own."""
+    uid, gid = os.getuid(), os.getgid()
+    _call("unshare", _CLONE_NEWUSER)
+    Path("/proc/self/setgroups").write_text("deny")
+    Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
+    Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
+
+
+def _sysctl(name: str, value: str) -> None:
+    Path("/proc/sys", *name.split(".")).write_text(value)
+
+
+def _offloads_off(interface: str) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        for command in _OFFLOADS:
+            value = ctypes.create_string_buffer(struct.pack("II", command, 0))
+            request = struct.pack("16sP16x", interface.encode(), ctypes.addressof(value))
+            fcntl.ioctl(sock, _SIOCETHTOOL, request)
+
+
+def _packet_socket(interface: str) -> socket.socket:
+    sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0003))
+    sock.bind((interface, 0))
+    return sock
+
+
+def _lab(request: dict[str, Any]) -> tuple[dict[str, Any], list[socket.socket]]:
+    """Make the namespaces of one lab; this process ends up in the target's. Returns what to say, and what to hand over."""
+    _call("unshare", _CLONE_NEWNET)
+    with Path("/proc/self/ns/net").open() as target:
+        _call("unshare", _CLONE_NEWNET)
+        # The tester's end has no address on any kernel, and no kernel of its own that talks.
+        for scope in ("all", "default"):
+            if Path("/proc/sys/net/ipv6").exists():
+                _sysctl(f"net.ipv6.conf.{scope}.disable_ipv6", "1")
+        with IPRoute() as ip:
+            peer = {"ifname": "target0", "net_ns_fd": target.fileno()}
+            ip.link("add", ifname="tester0", kind="veth", peer=peer)
+            index = ip.link_lookup(ifname="tester0")[0]
+            ip.link("set", index=index, state="up")
+            tester_mac = str(ip.get_links(index)[0].get_attr("IFLA_ADDRESS"))
+        _offloads_off("tester0")
+        sockets = [_packet_socket("tester0") for _ in range(request.get("sockets", 1))]
+        _call("setns", target.fileno(), _CLONE_NEWNET)
+    if Path("/proc/sys/net/ipv6").exists():
+        for name, value in (("accept_ra", "0"), ("router_solicitations", "0"), ("accept_dad", "0")):
+            _sysctl(f"net.ipv6.conf.default.{name}", value)
+            _sysctl(f"net.ipv6.conf.target0.{name}", value)
+    with IPRoute() as ip:
+        index = ip.link_lookup(ifname="target0")[0]
+        for address in request["addresses"]:
+            host, length = address.split("/")
+            flags = {"flags": _IFA_F_NODAD} if ":" in host else {}
+            ip.addr("add", index=index, address=host, prefixlen=int(length), **flags)
+        for one in (index, 1):
+            ip.link("set", index=one, state="up")
+        target_mac = str(ip.get_links(index)[0].get_attr("IFLA_ADDRESS"))
+    _offloads_off("target0")
+    for name, value in request.get("sysctl", {}).items():
+        try:
+            _sysctl(name, str(value))
+        except OSError as error:
+            raise OSError(error.errno, f"sysctl {name} = {value}: {error.strerror}") from None
+    return {"tester_mac": tester_mac, "target_mac": target_mac, "pid": os.getpid()}, sockets
+
+
+def _become_agent(channel: socket.socket, request: dict[str, Any]) -> None:
+    """One lab in this forked process: make it, hand it over, and be its agent from then on."""
+    try:
+        said, sockets = _lab(request)
+    except (OSError, IndexError) as error:
+        channel.send(json.dumps({"error": str(error), "number": request["number"]}).encode())
+        os._exit(1)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    handed = [theirs.fileno(), *(sock.fileno() for sock in sockets)]
+    socket.send_fds(channel, [json.dumps({**said, "number": request["number"]}).encode()], handed)
+    os.dup2(ours.fileno(), 0)
+    os.dup2(ours.fileno(), 1)
+    os.closerange(3, 256)
+    os.execv(sys.executable, [sys.executable, "-I", "-S", *request["agent"]])
+
+
+def main(descriptor: int, parent: int) -> None:
+    """Serve requests until the channel closes."""
+    _die_with_parent(parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    channel = socket.socket(fileno=descriptor)
+    try:
+        if os.geteuid():
+            _own_user_namespace()
+    except OSError as error:
+        channel.send(json.dumps({"error": f"no user namespace: {error}"}).encode())
+        return
+    channel.send(json.dumps({"ready": True}).encode())
+    me = os.getpid()
+    while message := channel.recv(1 << 16):
+        if os.fork() == 0:
+            _die_with_parent(me)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            _become_agent(channel, json.loads(message))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]))

@@ -1,0 +1,157 @@
+"""The embedded lab: this machine's own kernel in network namespaces that vanish with the run."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import platform
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from netaddr import IPNetwork
+
+from conformance.link.af_packet import PacketLink
+from conformance.target import HarnessFault
+from conformance.target.agent_client import AgentClient
+
+_HERE = Path(__file__).parent
+_READY_S = 20.0
+ADDRESSES = {4: "10.77.0.1/16", 6: "fd77::1/64"}
+POOLS = {4: "10.77.4.0/22", 6: "fd77::4:0/118"}
+
+
+class LabServer:
+    """The process that makes labs on request (see lab_child.py). It dies with the thread that started it."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lock = asyncio.Lock()
+        self._number = 0
+
+    async def make(self, **request: Any) -> tuple[dict[str, Any], list[socket.socket]]:
+        """One lab: what it says of itself, and its sockets (agent's channel, packet sockets). Raises HarnessFault."""
+        async with self._lock:
+            if self._process is None:
+                await self._start()
+            self._number += 1
+            request = {**request, "number": self._number, "agent": [str(_HERE / "agent.py")]}
+            try:
+                self._channel.send(json.dumps(request).encode())
+            except OSError:
+                raise HarnessFault("the embedded lab's process ended") from None
+            return await self._answer()
+
+    async def _start(self) -> None:
+        self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        command = [sys.executable, "-I", str(_HERE / "lab_child.py"), str(theirs.fileno()), str(os.getpid())]
+        self._process = subprocess.Popen(  # noqa: ASYNC220 - takes a millisecond, once
+            command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        )
+        theirs.close()
+        self._channel.setblocking(False)
+        await self._answer()
+
+    async def _answer(self) -> tuple[dict[str, Any], list[socket.socket]]:
+        loop = asyncio.get_running_loop()
+        readable: asyncio.Future[None] = loop.create_future()
+        loop.add_reader(self._channel, lambda: None if readable.done() else readable.set_result(None))
+        try:
+            await asyncio.wait_for(readable, _READY_S)
+            message, descriptors, _, _ = socket.recv_fds(self._channel, 1 << 16, 16)
+        except (TimeoutError, OSError):
+            raise HarnessFault(f"the embedded lab was not ready within {_READY_S:g} s") from None
+        finally:
+            loop.remove_reader(self._channel)
+        if not message:
+            raise HarnessFault("the embedded lab's process ended before the lab was ready")
+        said = json.loads(message)
+        if "error" in said:
+            raise HarnessFault(
+                f"can't make the embedded lab: {said['error']}; `tcp-conformance doctor` says what is missing"
+            )
+        return said, [socket.socket(fileno=descriptor) for descriptor in descriptors]
+
+    def close(self) -> None:
+        """End the process; the labs' agents end with their channels."""
+        if self._process is not None:
+            self._channel.close()
+            self._process.send_signal(signal.SIGKILL)
+            self._process.wait()
+            self._process = None
+
+
+class NetnsTarget:
+    """The kernel's own stack in a namespace, reached over a veth pair. See `Target`."""
+
+    def __init__(
+        self,
+        *,
+        name: str = "linux",
+        profile: str = "linux",
+        sysctl: Mapping[str, str] | None = None,
+        server: LabServer | None = None,
+        capture: bool = False,
+    ) -> None:
+        self.name, self.profile = name, profile
+        self.version = platform.release()
+        self.settings: Mapping[str, str] = dict(sysctl or {})
+        self.capabilities: frozenset[str] = frozenset()
+        self._own_server = server is None
+        self._server = server or LabServer()
+        self._capture = capture
+        self.pid = 0
+        self.capture_socket: socket.socket | None = None
+
+    def address(self, family: int) -> str:
+        """The target's address of that family (4 or 6)."""
+        return ADDRESSES[family].split("/")[0]
+
+    def pool(self, family: int) -> IPNetwork:
+        """The tester's addresses of that family."""
+        return IPNetwork(POOLS[family])
+
+    async def open(self) -> None:
+        """Make the namespaces, the veth pair and the agent. Raises HarnessFault."""
+        said, sockets = await self._server.make(
+            addresses=[ADDRESSES[family] for family in self.families()],
+            sysctl=dict(self.settings),
+            sockets=2 if self._capture else 1,
+        )
+        channel, packet, *capture = sockets
+        self.mac, self.pid = said["target_mac"], said["pid"]
+        self.capture_socket = capture[0] if capture else None
+        self.link = PacketLink(packet, said["tester_mac"], "tester0")
+        self.app = AgentClient(channel, self.name)
+        hello = await self.app.open()
+        self.version = str(hello.get("version", self.version))
+        self.capabilities = frozenset(map(str, hello.get("capabilities", ()))) | {"settings"}
+
+    @staticmethod
+    def families() -> tuple[int, ...]:
+        """The address families that this machine's kernel has."""
+        return (4, 6) if Path("/proc/net/if_inet6").exists() else (4,)
+
+    async def alone(self, sysctl: Mapping[str, str]) -> NetnsTarget:
+        """A namespace of its own, with these settings on top. Raises HarnessFault."""
+        other = NetnsTarget(
+            name=self.name, profile=self.profile, sysctl={**self.settings, **sysctl}, server=self._server
+        )
+        await other.open()
+        return other
+
+    async def close(self) -> None:
+        """Leave nothing behind."""
+        if hasattr(self, "app"):
+            await self.app.close()
+        if hasattr(self, "link"):
+            self.link.close()
+        if self.capture_socket is not None:
+            self.capture_socket.close()
+        if self._own_server:
+            self._server.close()
