@@ -1,0 +1,119 @@
+"""One object for what a segment has to look like: it matches, tells the difference, and describes itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from conformance.wire import PSH, Flags, Segment, Seq
+from conformance.wire.options import NAMES, Option, find
+
+
+class Base(NamedTuple):
+    """Where the numbers of the sending side (`seq`) and of the other side (`ack`) begin, for relative printing."""
+
+    seq: Seq | None
+    ack: Seq | None
+
+
+class Difference(NamedTuple):
+    """One field that is not as it had to be, both sides as text."""
+
+    field: str
+    expected: str
+    actual: str
+
+    def __str__(self) -> str:
+        return f"{self.field}: expected {self.expected}, came {self.actual}"
+
+
+def relative(number: Seq | int, base: Seq | None) -> str:
+    """A sequence number as its distance from the initial one: `+1`; as it is where there is none."""
+    return f"{Seq(number) - base:+d}" if base is not None else str(int(number))
+
+
+def describe(segment: Segment, base: Base) -> str:
+    """One line: flags, relative numbers, length and options."""
+    words = [str(segment.flags), f"seq={relative(segment.seq, base.seq)}"]
+    if segment.flags & Flags.ACK:
+        words.append(f"ack={relative(segment.ack, base.ack)}")
+    if segment.payload:
+        words.append(f"len={len(segment.payload)}")
+    words.append(f"win={segment.window}")
+    if segment.flags & Flags.URG:
+        words.append(f"urg={segment.urgent}")
+    words += [str(option) for option in segment.option_list if option.kind > 1]
+    return " ".join(words)
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What a segment must be. An unset field matches anything; PSH is compared only where `flags` has it.
+
+    `options` maps an option's kind to the option that must be there, or to None where it must be absent.
+    """
+
+    flags: Flags | None = None
+    seq: Seq | None = None
+    ack: Seq | None = None
+    length: int | None = None
+    payload: bytes | None = None
+    window: int | None = None
+    urgent: int | None = None
+    options: tuple[tuple[int, Option | None], ...] = ()
+    label: str = ""
+
+    def differences(self, segment: Segment, base: Base) -> tuple[Difference, ...]:
+        """Every field in which `segment` differs; a wrong checksum always does (RFC 9293 MUST-2)."""
+        return tuple(self._walk(segment, base))
+
+    def _walk(self, segment: Segment, base: Base) -> Iterator[Difference]:
+        if not segment.checksum_ok:
+            yield Difference("checksum", "right", f"{segment.checksum:#06x}")
+        if self.flags is not None:
+            actual = segment.flags if self.flags & PSH else segment.flags & ~PSH
+            if actual != self.flags:
+                yield Difference("flags", str(self.flags), str(actual))
+        if self.seq is not None and segment.seq != self.seq:
+            yield Difference("seq", relative(self.seq, base.seq), relative(segment.seq, base.seq))
+        if self.ack is not None and segment.ack != self.ack:
+            yield Difference("ack", relative(self.ack, base.ack), relative(segment.ack, base.ack))
+        if self.length is not None and len(segment.payload) != self.length:
+            yield Difference("length", str(self.length), str(len(segment.payload)))
+        if self.payload is not None and segment.payload != self.payload:
+            yield Difference("data", _short(self.payload), _short(segment.payload))
+        if self.window is not None and segment.window != self.window:
+            yield Difference("window", str(self.window), str(segment.window))
+        if self.urgent is not None and segment.urgent != self.urgent:
+            yield Difference("urgent pointer", str(self.urgent), str(segment.urgent))
+        for kind, wanted in self.options:
+            found = find(segment.option_list, kind)
+            if found != wanted:
+                name = NAMES.get(kind, f"option {kind}")
+                yield Difference(name, str(wanted or "absent"), str(found or "absent"))
+
+    def describe(self, base: Base) -> str:
+        """What is expected, in the words of `describe`."""
+        words = [self.label] if self.label else []
+        if self.flags is not None:
+            words.append(str(self.flags))
+        if self.seq is not None:
+            words.append(f"seq={relative(self.seq, base.seq)}")
+        if self.ack is not None:
+            words.append(f"ack={relative(self.ack, base.ack)}")
+        if self.length is not None:
+            words.append(f"len={self.length}")
+        if self.payload is not None:
+            words.append(f"data={_short(self.payload)}")
+        if self.window is not None:
+            words.append(f"win={self.window}")
+        if self.urgent is not None:
+            words.append(f"urg={self.urgent}")
+        for kind, wanted in self.options:
+            words.append(str(wanted) if wanted else f"no {NAMES.get(kind, f'option {kind}')}")
+        return " ".join(words) or "any segment"
+
+
+def _short(data: bytes) -> str:
+    return repr(data) if len(data) <= 32 else f"{data[:29]!r}... ({len(data)} octets)"

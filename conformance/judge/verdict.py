@@ -1,0 +1,52 @@
+"""What a case can come to."""
+
+from __future__ import annotations
+
+import enum
+
+
+class Verdict(enum.Enum):
+    """The verdict on one case; the values are the words of the record."""
+
+    CONFORMS = "conforms"
+    VIOLATES = "violates"
+    BREAKS_SHOULD = "breaks should"
+    DEVIATES = "deviates"
+    NOT_APPLICABLE = "not applicable"
+    INCONCLUSIVE = "inconclusive"
+    ERROR = "error"
+
+
+class Violation(AssertionError):
+    """The target did what the standard does not allow. `details` says more, line by line."""
+
+    def __init__(self, message: str, details: str = "") -> None:
+        super().__init__(message)
+        self.message, self.details = message, details
+
+
+class NotApplicable(Exception):
+    """The case can't be put to this target: one line that names the capability or the reason."""
+
+
+class Inconclusive(Exception):
+    """The harness can't tell, and says by which numbers."""
+
+
+def verdict_of(raised: BaseException | None, level: str, *, strict: bool) -> Verdict:
+    """The verdict when a case of that level (MUST, SHOULD, MAY, text) ended with `raised`.
+
+    A SHOULD that is not followed counts as a violation only when `strict`. Everything that is not a statement about the
+    target is an error.
+    """
+    match raised:
+        case None:
+            return Verdict.CONFORMS
+        case Violation():
+            return Verdict.VIOLATES if strict or level != "SHOULD" else Verdict.BREAKS_SHOULD
+        case NotApplicable():
+            return Verdict.NOT_APPLICABLE
+        case Inconclusive():
+            return Verdict.INCONCLUSIVE
+        case _:
+            return Verdict.ERROR

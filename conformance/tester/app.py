@@ -1,0 +1,164 @@
+"""A case's handle on the target's application."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from conformance.standard.states import State
+from conformance.target import AppError
+
+if TYPE_CHECKING:
+    from conformance.tester.case import Case
+
+SocketOption = tuple[str, str, Any]
+"""Level, name and value, as ("tcp", "TCP_NODELAY", 1)."""
+_WAIT_S = 5.0
+
+
+class Application:
+    """Socket calls on the target, each a step of the case's record. All raise AppError when the call fails there."""
+
+    def __init__(self, case: Case) -> None:
+        self._case = case
+        self._sockets: list[AppSocket] = []
+
+    async def listen(
+        self, *, port: int | None = None, backlog: int = 16, options: Sequence[SocketOption] = ()
+    ) -> AppSocket:
+        """A listening socket on a port of this case's own."""
+        arguments = {
+            "family": self._case.family,
+            "address": self._case.remote,
+            "port": self._case.station.port() if port is None else port,
+            "backlog": backlog,
+            "options": options,
+        }
+        return await self._open("listen", arguments)
+
+    async def connect(
+        self, *, remote_port: int, port: int = 0, options: Sequence[SocketOption] = (), reuse: bool = False
+    ) -> AppSocket:
+        """An active open towards the tester; returned as soon as the call is made."""
+        arguments = {
+            "family": self._case.family,
+            "address": self._case.remote,
+            "port": port,
+            "remote_address": self._case.address,
+            "remote_port": remote_port,
+            "options": options,
+            "reuse": reuse,
+        }
+        return await self._open("connect", arguments)
+
+    async def state(self, port: int, remote_port: int) -> State:
+        """The kernel's own word about a four-tuple with the tester, TIME-WAIT and closed sockets included."""
+        reply = await self._case.target.app.call(
+            "state",
+            family=self._case.family,
+            address=self._case.remote,
+            port=port,
+            remote_address=self._case.address,
+            remote_port=remote_port,
+        )
+        return State.parse(str(reply["state"]))
+
+    async def sysctl(self, name: str, value: str | None = None) -> str:
+        """Read a setting, or set it where `value` is given; only for a case that has the target alone."""
+        if value is None:
+            return str((await self.call("sysctl_get", name=name))["value"])
+        await self.call("sysctl_set", name=name, value=value)
+        return value
+
+    async def call(self, op: str, *, wait_s: float | None = None, **arguments: Any) -> dict[str, Any]:
+        """Any call of the agent protocol, written down."""
+        case = self._case
+        text = f"{op}({', '.join(f'{k}={v}' for k, v in arguments.items() if k in _SHOWN and v not in ('', None))})"
+        try:
+            reply = await case.target.app.call(op, wait_s=wait_s, **arguments)
+        except AppError as error:
+            case.trace.step("app", case.clock.now_ns(), ok=False, text=f"{text} failed with {error.code}")
+            raise
+        at_ns = int(reply["at_ns"]) or case.clock.now_ns()
+        case.trace.step("app", at_ns, ok=True, text=text)
+        return reply
+
+    async def _open(self, op: str, arguments: dict[str, Any]) -> AppSocket:
+        reply = await self.call(op, **arguments)
+        return self._socket(reply)
+
+    def _socket(self, reply: dict[str, Any]) -> AppSocket:
+        one = AppSocket(self, int(reply["socket"]), int(reply["port"]))
+        self._sockets.append(one)
+        return one
+
+    async def close(self) -> None:
+        """Close what the case left open, without writing it down."""
+        for one in self._sockets:
+            if not one.closed:
+                try:
+                    await self._case.target.app.call("abort", socket=one.number)
+                except AppError:
+                    continue
+
+
+class AppSocket:
+    """One socket of the target's application; `port` is its local one, for an accepted one the tester's."""
+
+    def __init__(self, app: Application, number: int, port: int) -> None:
+        self._app, self.number, self.port = app, number, port
+        self.closed = False
+
+    async def accept(self, *, wait_s: float = _WAIT_S) -> AppSocket:
+        """The next connection of a listening socket."""
+        return self._app._socket(await self._app.call("accept", wait_s=wait_s, socket=self.number))
+
+    async def connected(self, *, wait_s: float = _WAIT_S) -> None:
+        """Wait for an active open to end well; AppError says how it failed."""
+        await self._app.call("connected", wait_s=wait_s, socket=self.number)
+
+    async def send(self, data: bytes, *, urgent: bool = False, wait: bool = True) -> int:
+        """Write data; returns the octets taken."""
+        encoded = base64.b64encode(data).decode()
+        reply = await self._app.call("send", socket=self.number, data=encoded, urgent=urgent, wait=wait)
+        return int(reply["sent"])
+
+    async def receive(self, count: int, *, wait_s: float = _WAIT_S) -> bytes:
+        """At least `count` octets, fewer only at the end of the stream; 0 takes what is there."""
+        reply = await self._app.call("receive", wait_s=wait_s, socket=self.number, count=count)
+        return base64.b64decode(reply["data"])
+
+    async def at_end(self, *, wait_s: float = _WAIT_S) -> bool:
+        """Whether the next read says end of file."""
+        reply = await self._app.call("receive", wait_s=wait_s, socket=self.number, count=1)
+        return bool(reply["eof"])
+
+    async def shutdown(self, how: str = "send") -> None:
+        """Close one direction: `send`, `receive` or `both`. The socket stays held."""
+        await self._app.call("shutdown", socket=self.number, how=how)
+
+    async def close(self) -> None:
+        """Close the descriptor: the connection becomes an orphan."""
+        self.closed = True
+        await self._app.call("close", socket=self.number)
+
+    async def abort(self) -> None:
+        """Close with SO_LINGER 0."""
+        self.closed = True
+        await self._app.call("abort", socket=self.number)
+
+    async def option(self, level: str, name: str, value: Any = None) -> Any:
+        """Read a socket option, or set it where `value` is given."""
+        if value is None:
+            return (await self._app.call("option_get", socket=self.number, level=level, name=name))["value"]
+        await self._app.call("option_set", socket=self.number, level=level, name=name, value=value)
+        return value
+
+    async def error(self) -> str | None:
+        """The pending error's errno name (SO_ERROR)."""
+        code = (await self._app.call("error", socket=self.number))["code"]
+        return None if code is None else str(code)
+
+
+_SHOWN = ("port", "remote_port", "how", "name", "value", "count", "urgent", "backlog")

@@ -1,0 +1,201 @@
+"""What a case is given as `tcp`: connections, the application, states to drive to, timings to check."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from conformance.judge import Bound, NotApplicable, Timing, Violation
+from conformance.standard.profile import Profile
+from conformance.standard.states import State
+from conformance.target import Target
+from conformance.tester.app import Application, SocketOption
+from conformance.tester.clock import SECOND, Clock
+from conformance.tester.connection import Connection
+from conformance.tester.drive import drive_to
+from conformance.tester.station import Station
+from conformance.tester.trace import Trace
+from conformance.wire import ACK, RST, SYN, Seq
+
+_WORD_S = 0.25
+_WORD_EVERY_S = 0.01
+
+
+class Case:
+    """One running case: its own tester address, its own target ports, its own record."""
+
+    def __init__(self, *, station: Station, target: Target, profile: Profile, clock: Clock, family: int) -> None:
+        self.station, self.target, self.profile, self.clock, self.family = station, target, profile, clock, family
+        self.trace = Trace()
+        self.remote = target.address(family)
+        self.app = Application(self)
+        self.connections: list[Connection] = []
+        self._port = 40_000
+        self.address = station.lease(family, self.trace)
+
+    async def open(self) -> None:
+        """Make the case's address known to the target. Raises TargetGone."""
+        await self.station.introduce(self.address)
+
+    async def close(self) -> None:
+        """Reset what is left, so that the target keeps nothing of this case alive."""
+        try:
+            await self.app.close()
+        finally:
+            self.station.release(self.address)
+
+    def needs(self, *capabilities: str) -> None:
+        """Raise NotApplicable, naming the first capability that the target lacks."""
+        for one in capabilities:
+            if one not in self.target.capabilities:
+                raise NotApplicable(f"needs {one}, which target {self.target.name} does not have")
+
+    # Connections
+
+    def connection(
+        self, remote_port: int | None = None, *, port: int | None = None, iss: int | None = None
+    ) -> Connection:
+        """A four-tuple with that port of the target; without one, the port from which the target will connect to us."""
+        if port is None:
+            self._port += 1
+            port = self._port
+        one = Connection(self, port=port, remote_port=remote_port, iss=iss)
+        self.connections.append(one)
+        return one
+
+    async def listen(
+        self, *, backlog: int = 16, options: Sequence[SocketOption] = (), iss: int | None = None
+    ) -> Connection:
+        """A connection about to be opened by us: the target listens on a port of this case's own."""
+        listener = await self.app.listen(backlog=backlog, options=options)
+        conn = self.connection(listener.port, iss=iss)
+        conn.listener = listener
+        return conn
+
+    async def connect(self, *, options: Sequence[SocketOption] = (), iss: int | None = None) -> Connection:
+        """A connection that the target's application is opening towards us; its SYN is on the way."""
+        conn = self.connection(iss=iss)
+        conn.app = await self.app.connect(remote_port=conn.port, options=options)
+        return conn
+
+    async def drive_to(
+        self,
+        state: State,
+        *,
+        by: str = "passive",
+        via: State | None = None,
+        how: str = "shutdown",
+        conn: Connection | None = None,
+        options: Sequence[SocketOption] = (),
+        iss: int | None = None,
+    ) -> Connection:
+        """A connection whose target end is in `state`.
+
+        `by` is how the target opened: `passive` (it listens) or `active` (it connects). `via` picks the way into TIME-WAIT:
+        FIN_WAIT_2 (the default), FIN_WAIT_1 or CLOSING. `how` is the application's call that closes: `shutdown` keeps the
+        socket held, `close` orphans it. `conn` is a connection of `listen` or `connect` that is set up by the caller.
+        """
+        return await drive_to(self, state, by=by, via=via, how=how, conn=conn, options=options, iss=iss)
+
+    # What the target is in
+
+    async def state_of(self, conn: Connection) -> State | None:
+        """The agent's own word about the connection's state; None where the target has no such word."""
+        if "state" not in self.target.capabilities or conn.remote_port is None:
+            return None
+        return await self.app.state(conn.remote_port, conn.port)
+
+    async def confirm(self, conn: Connection, state: State, *, probe: bool = True) -> None:
+        """See that the target's end of `conn` is in `state`. Raises Violation."""
+        if probe:
+            await self._probe(conn, state)
+        word = await self._word(conn, state)
+        at_ns = self.clock.now_ns()
+        if word is not None and word is not state:
+            self.trace.step("state", at_ns, ok=False, side="target", state=word.value, text=f"agent says {word.value}")
+            self.trace.state(at_ns, word.value, "agent")
+            raise Violation(f"the target is in {word.value}, it had to be in {state.value}")
+        by = "probe" if word is None else "agent"
+        self.trace.step("state", at_ns, ok=True, side="target", state=state.value, text=f"{by} says {state.value}")
+        self.trace.state(at_ns, state.value, by)
+
+    async def _word(self, conn: Connection, wanted: State) -> State | None:
+        """The agent's word, once more for a moment while it is not the wanted one: a segment may still be on its way up."""
+        until_ns = self.clock.now_ns() + round(_WORD_S * SECOND)
+        while True:
+            word = await self.state_of(conn)
+            # The socket API has no connection in LISTEN: the four-tuple is gone and its listener remains.
+            if word is State.CLOSED and wanted is State.LISTEN and conn.listener is not None:
+                word = await self.app.state(conn.listener.port, 0)
+            elif word is State.LISTEN and wanted is State.CLOSED:
+                word = State.CLOSED
+            if word is None or word is wanted or self.clock.now_ns() > until_ns:
+                return word
+            await self.clock.sleep(_WORD_EVERY_S)
+
+    async def _probe(self, conn: Connection, state: State) -> None:
+        """Have the wire tell the state, as far as it can, and leave it as it is."""
+        if conn.remote_port is None:
+            raise ValueError("a connection that the target has not opened yet can't be probed")
+        if state is State.CLOSED:
+            # RFC 9293 section 3.10.7.1: everything but a reset is answered by one.
+            sent = await conn.inject(ACK, ack=Seq(0x01020304), text="probe: is there a connection?")
+            await conn.expect(RST, seq=sent.segment.ack, label="no connection:")
+        elif state is State.LISTEN:
+            await self.probe_listening(conn.remote_port)
+        elif state is State.SYN_SENT:
+            # Section 3.10.7.3, first check: an acknowledgment of nothing that was sent is reset, and the state stays.
+            assert conn.irs is not None
+            sent = await conn.inject(ACK, ack=conn.irs, text="probe: an unacceptable acknowledgment")
+            await conn.expect(RST, seq=sent.segment.ack, label="answer to the probe:")
+        else:
+            await conn.probe()
+
+    async def probe_listening(self, remote_port: int) -> None:
+        """See that a port listens: a SYN from a port of its own is answered by SYN+ACK, and then taken back. Raises Violation."""
+        other = self.connection(remote_port)
+        await other.send(SYN, text="probe: does the port listen?")
+        await other.expect(SYN | ACK, ack=other.snd_nxt, label="it listens:")
+        await other.inject(RST, text="probe: taken back")
+
+    # Timings and choices
+
+    def timer(self, name: str) -> Bound:
+        """The bound of one of the profile's timers, by name. Raises NotApplicable when the profile does not document it."""
+        timer = self.profile.timers.get(name)
+        if timer is None:
+            raise NotApplicable(f"profile {self.profile.name} documents no timer {name}")
+        return Bound(timer.low_s, timer.high_s, timer.source)
+
+    def check_timing(self, name: str, measured_s: float, bound: Bound, *, how: str = "") -> None:
+        """Keep a measured interval, and see that it is within its bound. Raises Violation."""
+        timing = Timing(name, measured_s, bound, how)
+        self.trace.timings.append(timing)
+        if not timing.ok:
+            raise Violation(str(timing), how)
+
+    def choice(self, name: str, taken: str, allowed: Sequence[str]) -> None:
+        """Keep which of several allowed outcomes the target took. Raises Violation for any other."""
+        self.trace.choices.append({"name": name, "taken": taken, "allowed": list(allowed)})
+        if taken not in allowed:
+            raise Violation(f"{name}: took {taken}, allowed is {' or '.join(allowed)}")
+
+    def note(self, text: str) -> None:
+        """Write a remark into the record."""
+        self.trace.step("note", self.clock.now_ns(), text=text)
+
+    async def sleep(self, seconds: float) -> None:
+        """Let time pass, and nothing else."""
+        await self.clock.sleep(seconds)
+
+    def report_of_frames(self) -> str:
+        """Every segment of the case with its relative time, one line each: what a failure prints."""
+        frames, steps = self.trace.numbered()
+        first = frames[0].at_ns if frames else 0
+        lines = []
+        for step in steps:
+            at = (int(step["at_ns"]) - first) / SECOND
+            sign = {"send": "->", "receive": "<-"}.get(step["kind"], "  ")
+            mark = "" if step.get("ok", True) else "   <== " + str(step.get("expected") or "not allowed")
+            number = f"#{step['frame']}" if step.get("frame") else ""
+            lines.append(f"{at:12.6f} {number:>5} {sign} {step.get('text', '')}{mark}")
+        return "\n".join(lines)

@@ -1,0 +1,52 @@
+"""The clock that cases wait by."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+SECOND = 1_000_000_000
+
+
+class Clock:
+    """Real time, in ns since the epoch: the same scale as the kernel's stamps.
+
+    `deadlines` holds what is being waited for, so that the run can say when the last timer ends.
+    """
+
+    def __init__(self) -> None:
+        self.deadlines: set[tuple[int, int]] = set()
+        self._waits = 0
+
+    def now_ns(self) -> int:
+        """Now, in ns since the epoch."""
+        return time.time_ns()
+
+    async def sleep(self, seconds: float) -> None:
+        """Let that much time pass."""
+        await self.sleep_until(self.now_ns() + round(seconds * SECOND))
+
+    async def sleep_until(self, at_ns: int) -> None:
+        """Wait until that time; at once where it is past."""
+        with self._waiting(at_ns):
+            while (left := at_ns - self.now_ns()) > 0:
+                await asyncio.sleep(left / SECOND)
+
+    async def wait(self, event: asyncio.Future[None], until_ns: int) -> bool:
+        """Wait for `event`, but not longer than `until_ns`; whether it came."""
+        with self._waiting(until_ns):
+            left = max(0, until_ns - self.now_ns())
+            done, _ = await asyncio.wait({event}, timeout=left / SECOND)
+        return bool(done)
+
+    @contextmanager
+    def _waiting(self, until_ns: int) -> Iterator[None]:
+        self._waits += 1
+        wait = (until_ns, self._waits)
+        self.deadlines.add(wait)
+        try:
+            yield
+        finally:
+            self.deadlines.discard(wait)

@@ -1,0 +1,215 @@
+"""Who the tester is on the wire: addresses of its own, answered for by us, and frames sorted to connections by raw bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+
+from netaddr import IPNetwork
+
+from conformance.link import LinkError
+from conformance.target import HarnessFault, Target, TargetGone
+from conformance.tester.clock import SECOND, Clock
+from conformance.tester.trace import Frame, Trace
+from conformance.wire import ACK, RST, SYN, Segment, Seq, dissect
+from conformance.wire.frames import Neighbour, Template, neighbour_answer, neighbour_message, neighbour_question
+from conformance.wire.segment import packed
+
+_PROBE_S = 1.0
+_PROBE_TRIES = 3
+# A port that no case's application uses: the target's answer to a SYN for it is the sign of life.
+CLOSED_PORT = 9
+
+Receiver = Callable[[bytes, Segment, Frame], None]
+
+
+class Station:
+    """The tester's addresses on one link to one target."""
+
+    def __init__(self, target: Target, clock: Clock) -> None:
+        self.target, self.clock = target, clock
+        self._link = target.link
+        self._receivers: dict[bytes, Receiver] = {}
+        self._openers: dict[bytes, Receiver] = {}
+        self._traces: dict[bytes, Trace] = {}
+        self._templates: dict[str, Template] = {}
+        self._introduced: dict[str, asyncio.Future[None]] = {}
+        self._pools = {family: target.pool(family) for family in (4, 6)}
+        self._next = {4: 0, 6: 0}
+        self._port = 9_999
+        self.fault: str | None = None
+        self._allowed = {target.address(family) for family in (4, 6)}
+        self._link.open(self._on_frame, self._on_fault)
+
+    # Addresses
+
+    def lease(self, family: int, trace: Trace) -> str:
+        """A tester address of that family; what comes for it is kept in `trace`. Raises HarnessFault when all are taken."""
+        pool: IPNetwork = self._pools[family]
+        for _ in range(min(pool.size, 1 << 16)):
+            self._next[family] = (self._next[family] + 1) % min(pool.size, 1 << 16)
+            address = str(pool[self._next[family]])
+            key = packed(address)
+            if key not in self._traces and address not in self._allowed:
+                self._traces[key] = trace
+                return address
+        raise HarnessFault(f"all tester addresses of {pool} are in use: lower --concurrency or give a larger pool")
+
+    def release(self, address: str) -> None:
+        """Give the address back: we no longer answer for it."""
+        key = packed(address)
+        self._traces.pop(key, None)
+        self._introduced.pop(address, None)
+        self._templates.pop(address, None)
+        for table in (self._receivers, self._openers):
+            for one in [one for one in table if key in one]:
+                del table[one]
+
+    def port(self) -> int:
+        """A port of the target that no other case uses (below the range from which its kernel picks)."""
+        self._port = 10_000 if self._port >= 32_000 else self._port + 1
+        return self._port
+
+    async def introduce(self, address: str) -> None:
+        """Make our address known to the target, and see that it answers. Raises HarnessFault."""
+        asked = self.target.address(6 if ":" in address else 4)
+        known: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._introduced[address] = known
+        for _ in range(_PROBE_TRIES):
+            self._transmit_raw(neighbour_question(self._link.mac, address, asked))
+            if await self.clock.wait(known, self.clock.now_ns() + round(_PROBE_S * SECOND)):
+                return
+        raise TargetGone(
+            self.fault
+            or f"target {asked} does not answer {'neighbour discovery' if ':' in asked else 'ARP'} from {address}"
+        )
+
+    # Frames out
+
+    def _template(self, src: str, dst: str) -> Template:
+        if dst not in self._allowed:
+            raise HarnessFault(
+                f"nothing is sent to {dst}: the target's addresses are {', '.join(sorted(self._allowed))}"
+            )
+        if src not in self._templates:
+            self._templates[src] = Template(self._link.mac, self.target.mac, src, dst)
+        return self._templates[src]
+
+    def transmit(self, segment: Segment, trace: Trace, comment: str = "") -> tuple[int, Frame]:
+        """Send a segment now; returns the link's number for its stamp, and the frame as kept (stamped with the call)."""
+        data = self._template(segment.src, segment.dst).frame(segment)
+        frame = trace.frame(self.clock.now_ns(), data, inbound=False, comment=comment)
+        return self._transmit_raw(data), frame
+
+    async def stamp(self, number: int, frame: Frame) -> int:
+        """Give a sent frame the kernel's transmit stamp."""
+        frame.at_ns = await self._link.sent_at(number)
+        return frame.at_ns
+
+    def _transmit_raw(self, data: bytes) -> int:
+        if self.fault:
+            raise HarnessFault(self.fault)
+        try:
+            return self._link.send(data)
+        except LinkError as error:
+            raise HarnessFault(str(error)) from None
+
+    # Frames in
+
+    def receive(self, local: str, port: int, remote: str, remote_port: int, receiver: Receiver) -> None:
+        """From now on give what comes on that four-tuple to `receiver`."""
+        self._receivers[_key(remote, local, remote_port, port)] = receiver
+
+    def receive_open(self, local: str, port: int, receiver: Receiver) -> None:
+        """Give what comes for that address and port, from any port of the target, to `receiver`."""
+        self._openers[packed(local) + port.to_bytes(2, "big")] = receiver
+
+    def _on_frame(self, data: bytes, at_ns: int) -> None:
+        ethertype = data[12:14]
+        if ethertype == b"\x08\x00" and len(data) >= 38:
+            local = data[30:34]
+            ports = 14 + (data[14] & 0xF) * 4
+            key, tcp = data[26:34] + data[ports : ports + 4], data[23] == 6
+        elif ethertype == b"\x86\xdd" and len(data) >= 58:
+            local, ports, tcp = data[38:54], 54, data[20] == 6
+            key = data[22:58]
+        else:
+            local, key, tcp, ports = b"", b"", False, 0
+        trace = self._traces.get(local)
+        if not tcp:
+            self._on_neighbour(data, at_ns, trace)
+            return
+        if trace is None:
+            return
+        frame = trace.frame(at_ns, data, inbound=True)
+        segment = dissect(data)
+        if segment is None:
+            frame.comment = "not a whole TCP segment"
+            return
+        receiver = self._receivers.get(key) or self._openers.get(local + data[ports + 2 : ports + 4])
+        if receiver is None:
+            frame.comment = "on no connection of this case"
+        else:
+            receiver(data, segment, frame)
+
+    def _on_neighbour(self, data: bytes, at_ns: int, trace: Trace | None) -> None:
+        message = neighbour_message(data)
+        if message is None:
+            if trace is not None:
+                trace.frame(at_ns, data, inbound=True)
+            return
+        if message.request:
+            self._answer_neighbour(message, data, at_ns)
+        elif message.address in self._allowed:
+            # The answer is for one of our addresses: whichever is waiting, the target lives.
+            for address, known in self._introduced.items():
+                if (":" in address) == (":" in message.address) and not known.done():
+                    known.set_result(None)
+
+    def _answer_neighbour(self, message: Neighbour, data: bytes, at_ns: int) -> None:
+        trace = self._traces.get(packed(message.address))
+        if trace is None:
+            return
+        answer = neighbour_answer(message, self._link.mac)
+        trace.frame(at_ns, data, inbound=True, comment="the target asks where we are")
+        trace.frame(self.clock.now_ns(), answer, inbound=False)
+        self._transmit_raw(answer)
+
+    def _on_fault(self, why: str) -> None:
+        self.fault = why
+
+    # Signs of life
+
+    async def prove_alive(self, address: str, trace: Trace) -> None:
+        """See that the target still answers a SYN to a closed port with a reset. Raises TargetGone."""
+        remote = self.target.address(6 if ":" in address else 4)
+        for _ in range(_PROBE_TRIES):
+            port, iss = random.randrange(50_000, 60_000), Seq(random.getrandbits(32))
+            answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+            def on_answer(
+                _: bytes, segment: Segment, frame: Frame, iss: Seq = iss, answered: asyncio.Future[None] = answered
+            ) -> None:
+                frame.comment = "the target is alive"
+                if segment.flags & RST and segment.flags & ACK and segment.ack == iss + 1 and not answered.done():
+                    answered.set_result(None)
+
+            key = _key(remote, address, CLOSED_PORT, port)
+            self._receivers[key] = on_answer
+            try:
+                self.transmit(
+                    Segment(address, remote, port, CLOSED_PORT, iss, flags=SYN), trace, "probe: is the target alive?"
+                )
+                if await self.clock.wait(answered, self.clock.now_ns() + round(_PROBE_S * SECOND)):
+                    return
+            finally:
+                self._receivers.pop(key, None)
+        raise TargetGone(
+            self.fault or f"target {remote} no longer answers: a SYN to its closed port {CLOSED_PORT} got no reset"
+        )
+
+
+def _key(remote: str, local: str, remote_port: int, port: int) -> bytes:
+    """Addresses and ports in the order in which a frame from the target carries them."""
+    return packed(remote) + packed(local) + remote_port.to_bytes(2, "big") + port.to_bytes(2, "big")

@@ -1,0 +1,67 @@
+"""What was seen and done in one case, kept until the case is recorded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from conformance.judge import Timing
+
+_MOST_FRAMES = 20_000
+
+
+@dataclass(eq=False)
+class Frame:
+    """One frame on the wire: `at_ns` is the kernel's stamp, `inbound` means from the target."""
+
+    at_ns: int
+    inbound: bool
+    data: bytes
+    comment: str = ""
+
+
+@dataclass
+class Trace:
+    """Frames, steps, states, timings and choices of a case, in the order they came.
+
+    A step is a dict of the record's schema, but for `frame`, which holds the Frame until `numbered` counts them.
+    """
+
+    frames: list[Frame] = field(default_factory=list)
+    steps: list[dict[str, Any]] = field(default_factory=list)
+    states: list[dict[str, Any]] = field(default_factory=list)
+    timings: list[Timing] = field(default_factory=list)
+    choices: list[dict[str, Any]] = field(default_factory=list)
+    dropped: int = 0
+
+    def frame(self, at_ns: int, data: bytes, *, inbound: bool, comment: str = "") -> Frame:
+        """Keep a frame; a flood is kept up to a bound and counted beyond it."""
+        one = Frame(at_ns, inbound, data, comment)
+        if len(self.frames) < _MOST_FRAMES:
+            self.frames.append(one)
+        else:
+            self.dropped += 1
+        return one
+
+    def step(self, kind: str, at_ns: int, **fields: Any) -> None:
+        """Keep a step."""
+        self.steps.append({"kind": kind, "at_ns": at_ns, **fields})
+
+    def state(self, at_ns: int, state: str, by: str, *, side: str = "target") -> None:
+        """Keep the state that a side was seen in, unless that is where it was."""
+        last = next((one for one in reversed(self.states) if one["side"] == side), None)
+        if last is None or last["state"] != state:
+            self.states.append({"at_ns": at_ns, "side": side, "state": state, "by": by})
+
+    def numbered(self) -> tuple[list[Frame], list[dict[str, Any]]]:
+        """The frames in order of time, and the steps with the frames' numbers (from 1) in that order."""
+        frames = sorted(self.frames, key=lambda frame: frame.at_ns)
+        numbers = {id(frame): number for number, frame in enumerate(frames, 1)}
+        steps = []
+        for step in self.steps:
+            frame = step.get("frame")
+            if frame is None:
+                steps.append(step)
+            else:
+                steps.append({**step, "at_ns": frame.at_ns, "frame": numbers.get(id(frame))})
+        return frames, sorted(steps, key=lambda step: int(step["at_ns"]))
