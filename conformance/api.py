@@ -1,0 +1,41 @@
+"""What a case imports: one line at the top of its module."""
+
+from conformance.judge import Bound, Expectation, Inconclusive, NotApplicable, Violation
+from conformance.plugin.marks import verifies
+from conformance.standard.states import SYNCHRONIZED, State
+from conformance.target import AppError
+from conformance.tester.case import Case
+from conformance.tester.clock import SECOND
+from conformance.tester.connection import Connection, Received, Sent
+from conformance.wire import ACK, CWR, ECE, FIN, NO_FLAGS, PSH, RST, SYN, URG, Flags, Segment, Seq
+from conformance.wire import options as opt
+
+__all__ = [
+    "ACK",
+    "CWR",
+    "ECE",
+    "FIN",
+    "NO_FLAGS",
+    "PSH",
+    "RST",
+    "SECOND",
+    "SYN",
+    "SYNCHRONIZED",
+    "URG",
+    "AppError",
+    "Bound",
+    "Case",
+    "Connection",
+    "Expectation",
+    "Flags",
+    "Inconclusive",
+    "NotApplicable",
+    "Received",
+    "Segment",
+    "Sent",
+    "Seq",
+    "State",
+    "Violation",
+    "opt",
+    "verifies",
+]

@@ -1,0 +1,299 @@
+"""The pytest plugin: options, markers, and cases that run side by side while pytest goes from item to item.
+
+It does nothing in a run without cases. Imports are late, so that it costs such a run nothing.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import os
+import re
+import shlex
+import shutil
+from collections.abc import Generator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from conformance.plugin.marks import CaseInfo
+    from conformance.plugin.progress import Progress
+    from conformance.plugin.run import Outcome, Run
+
+_MARKERS = (
+    "verifies(*ids, cells, level, needs, lasts, alone, sysctl): what a conformance case checks (set by @verifies)",
+    "must: checks a MUST of the standard",
+    "should: checks a SHOULD of the standard",
+    "may: records a choice that the standard leaves open",
+    "text: checks what the standard's text describes",
+)
+_WAIT_S = 0.1
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--strict` is pytest's own option: it also makes a SHOULD that is not followed fail."""
+    group = parser.getgroup("tcp-conformance", "TCP conformance")
+    group.addoption(
+        "--target",
+        default="linux",
+        metavar="NAME|FILE.toml",
+        help="the host under test (default: linux, the embedded lab)",
+    )
+    group.addoption(
+        "--family", choices=("4", "6", "both"), default="both", help="run the cases over IPv4, IPv6 or both"
+    )
+    group.addoption(
+        "--concurrency", type=_positive, default=64, metavar="N", help="how many cases run at once (default: 64)"
+    )
+    group.addoption(
+        "--output", default="reports/latest", metavar="DIR", help="where the run is recorded (default: reports/latest)"
+    )
+
+
+def _positive(text: str) -> int:
+    if not re.fullmatch(r"[1-9]\d*", text):
+        import argparse  # noqa: PLC0415
+
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for line in _MARKERS:
+        config.addinivalue_line("markers", line)
+    config.pluginmanager.register(ConformancePlugin(config), "conformance-run")
+
+
+@pytest.fixture
+def family() -> int:
+    """The address family (4 or 6) of the case; every case is parametrized by it."""
+    raise pytest.UsageError("family is set for cases that take `tcp`")
+
+
+@pytest.fixture
+def tcp(family: int) -> Any:
+    """The case's handle on tester and target (see conformance.tester.case.Case).
+
+    What an item gets here stands in for it: the real one is made when the case starts, on the engine's loop.
+    """
+    return None
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "tcp" in metafunc.fixturenames:
+        chosen = metafunc.config.getoption("--family")
+        families = [4, 6] if chosen == "both" else [int(chosen)]
+        metafunc.parametrize("family", families, ids=[f"ipv{one}" for one in families])
+
+
+class ConformancePlugin:
+    """The one object that holds a run; what pytest asks for is answered from the outcomes of cases."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._run: Run | None = None
+        self._progress: Progress | None = None
+        self._infos: dict[str, CaseInfo] = {}
+        self._futures: dict[str, concurrent.futures.Future[Outcome]] = {}
+        self._outcomes: dict[str, Outcome] = {}
+        self._page: Path | None = None
+
+    # Collection
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        for item in items:
+            info = self._describe(item)
+            if info is not None:
+                item.add_marker(getattr(pytest.mark, info.level.lower()))
+                item.user_properties += [
+                    ("section", f"{info.document} {info.section}"),
+                    ("requirements", " ".join(info.requirements)),
+                    ("level", info.level),
+                ]
+
+    def _describe(self, item: pytest.Item) -> CaseInfo | None:
+        from conformance.plugin.marks import describe, is_case  # noqa: PLC0415
+
+        if item.nodeid not in self._infos and is_case(item):
+            self._infos[item.nodeid] = describe(item)
+        return self._infos.get(item.nodeid)
+
+    # The run
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> None:
+        cases = [item for item in session.items if item.nodeid in self._infos]
+        if session.config.option.collectonly or session.testsfailed or not cases:
+            return
+        self._run = run = self._start()
+        # Those that wait longest start first, so that the run is as long as the longest of them.
+        for item in sorted(cases, key=lambda item: -self._infos[item.nodeid].lasts_s):
+            function, arguments = item.function, dict(item.callspec.params)  # type: ignore[attr-defined]
+            arguments.pop("family", None)
+            wanted = _parameters(function)
+            chosen = {name: value for name, value in arguments.items() if name in wanted}
+            self._futures[item.nodeid] = run.submit(self._infos[item.nodeid], function, chosen)
+        from conformance.plugin.progress import Progress  # noqa: PLC0415
+
+        reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+        self._progress = Progress(reporter, run, len(cases))
+
+    def _start(self) -> Run:
+        from conformance.plugin.run import Run  # noqa: PLC0415
+        from conformance.record import RecordError  # noqa: PLC0415
+        from conformance.target import HarnessFault  # noqa: PLC0415
+        from conformance.target.load import TargetFileError, load_target  # noqa: PLC0415
+
+        option = self._config.getoption
+        output = Path(option("--output"))
+        try:
+            target = load_target(option("--target"))
+        except TargetFileError as error:
+            raise pytest.UsageError(str(error)) from None
+        command = shlex.join(["pytest", *map(str, self._config.invocation_params.args)])
+        try:
+            _clear(output)
+        except OSError as error:
+            raise pytest.UsageError(
+                f"can't write {error.filename}: {error.strerror}; choose another --output"
+            ) from None
+        run = Run(
+            target, output=output, concurrency=option("--concurrency"), strict=_strict(self._config), command=command
+        )
+        try:
+            run.start()
+        except (HarnessFault, RecordError) as error:
+            run.stop()
+            raise pytest.UsageError(str(error)) from None
+        return run
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Wait for the case. A fault of harness, agent or lab ends the item here, so that pytest counts it as an error."""
+        from conformance.judge import Verdict  # noqa: PLC0415
+
+        future = self._futures.get(item.nodeid)
+        if future is None:
+            return
+        while True:
+            try:
+                outcome = future.result(_WAIT_S)
+                break
+            except concurrent.futures.TimeoutError:
+                if self._progress is not None:
+                    self._progress.show()
+        self._outcomes[item.nodeid] = outcome
+        item.user_properties.append(("verdict", outcome.verdict.value))
+        if outcome.verdict is Verdict.ERROR:
+            raise CaseError(outcome.failure)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> bool | None:
+        from conformance.judge import Verdict  # noqa: PLC0415
+
+        outcome = self._outcomes.get(pyfuncitem.nodeid)
+        if outcome is None:
+            return None
+        if outcome.stopped_deviating and _strict(self._config):
+            raise CaseFailed(outcome.message)
+        match outcome.verdict:
+            case Verdict.VIOLATES:
+                raise CaseFailed(outcome.failure)
+            case Verdict.DEVIATES:
+                assert outcome.deviation is not None
+                pytest.xfail(f"deviates: {outcome.deviation.reason}")
+            case Verdict.NOT_APPLICABLE:
+                pytest.skip(f"not applicable: {outcome.message}")
+            case Verdict.INCONCLUSIVE:
+                pytest.skip(f"inconclusive: {outcome.message}")
+        return True
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        report = yield
+        outcome = self._outcomes.get(item.nodeid)
+        if outcome is None:
+            return report
+        if call.excinfo is not None and isinstance(call.excinfo.value, (CaseFailed, CaseError)):
+            report.longrepr = str(call.excinfo.value)
+        if report.when == ("setup" if report.failed else "call"):
+            report.duration = outcome.duration_s
+        if report.when == "call" or report.failed:
+            self._link(item, report, outcome)
+        return report
+
+    def _link(self, item: pytest.Item, report: pytest.TestReport, outcome: Outcome) -> None:
+        """Links to the case's page and capture in pytest-html's report, by relative path."""
+        html = self._config.pluginmanager.get_plugin("html")
+        target = self._config.getoption("htmlpath", None)
+        if html is None or not target or self._run is None:
+            return
+        from pytest_html import extras  # noqa: PLC0415
+
+        from conformance.record import case_name  # noqa: PLC0415
+
+        base = os.path.relpath(self._run.output, Path(target).parent)
+        links = [extras.url(f"{base}/cases/{case_name(outcome.info.id)}.html", name="case")]
+        if outcome.capture:
+            links.append(extras.url(f"{base}/{outcome.capture}", name="capture"))
+        report.extras = [*getattr(report, "extras", []), *links]  # type: ignore[attr-defined]
+
+    # The end
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        run = self._run
+        if run is None:
+            return
+        from conformance.report import make_report  # noqa: PLC0415
+
+        run.stop()
+        # With -x and Ctrl-C, more cases may have ended than pytest came to.
+        try:
+            self._page = make_report(run.output)
+        except Exception as error:  # the record is there; the pages can be made again from it
+            run.problems.append(f"no pages: {error}")
+        if run.problems and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        if self._run is None:
+            return
+        from conformance.plugin.progress import summary  # noqa: PLC0415
+
+        summary(terminalreporter, self._run, list(self._outcomes.values()))
+        if self._page is not None:
+            terminalreporter.write_line("")
+            terminalreporter.write_line(f"report: {self._page}")
+
+
+class CaseFailed(AssertionError):
+    """The target violates: the text is the whole failure."""
+
+
+class CaseError(Exception):
+    """The harness, the agent or the lab failed."""
+
+
+def _strict(config: pytest.Config) -> bool:
+    """Whether `--strict` was said: pytest 8 has it as an option, pytest 9 as an override of its own setting."""
+    return bool(getattr(config.option, "strict", False)) or "strict=true" in (config.option.override_ini or ())
+
+
+def _parameters(function: Any) -> set[str]:
+    import inspect  # noqa: PLC0415
+
+    return set(inspect.signature(function).parameters) - {"tcp"}
+
+
+def _clear(output: Path) -> None:
+    """Take an earlier run's record away; nothing else in that folder is touched. Raises OSError."""
+    output.mkdir(parents=True, exist_ok=True)
+    for name in ("captures", "cases"):
+        if (output / name).is_dir():
+            shutil.rmtree(output / name)
+    for name in ("results.jsonl", "index.html"):
+        (output / name).unlink(missing_ok=True)

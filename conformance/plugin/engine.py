@@ -1,0 +1,72 @@
+"""One event loop in a thread of its own: all cases run there while pytest goes from item to item."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import gc
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+_T = TypeVar("_T")
+_TICK_S = 0.01
+# pytest's thread must not keep the loop from its frames for longer than this.
+_SWITCH_S = 0.0002
+
+
+class Engine:
+    """The loop, and how late it is: the run's own jitter."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._late_us: deque[float] = deque(maxlen=20_000)
+        self._thread = threading.Thread(target=self._run, name="tcp-conformance engine", daemon=True)
+        self._switch_s = sys.getswitchinterval()
+
+    def start(self) -> None:
+        """Start the thread."""
+        sys.setswitchinterval(_SWITCH_S)
+        gc.collect()
+        gc.freeze()  # the collector would else walk scapy's half a million objects in the middle of a case
+        self._thread.start()
+
+    def submit(self, work: Coroutine[Any, Any, _T]) -> concurrent.futures.Future[_T]:
+        """Start a coroutine on the loop."""
+        return asyncio.run_coroutine_threadsafe(work, self.loop)
+
+    def stop(self) -> None:
+        """Cancel what still runs, wait for it to clean up, and end the thread."""
+        if self._thread.is_alive():
+            self.submit(self._cancel_all()).result(30)
+            self.loop.call_soon_threadsafe(self.loop.stop)
+            self._thread.join(10)
+        self.loop.close()
+        sys.setswitchinterval(self._switch_s)
+
+    def jitter(self) -> dict[str, float]:
+        """How late the loop woke, in microseconds: median and 99th percentile of the last minutes."""
+        late = sorted(self._late_us)
+        if not late:
+            return {}
+        return {"loop_p50_us": round(late[len(late) // 2], 1), "loop_p99_us": round(late[int(len(late) * 0.99)], 1)}
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.create_task(self._measure())
+        self.loop.run_forever()
+
+    async def _measure(self) -> None:
+        while True:
+            due = time.perf_counter() + _TICK_S
+            await asyncio.sleep(_TICK_S)
+            self._late_us.append(max(0.0, time.perf_counter() - due) * 1e6)
+
+    async def _cancel_all(self) -> None:
+        tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

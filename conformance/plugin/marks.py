@@ -1,0 +1,147 @@
+"""What a case says of itself, and what follows from that."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from conformance.standard import catalogue
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+LEVELS = ("must", "should", "may", "text")
+
+
+def verifies(
+    *ids: str,
+    cells: Sequence[str] = (),
+    level: str | None = None,
+    needs: Sequence[str] = ("app",),
+    lasts: float = 0.0,
+    alone: bool = False,
+    sysctl: Mapping[str, str] | None = None,
+) -> Callable[[_F], _F]:
+    """Say what a case checks: requirements (`RFC9293:MUST-13`) and claims (`claim:C-18`), and the table's cells.
+
+    `level` (MUST, SHOULD, MAY, text) is the strictest of the requirements' unless given. `needs` are capabilities of the
+    target. `lasts` is about how long the case waits, in seconds: the longest start first. A case that is `alone`, or
+    changes a `sysctl`, gets a target of its own.
+    """
+    mark = pytest.mark.verifies(
+        *ids, cells=tuple(cells), level=level, needs=tuple(needs), lasts=lasts, alone=alone, sysctl=dict(sysctl or {})
+    )
+    return mark.__call__
+
+
+@dataclass(frozen=True)
+class CaseInfo:
+    """All that is known of a case before it runs. `id` is the node id below the folder of cases."""
+
+    id: str
+    title: str
+    description: str
+    document: str
+    section: str
+    level: str
+    requirements: tuple[str, ...]
+    claims: tuple[str, ...]
+    cells: tuple[str, ...]
+    needs: tuple[str, ...]
+    lasts_s: float
+    alone: bool
+    sysctl: Mapping[str, str] = field(default_factory=dict)
+    family: int = 4
+
+    def sentences(self) -> list[dict[str, str]]:
+        """The sentences of the standard that the case rests on, as the record keeps them."""
+        found = []
+        for name in self.requirements:
+            one = catalogue.requirement(name)
+            found.append(
+                {
+                    "id": one.id,
+                    "level": "SHOULD" if one.level == "RECOMMENDED" else one.level,
+                    "section": one.section,
+                    "text": one.sentence or one.summary,
+                    "url": one.url,
+                }
+            )
+        return found
+
+
+def is_case(item: pytest.Item) -> bool:
+    """Whether the item is a coroutine that takes `tcp`."""
+    function = getattr(item, "function", None)
+    return inspect.iscoroutinefunction(function) and "tcp" in getattr(item, "fixturenames", ())
+
+
+def describe(item: pytest.Item) -> CaseInfo:
+    """What an item says of itself. Raises pytest.UsageError with one clear line."""
+    mark = item.get_closest_marker("verifies")
+    where = item.nodeid
+    if mark is None:
+        raise pytest.UsageError(f"{where}: a case needs @verifies(...) with what it verifies, as RFC9293:MUST-13")
+    known = {"cells", "level", "needs", "lasts", "alone", "sysctl"}
+    if unknown := set(mark.kwargs) - known:
+        raise pytest.UsageError(
+            f"{where}: @verifies has no {', '.join(sorted(unknown))}; it takes {', '.join(sorted(known))}"
+        )
+    ids = [str(one) for one in mark.args]
+    requirements = tuple(one for one in ids if not one.startswith("claim:"))
+    claims = tuple(one.removeprefix("claim:") for one in ids if one.startswith("claim:"))
+    try:
+        rows = [catalogue.requirement(one) for one in requirements]
+        rests_on = [name for one in claims for name in catalogue.claim(one).rests_on]
+        level = mark.kwargs.get("level") or catalogue.level_of(requirements)
+    except catalogue.UnknownRequirement as error:
+        raise pytest.UsageError(f"{where}: {error}") from None
+    if level not in ("MUST", "SHOULD", "MAY", "text"):
+        raise pytest.UsageError(f"{where}: level {level!r} is not MUST, SHOULD, MAY or text")
+    if not rows:
+        rows = [catalogue.requirement(name) for name in rests_on]
+    if not rows:
+        raise pytest.UsageError(f"{where}: @verifies names no requirement")
+    doc = inspect.cleandoc(getattr(item, "function").__doc__ or "")  # noqa: B009 - Item has no such attribute for mypy
+    params: Mapping[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
+    # A generated case has its text as a parameter.
+    title, _, description = str(params.get("doc", doc)).partition("\n")
+    if not title:
+        raise pytest.UsageError(f"{where}: a case's docstring says what is seen on the wire")
+    cells = (*mark.kwargs.get("cells", ()), *params.get("cells", ()))
+    return CaseInfo(
+        id=case_id(item),
+        title=title.strip(),
+        description=description.strip(),
+        document=rows[0].document,
+        section=rows[0].section,
+        level=str(level),
+        requirements=requirements or tuple(dict.fromkeys(rests_on)),
+        claims=claims,
+        cells=tuple(cells),
+        needs=tuple(mark.kwargs.get("needs", ("app",))),
+        lasts_s=float(mark.kwargs.get("lasts", 0.0)),
+        alone=bool(mark.kwargs.get("alone", False) or mark.kwargs.get("sysctl")),
+        sysctl=mark.kwargs.get("sysctl", {}),
+        family=int(params.get("family", 4)),
+    )
+
+
+def cases_folder() -> Path:
+    """Where the cases are: beside the package in a checkout, inside it when installed."""
+    package = Path(__file__).parent.parent
+    inside = package / "testcases"
+    return inside if inside.is_dir() else package.parent / "testcases"
+
+
+def case_id(item: pytest.Item) -> str:
+    """The item's node id relative to the folder of cases, or as pytest has it for cases from elsewhere."""
+    node = item.nodeid.partition("::")[2]
+    try:
+        module = item.path.relative_to(cases_folder())
+    except ValueError:
+        return item.nodeid
+    return f"{module.as_posix()}::{node}"

@@ -1,0 +1,77 @@
+"""What the terminal shows: how far the run is while it waits, and what it came to."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from conformance.judge import Verdict
+
+if TYPE_CHECKING:
+    from _pytest.terminal import TerminalReporter
+
+    from conformance.plugin.run import Outcome, Run
+
+_EVERY_S = 10.0
+_EVERY_ON_TERMINAL_S = 0.5
+_LEVELS = ("MUST", "text", "SHOULD", "MAY")
+_MOST_LINES = 20
+
+
+class Progress:
+    """One line now and then while pytest waits for a case: done, running, and the time to the last timer."""
+
+    def __init__(self, reporter: TerminalReporter | None, run: Run, total: int) -> None:
+        self._reporter, self._run, self._total = reporter, run, total
+        self._last = time.monotonic()
+
+    def show(self) -> None:
+        """Write the line if it is time for one."""
+        reporter = self._reporter
+        if reporter is None:
+            return
+        on_terminal = bool(reporter.isatty)
+        if time.monotonic() - self._last < (_EVERY_ON_TERMINAL_S if on_terminal else _EVERY_S):
+            return
+        self._last = time.monotonic()
+        run = self._run
+        line = f"{run.done} of {self._total} cases done, {len(run.running)} running, last timer in {run.last_timer_s():.0f} s"
+        if on_terminal:
+            reporter.rewrite(f"  {line}", erase=True)
+        else:
+            reporter.ensure_newline()
+            reporter.write_line(f"  {line}")
+
+
+def summary(reporter: TerminalReporter, run: Run, outcomes: Sequence[Outcome]) -> None:
+    """The table of verdicts by level, what violates, and where the report is."""
+    counts = Counter((one.info.level, one.verdict) for one in outcomes)
+    verdicts = [one for one in Verdict if any(counts[level, one] for level in _LEVELS)]
+    reporter.section(f"conformance of {run.target.name} {run.target.version}", "=")
+    header = f"{'level':<8}" + "".join(f"{one.value:>16}" for one in verdicts)
+    reporter.write_line(header)
+    for level in _LEVELS:
+        if any(counts[level, one] for one in verdicts):
+            reporter.write_line(f"{level:<8}" + "".join(f"{counts[level, one] or '-':>16}" for one in verdicts))
+    for verdict in (Verdict.VIOLATES, Verdict.ERROR, Verdict.BREAKS_SHOULD, Verdict.INCONCLUSIVE):
+        _list(reporter, verdict.value, [f"{one.info.id}: {one.message}" for one in outcomes if one.verdict is verdict])
+    _list(
+        reporter,
+        "no longer deviates (mend the profile)",
+        [f"{one.info.id}: {one.message}" for one in outcomes if one.stopped_deviating],
+    )
+    for problem in run.problems:
+        reporter.write_line(f"the record is incomplete: {problem}", red=True)
+
+
+def _list(reporter: TerminalReporter, title: str, lines: Sequence[str]) -> None:
+    if not lines:
+        return
+    reporter.write_line("")
+    reporter.write_line(f"{title}:")
+    for line in lines[:_MOST_LINES]:
+        reporter.write_line(f"  {line}")
+    if len(lines) > _MOST_LINES:
+        reporter.write_line(f"  and {len(lines) - _MOST_LINES} more, see the report")

@@ -1,0 +1,304 @@
+"""One run: the target made ready, every case run on the engine, judged and recorded on its own."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import platform
+import time
+import traceback
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from conformance.judge import Verdict, Violation
+from conformance.judge.verdict import verdict_of
+from conformance.plugin.engine import Engine
+from conformance.plugin.marks import CaseInfo
+from conformance.record import PcapngWriter, RecordError, ResultsWriter, capture_name
+from conformance.standard.profile import Deviation, Profile, profile
+from conformance.target import AppError, HarnessFault, Target
+from conformance.tester.case import Case
+from conformance.tester.clock import SECOND, Clock
+from conformance.tester.station import Station
+
+CaseFunction = Callable[..., Coroutine[Any, Any, None]]
+# What a socket call says of the connection itself; every other failure of a call is the harness's own.
+_CONNECTION_CODES = frozenset(
+    {
+        "timeout",
+        "ECONNREFUSED",
+        "ECONNRESET",
+        "ECONNABORTED",
+        "EPIPE",
+        "ENOTCONN",
+        "ETIMEDOUT",
+        "EHOSTUNREACH",
+        "ENETUNREACH",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one case came to; `failure` is the long text, `message` its one line."""
+
+    info: CaseInfo
+    verdict: Verdict
+    message: str
+    failure: str
+    started_ns: int
+    duration_s: float
+    deviation: Deviation | None
+    stopped_deviating: bool
+    capture: str | None = None
+
+
+class Run:
+    """All that the cases of one run share."""
+
+    def __init__(self, target: Target, *, output: Path, concurrency: int, strict: bool, command: str) -> None:
+        self.target, self.output, self.concurrency, self.strict = target, output, concurrency, strict
+        self.clock, self.engine = Clock(), Engine()
+        self.profile: Profile = profile(target.profile)
+        self.problems: list[str] = []
+        """What went wrong with the record itself, one line each."""
+        self.running: dict[str, int] = {}
+        self.done = 0
+        started = time.time_ns()
+        self._facts = {
+            "id": datetime.fromtimestamp(started / SECOND, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "started_ns": started,
+            "harness": metadata.version("tcp-conformance"),
+            "python": platform.python_version(),
+            "command": command,
+        }
+        self._writer: ResultsWriter | None = None
+
+    def start(self) -> None:
+        """Open the record and make the target ready. Raises HarnessFault or RecordError, in one line."""
+        (self.output / "captures").mkdir(parents=True, exist_ok=True)
+        self._writer = ResultsWriter(self.output / "results.jsonl")
+        self.engine.start()
+        self.engine.submit(self._open()).result()
+
+    async def _open(self) -> None:
+        self._places = asyncio.Semaphore(self.concurrency)
+        await self.target.open()
+        self.station = Station(self.target, self.clock)
+
+    def stop(self) -> None:
+        """Cancel what runs, leave nothing behind."""
+        try:
+            self.engine.submit(self.target.close()).result(30)
+        finally:
+            self.engine.stop()
+            if self._writer is not None:
+                self._writer.close()
+
+    def submit(
+        self, info: CaseInfo, function: CaseFunction, arguments: Mapping[str, Any]
+    ) -> concurrent.futures.Future[Outcome]:
+        """Start a case as soon as there is a place for it."""
+        return self.engine.submit(self._run(info, function, arguments))
+
+    def last_timer_s(self) -> float:
+        """Seconds until the last wait that is under way now ends."""
+        ends = [until for until, _ in tuple(self.clock.deadlines)]
+        return max(0.0, (max(ends, default=0) - self.clock.now_ns()) / SECOND)
+
+    async def _run(self, info: CaseInfo, function: CaseFunction, arguments: Mapping[str, Any]) -> Outcome:
+        async with self._places:
+            started = self.running[info.id] = self.clock.now_ns()
+            try:
+                case, raised = await self._execute(info, function, arguments)
+                outcome = self._judged(info, case, raised, started)
+                await asyncio.get_running_loop().run_in_executor(None, self._record, outcome, case)
+                return outcome
+            finally:
+                self.running.pop(info.id)
+                self.done += 1
+
+    async def _execute(
+        self, info: CaseInfo, function: CaseFunction, arguments: Mapping[str, Any]
+    ) -> tuple[Case | None, BaseException | None]:
+        """Run a case to its end; the exceptions that end one are returned, a cancellation goes on."""
+        target, case, raised = self.target, None, None
+        try:
+            missing = [one for one in info.needs if one not in target.capabilities]
+            if not info.alone or missing:
+                case = Case(
+                    station=self.station, target=target, profile=self.profile, clock=self.clock, family=info.family
+                )
+            else:
+                target = await self.target.alone(info.sysctl)
+                station = Station(target, self.clock)
+                case = Case(station=station, target=target, profile=self.profile, clock=self.clock, family=info.family)
+            case.needs(*info.needs, f"ipv{info.family}")
+            await case.open()
+            await function(**arguments, tcp=case)
+        except (Exception, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError):
+                raise
+            raised = error
+        finally:
+            closed = await self._close(case, target)
+        return case, raised or closed
+
+    async def _close(self, case: Case | None, target: Target) -> BaseException | None:
+        try:
+            if case is not None:
+                await case.close()
+            if target is not self.target:
+                await target.close()
+        except Exception as error:
+            return error
+        return None
+
+    # Judging
+
+    def _judged(self, info: CaseInfo, case: Case | None, raised: BaseException | None, started: int) -> Outcome:
+        if isinstance(raised, AppError) and raised.code in _CONNECTION_CODES:
+            raised = Violation(f"the application's call failed: {raised}")
+        verdict = verdict_of(raised, info.level, strict=self.strict)
+        listed = self._deviation(info)
+        known = (
+            listed is not None and verdict in (Verdict.VIOLATES, Verdict.BREAKS_SHOULD) and listed.shown_by(str(raised))
+        )
+        stopped = listed is not None and verdict is Verdict.CONFORMS
+        if known:
+            verdict = Verdict.DEVIATES
+        message = _one_line(raised)
+        if stopped and listed is not None:
+            message = f"no longer deviates, the profile says it does: {listed.reason}"
+        duration_s = (self.clock.now_ns() - started) / SECOND
+        failure = self._failure(info, case, raised)
+        capture = capture_name(info.id) if case is not None and case.trace.frames else None
+        return Outcome(
+            info, verdict, message, failure, started, duration_s, listed if known else None, stopped, capture
+        )
+
+    def _deviation(self, info: CaseInfo) -> Deviation | None:
+        function = info.id.rpartition("::")[2].partition("[")[0]
+        found = self.profile.deviations_of(info.id, function, *info.cells)
+        return found[0] if found else None
+
+    def _failure(self, info: CaseInfo, case: Case | None, raised: BaseException | None) -> str:
+        """The long text: what the standard says, what was seen, and what is closest to what was allowed."""
+        if raised is None:
+            return ""
+        lines = [_one_line(raised), ""]
+        for sentence in info.sentences():
+            lines.append(f"{sentence['id']} ({sentence['level']}, section {sentence['section']}): {sentence['text']}")
+        if case is not None:
+            last = next((one for one in reversed(case.trace.states) if one["side"] == "target"), None)
+            sent = next((step for step in reversed(case.trace.steps) if step["kind"] in ("send", "app")), None)
+            lines.append(f"State: {last['state'] if last else 'unknown'}")
+            lines.append(f"Stimulus: {sent['text'] if sent else 'none'}")
+        if isinstance(raised, Violation):
+            lines += [raised.details] if raised.details else []
+        elif not isinstance(raised, HarnessFault):
+            lines += ["", "".join(traceback.format_exception(raised)).rstrip()]
+        if case is not None:
+            lines += ["", f"Frames (numbers as in {capture_name(info.id)}):", case.report_of_frames()]
+        return "\n".join(lines)
+
+    # Recording
+
+    def _as_record(self, outcome: Outcome, case: Case | None) -> dict[str, Any]:
+        """The case as results.jsonl keeps it."""
+        info, deviation = outcome.info, outcome.deviation
+        target = case.target if case is not None else self.target
+        trace = case.trace if case is not None else None
+        steps = trace.numbered()[1] if trace else []
+        conn = case.connections[0] if case is not None and case.connections else None
+        return {
+            "schema": 1,
+            "id": info.id,
+            "title": info.title,
+            "description": info.description,
+            "verdict": outcome.verdict.value,
+            "level": info.level,
+            "document": info.document,
+            "section": info.section,
+            "family": info.family,
+            "requirements": list(info.requirements),
+            "cells": list(info.cells),
+            "claims": list(info.claims),
+            "sentences": info.sentences(),
+            "needs": list(info.needs),
+            "target": {
+                "name": target.name,
+                "version": target.version,
+                "profile": target.profile,
+                "address": target.address(info.family),
+                "settings": dict(target.settings),
+            },
+            "run": {**self._facts, "jitter": self.engine.jitter()},
+            "started_ns": outcome.started_ns,
+            "duration_s": round(outcome.duration_s, 6),
+            "timings": [
+                {
+                    "name": one.name,
+                    "measured_s": one.measured_s,
+                    "low_s": one.bound.low_s,
+                    "high_s": one.bound.high_s,
+                    "source": one.bound.source,
+                    "how": one.how,
+                    "ok": one.ok,
+                }
+                for one in (trace.timings if trace else ())
+            ],
+            "states": trace.states if trace else [],
+            "choices": trace.choices if trace else [],
+            "deviation": None
+            if deviation is None
+            else {"reason": deviation.reason, "source": deviation.source, "sentence": deviation.sentence},
+            "steps": steps,
+            "tester": {
+                "address": case.address if case is not None else "",
+                "port": conn.port if conn else 0,
+                "iss": int(conn.iss) if conn else 0,
+                "target_port": (conn.remote_port or 0) if conn else 0,
+                "irs": int(conn.irs) if conn and conn.irs is not None else None,
+            },
+            "capture": outcome.capture,
+            "message": outcome.message,
+            "failure": outcome.failure,
+        }
+
+    def _record(self, outcome: Outcome, case: Case | None) -> None:
+        """Write the capture, then the line; what can't be written is said once, and the run goes on."""
+        assert self._writer is not None
+        try:
+            if outcome.capture is not None and case is not None:
+                self._capture(self.output / outcome.capture, outcome, case)
+            self._writer.append(self._as_record(outcome, case))
+        except (RecordError, OSError) as error:
+            line = str(error) if isinstance(error, RecordError) else f"can't write {error.filename}: {error.strerror}"
+            if line not in self.problems:
+                self.problems.append(line)
+
+    def _capture(self, path: Path, outcome: Outcome, case: Case) -> None:
+        frames, _ = case.trace.numbered()
+        with path.open("wb") as file:
+            writer = PcapngWriter(
+                file,
+                application=f"tcp-conformance {self._facts['harness']}",
+                interface="tester0",
+                comment=f"{outcome.info.id}: {outcome.verdict.value}. {outcome.info.title}",
+            )
+            for frame in frames:
+                writer.write(frame.data, frame.at_ns, inbound=frame.inbound, comment=frame.comment)
+
+
+def _one_line(raised: BaseException | None) -> str:
+    if raised is None:
+        return ""
+    text = str(raised).strip() or type(raised).__name__
+    if isinstance(raised, (Violation, HarnessFault)) or type(raised).__module__.startswith("conformance."):
+        return text.splitlines()[0]
+    return f"{type(raised).__name__}: {text.splitlines()[0]}"
