@@ -5,6 +5,7 @@ It does nothing in a run without cases. Imports are late, so that it costs such 
 
 from __future__ import annotations
 
+import argparse
 import concurrent.futures
 import os
 import re
@@ -44,17 +45,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--family", choices=("4", "6", "both"), default="both", help="run the cases over IPv4, IPv6 or both"
     )
     group.addoption(
-        "--concurrency", type=_positive, default=64, metavar="N", help="how many cases run at once (default: 64)"
+        "--concurrency", type=whole_number, default=64, metavar="N", help="how many cases run at once (default: 64)"
     )
     group.addoption(
         "--output", default="reports/latest", metavar="DIR", help="where the run is recorded (default: reports/latest)"
     )
 
 
-def _positive(text: str) -> int:
+def whole_number(text: str) -> int:
+    """An option's whole number above 0. Raises argparse.ArgumentTypeError."""
     if not re.fullmatch(r"[1-9]\d*", text):
-        import argparse  # noqa: PLC0415
-
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
     return int(text)
 

@@ -1,0 +1,178 @@
+"""tcp-conformance: run | list | doctor | report."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import itertools
+import json
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from conformance.plugin import whole_number
+from conformance.plugin.marks import CaseInfo, cases_folder, describe, is_case
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code: pytest's for `run` and `list`, else 0 or 1 (2 for a wrong call)."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    rest: list[str] = []
+    if "--" in given:
+        at = given.index("--")
+        given, rest = given[:at], given[at + 1 :]
+    options = _parser().parse_args(given)
+    if rest and options.command not in ("run", "list"):
+        _parser().error(f"{options.command} hands nothing to pytest: leave out what follows --")
+    try:
+        return int(options.function(options, rest))
+    except KeyboardInterrupt:
+        return int(pytest.ExitCode.INTERRUPTED)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="tcp-conformance",
+        description="Write raw TCP segments at a host's real stack and check what it answers, and when.",
+    )
+    parser.add_argument("--version", action="version", version=f"tcp-conformance {metadata.version('tcp-conformance')}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="run | list | doctor | report")
+
+    run = commands.add_parser("run", help="run the cases; what follows -- goes to pytest", description="Run the cases.")
+    run.add_argument("--target", default="linux", metavar="NAME|FILE.toml", help="default: linux, the embedded lab")
+    run.add_argument("--family", choices=("4", "6", "both"), default="both")
+    run.add_argument("--concurrency", type=whole_number, default=64, metavar="N", help="cases at once (default: 64)")
+    run.add_argument("--strict", action="store_true", help="a SHOULD that is not followed fails too")
+    run.add_argument("--output", default="reports/latest", metavar="DIR", help="default: reports/latest")
+    run.set_defaults(function=_run)
+
+    list_ = commands.add_parser("list", help="every case with its section, requirements and needs; runs none")
+    list_.add_argument("--json", action="store_true", help="as JSON")
+    list_.set_defaults(function=_list)
+
+    doctor = commands.add_parser("doctor", help="what this machine can do, and what is missing")
+    doctor.set_defaults(function=_doctor)
+
+    report = commands.add_parser("report", help="make the pages of a run again from what it recorded")
+    report.add_argument("folder", type=Path, metavar="DIR", help="the folder of the run, as reports/latest")
+    report.set_defaults(function=_report)
+    return parser
+
+
+def _run(options: argparse.Namespace, rest: list[str]) -> int:
+    output = Path(options.output)
+    command = [
+        *_pytest_basics(),
+        *(f"--{name}={getattr(options, name)}" for name in ("target", "family", "concurrency", "output")),
+        *(["--strict"] if options.strict else []),
+    ]
+    for option, name in (("--html", "pytest.html"), ("--junitxml", "junit.xml")):
+        if not any(one.startswith(option) for one in rest):
+            command.append(f"{option}={output / name}")
+    if not any(one.startswith("--css") or "self-contained" in one for one in rest):
+        command.append("--self-contained-html")
+    return int(pytest.main([*command, *rest]))
+
+
+def _pytest_basics() -> list[str]:
+    """What pytest needs to find the cases from any folder, and to leave nothing beside them."""
+    return [str(cases_folder()), "--import-mode=importlib", "-p", "no:cacheprovider", "-ra"]
+
+
+class _Collector:
+    """Keeps the cases of a collection."""
+
+    def __init__(self) -> None:
+        self.found: list[CaseInfo] = []
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        self.found = [describe(item) for item in session.items if is_case(item)]
+
+
+def _list(options: argparse.Namespace, rest: list[str]) -> int:
+    collector = _Collector()
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        code = pytest.main([*_pytest_basics(), "--collect-only", "-q", "--family=4", *rest], plugins=[collector])
+    if code not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+        print(said.getvalue(), file=sys.stderr)
+        return int(code)
+    if options.json:
+        print(json.dumps([_as_json(one) for one in collector.found], indent=2))
+        return 0
+    console = Console(highlight=False, soft_wrap=True)
+    for module, cases in itertools.groupby(collector.found, key=lambda one: one.id.partition("::")[0]):
+        console.print(f"\n[bold]{module}[/]")
+        for one in cases:
+            name = _without_family(one.id).partition("::")[2]
+            marks = [one.level, f"{one.document} {one.section}", *one.requirements[:3], *one.claims]
+            marks += [f"needs {' '.join(one.needs)}"] if one.needs else []
+            marks += ["alone"] if one.alone else []
+            marks += [f"lasts {one.lasts_s:g} s"] if one.lasts_s else []
+            console.print(f"  {escape(name)}  [dim]{escape(', '.join(marks))}[/]")
+    print(f"{len(collector.found)} cases, each for IPv4 and IPv6")
+    return 0
+
+
+def _as_json(one: CaseInfo) -> dict[str, Any]:
+    return {
+        "id": _without_family(one.id),
+        "title": one.title,
+        "document": one.document,
+        "section": one.section,
+        "level": one.level,
+        "requirements": list(one.requirements),
+        "claims": list(one.claims),
+        "cells": list(one.cells),
+        "needs": list(one.needs),
+        "alone": one.alone,
+        "sysctl": dict(one.sysctl),
+        "lasts_s": one.lasts_s,
+    }
+
+
+def _without_family(case_id: str) -> str:
+    """The id without the family among its parameters: `test_x[ipv4-FIN-WAIT-1]` is `test_x[FIN-WAIT-1]`."""
+    name, bracket, parameters = case_id.partition("[")
+    kept = "-".join(part for part in parameters.rstrip("]").split("-") if part != "ipv4")
+    return f"{name}{bracket}{kept}]" if kept else name
+
+
+def _doctor(options: argparse.Namespace, rest: list[str]) -> int:
+    from conformance.doctor import examine  # noqa: PLC0415
+
+    findings = examine()
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for one in findings:
+        sign = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "missing": "[red]missing[/]"}[one.state]
+        table.add_row(sign, one.what, one.found)
+    console = Console()
+    console.print(table)
+    for one in findings:
+        if one.mend:
+            console.print(f"\n{one.what}: {one.mend}", highlight=False)
+    return int(any(one.state == "missing" for one in findings))
+
+
+def _report(options: argparse.Namespace, rest: list[str]) -> int:
+    from conformance.record import RecordError  # noqa: PLC0415
+    from conformance.report import make_report  # noqa: PLC0415
+
+    try:
+        print(make_report(options.folder))
+    except (RecordError, OSError) as error:
+        print(f"tcp-conformance report: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
