@@ -1,0 +1,101 @@
+"""The frames of a case as its page shows them: dissected, with numbers relative to both ends' first one."""
+
+import ipaddress
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from conformance.record.pcapng import CapturedFrame
+from conformance.report.dissect import ACK, URG, Packet, Tcp, dissect
+
+SYN = 0x02
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One frame: `seq` and `ack` are relative (`+1`) where the first number is known, else absolute."""
+
+    number: int
+    at_ns: int
+    inbound: bool
+    packet: Packet
+    comment: str
+    ports: str = ""
+    seq: str = ""
+    ack: str = ""
+    options: str = ""
+
+    @property
+    def label(self) -> str:
+        """What the ladder writes on the arrow: `FIN+ACK seq=+1 ack=+1 len=0`."""
+        tcp = self.packet.tcp
+        if tcp is None:
+            return f"{self.packet.kind} {self.packet.text}".strip()
+        words = [self.ports, tcp.flag_names, f"seq={self.seq}"]
+        if self.ack:
+            words.append(f"ack={self.ack}")
+        words.append(f"len={tcp.length}")
+        if tcp.window == 0 and not tcp.flags & 0x04:
+            words.append("win=0")
+        if tcp.flags & URG:
+            words.append(f"urg={tcp.urgent}")
+        return " ".join(word for word in words if word)
+
+
+def relate(frames: Iterable[CapturedFrame], record: dict[str, Any]) -> list[Seen]:
+    """Dissect a case's frames and count their numbers from the record's iss and irs.
+
+    Connections that the record does not name count from the SYNs in the capture.
+    """
+    tester = record["tester"]
+    ours = _canonical(tester["address"])
+    ports = (tester["port"], tester["target_port"])
+    # First sequence numbers: (tester's address, tester's port, target's port, is it the target's number?)
+    first: dict[tuple[str, int, int, bool], int] = {(ours, *ports, False): tester["iss"]}
+    if tester["irs"] is not None:
+        first[ours, *ports, True] = tester["irs"]
+    return [_see(frame, ours, ports, first) for frame in frames]
+
+
+def _see(frame: CapturedFrame, ours: str, ports: tuple[int, int], first: dict[tuple[str, int, int, bool], int]) -> Seen:
+    packet = dissect(frame.data)
+    inbound = packet.src != ours if frame.inbound is None else frame.inbound
+    tcp = packet.tcp
+    if tcp is None:
+        return Seen(frame.number, frame.at_ns, inbound, packet, frame.comment)
+    end = (packet.dst, tcp.dport, tcp.sport) if inbound else (packet.src, tcp.sport, tcp.dport)
+    if tcp.flags & SYN:
+        first.setdefault((*end, inbound), tcp.seq)
+    own, other = first.get((*end, inbound)), first.get((*end, not inbound))
+    acknowledges = bool(tcp.flags & ACK)
+    return Seen(
+        frame.number,
+        frame.at_ns,
+        inbound,
+        packet,
+        frame.comment,
+        ports="" if end[1:] == ports else f"{tcp.sport}→{tcp.dport}",
+        seq=_relative(tcp.seq, own),
+        ack=_relative(tcp.ack, other) if acknowledges else "" if tcp.ack == 0 else f"{tcp.ack} (no ACK)",
+        options=_options(tcp, other),
+    )
+
+
+def _options(tcp: Tcp, base: int | None) -> str:
+    edges = " ".join(f"{_relative(low, base)}:{_relative(high, base)}" for low, high in tcp.sack)
+    shown = [option for option in tcp.options if option not in ("NOP", "EOL")]
+    return ", ".join([*shown, f"SACK {edges}"] if edges else shown)
+
+
+def _relative(number: int, base: int | None) -> str:
+    if base is None:
+        return str(number)
+    distance = (number - base) % 2**32
+    return f"{distance if distance < 2**31 else distance - 2**32:+d}"
+
+
+def _canonical(address: str) -> str:
+    try:
+        return str(ipaddress.ip_address(address))
+    except ValueError:
+        return address

@@ -1,0 +1,63 @@
+"""Numbers and names as people read them."""
+
+import re
+import textwrap
+from datetime import UTC, datetime
+
+# Control characters, what turns the direction of text around, and halves of surrogate pairs: none of them
+# has a place on a page, all of them can come from a target.
+_ODD = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
+
+NOTHING = "\u2013"  # a dash
+
+
+def clean(text: str) -> str:
+    """The text with everything that is no visible character, space or line end replaced by `�`."""
+    return text if text.isprintable() else _ODD.sub("\ufffd", text)
+
+
+def wrap(text: str, width: int) -> list[str]:
+    """Lines of at most `width` characters; at least one line, maybe empty."""
+    text = clean(text)
+    short = len(text) <= width and text.isprintable()
+    return [text] if short else textwrap.wrap(text, width) or [""]
+
+
+def duration(ns: int) -> str:
+    """A span of time in the unit that suits it: `12.3 µs`, `4.56 ms`, `0.300 s`, `60.02 s`."""
+    size = abs(ns)
+    if size < 1_000_000:
+        return f"{ns / 1e3:.1f} µs"
+    if size < 100_000_000:
+        return f"{ns / 1e6:.2f} ms"
+    return f"{ns / 1e9:.3f} s" if size < 10_000_000_000 else f"{ns / 1e9:.2f} s"
+
+
+def seconds(value: float | None) -> str:
+    """Seconds with four significant digits, the unit as in `duration`; a dash for None."""
+    if value is None:
+        return NOTHING
+    for unit, scale in ("s", 1.0), ("ms", 1e3), ("µs", 1e6):
+        if abs(value) * scale >= 1 or value == 0:
+            return f"{value * scale:.4g} {unit}" if abs(value) < 10_000 else f"{value:.0f} s"
+    return f"{value * 1e6:.4g} µs"
+
+
+def bounds(low: float | None, high: float | None) -> str:
+    """What a time may be, as words: `60 s to 67.5 s`, `at most 1 s`."""
+    if low is None:
+        return "any" if high is None else f"at most {seconds(high)}"
+    return f"at least {seconds(low)}" if high is None else f"{seconds(low)} to {seconds(high)}"
+
+
+def moment(ns: int) -> str:
+    """Nanoseconds since 1970 as a date and time in UTC, to the second."""
+    try:
+        return datetime.fromtimestamp(ns // 10**9, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except (ValueError, OverflowError, OSError):
+        return f"{ns} ns after 1970"
+
+
+def count(number: int, one: str, many: str = "") -> str:
+    """`1 case`, `2 cases`."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
