@@ -114,7 +114,7 @@ SEQUENCE = itertools.count(1)  # of netlink questions
 SYSCTL = re.compile(r"net(\.[A-Za-z0-9_-]+)+")
 
 
-class Refusal(Exception):  # noqa: N818 - it is what the agent says, not what went wrong in it
+class Refusal(Exception):
     """Why a request gets no ok: a code of the protocol and a sentence."""
 
     def __init__(self, code: str, message: str) -> None:
@@ -317,7 +317,10 @@ def packed(family: int, address: str, argument: str) -> tuple[str, bytes, int]:
         found = socket.inet_pton(FAMILIES[family], host)
     except (OSError, UnicodeError):
         raise bad(argument, f"an IPv{family} address", address) from None
-    return host, found, socket.if_nametoindex(interface) if interface else 0
+    try:
+        return host, found, socket.if_nametoindex(interface) if interface else 0
+    except OSError:  # which has no errno
+        raise OSError(errno.ENODEV, f"{argument}: no interface {interface!r}") from None
 
 
 def endpoint(family: int, address: str, port: int, argument: str = "address") -> tuple[Any, ...]:
@@ -352,15 +355,16 @@ class Agent:
     def run(self) -> None:
         """Serves until the input ends or nobody reads the replies. Leaves no socket open."""
         self.write({"hello": self.hello()})
-        while self.running:
+        while True:
             self.converse()
             self.expire()
             self.flush()
+            if not self.running:
+                break
             self.watch_control()
             # Handlers close nothing: a number in this list cannot have become another socket's meanwhile.
             for fd, events in self.poller.poll(self.patience()):
                 self.watched[fd][1](events)
-        self.converse()  # requests and the input's end may have come together
         for sock in list(self.socks.values()):
             self.drop(sock)
             if lingers(sock.socket):
@@ -861,10 +865,8 @@ def lingers(sock: socket.socket) -> bool:
 
 
 def note_opened(sock: Sock) -> dict[str, Any]:
-    """A connect is over: how it ended."""
-    if not pending_error(sock) and not sock.failure and ended(sock.socket):
-        sock.failure = errno.ECONNABORTED  # by our own shutdown
-    sock.opened = not sock.failure
+    """A connect is over: how it ended. Its error may have been told to another call before."""
+    sock.opened = not (pending_error(sock) or sock.failure)
     return {}
 
 
@@ -931,6 +933,8 @@ def pull(sock: Sock, size: int, flags: int) -> tuple[bytes, bool, int]:
 
 def take_urgent(sock: Sock, count: int, maximum: int, events: int) -> dict[str, Any] | None:
     """Reads out of band: as `take`."""
+    if sock.socket.getsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE):
+        raise_errno(errno.EINVAL)  # urgent data comes with the rest: waiting for it would never end
     try:
         chunk = sock.socket.recv(min(maximum, CHUNK), socket.MSG_OOB)
     except OSError as error:

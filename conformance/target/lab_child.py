@@ -42,8 +42,15 @@ def _die_with_parent(parent: int) -> None:
         os._exit(1)
 
 
+def _be_privileged() -> None:
+    """See that namespaces can be made; where they can't, become root of a user namespace, which is enough for ours."""
+    try:
+        _call("unshare", _CLONE_NEWNET)
+    except PermissionError:
+        _own_user_namespace()
+
+
 def _own_user_namespace() -> None:
-    """Become root of a user namespace: enough for namespaces, veth and packet sockets of our own."""
     uid, gid = os.getuid(), os.getgid()
     _call("unshare", _CLONE_NEWUSER)
     Path("/proc/self/setgroups").write_text("deny")
@@ -132,8 +139,7 @@ def main(descriptor: int, parent: int) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     channel = socket.socket(fileno=descriptor)
     try:
-        if os.geteuid():
-            _own_user_namespace()
+        _be_privileged()
     except OSError as error:
         channel.send(json.dumps({"error": f"no user namespace: {error}"}).encode())
         return

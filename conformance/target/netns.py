@@ -49,7 +49,7 @@ class LabServer:
 
     async def _start(self) -> None:
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        command = [sys.executable, "-I", str(_HERE / "lab_child.py"), str(theirs.fileno()), str(os.getpid())]
+        command = [sys.executable, "-P", str(_HERE / "lab_child.py"), str(theirs.fileno()), str(os.getpid())]
         self._process = subprocess.Popen(  # noqa: ASYNC220 - takes a millisecond, once
             command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
         )
