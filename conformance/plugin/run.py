@@ -115,7 +115,7 @@ class Run:
             started = self.running[info.id] = self.clock.now_ns()
             try:
                 case, raised = await self._execute(info, function, arguments)
-                outcome = self._judged(info, case, raised, started)
+                outcome = self._judged(info, function, case, raised, started)
                 await asyncio.get_running_loop().run_in_executor(None, self._record, outcome, case)
                 return outcome
             finally:
@@ -160,9 +160,13 @@ class Run:
 
     # Judging
 
-    def _judged(self, info: CaseInfo, case: Case | None, raised: BaseException | None, started: int) -> Outcome:
+    def _judged(
+        self, info: CaseInfo, function: CaseFunction, case: Case | None, raised: BaseException | None, started: int
+    ) -> Outcome:
         if isinstance(raised, AppError) and raised.code in _CONNECTION_CODES:
             raised = Violation(f"the application's call failed: {raised}")
+        elif type(raised) is AssertionError and _asserted_in(raised, function):
+            raised = Violation(f"the case asserts: {str(raised).strip() or 'no text'}")
         verdict = verdict_of(raised, info.level, strict=self.strict)
         listed = self._deviation(info)
         known = (
@@ -293,6 +297,12 @@ class Run:
             )
             for frame in frames:
                 writer.write(frame.data, frame.at_ns, inbound=frame.inbound, comment=frame.comment)
+
+
+def _asserted_in(raised: AssertionError, function: CaseFunction) -> bool:
+    """Whether it is the case itself that asserts, about the target; an assertion below it is the harness's own."""
+    innermost = traceback.extract_tb(raised.__traceback__)[-1]
+    return innermost.filename == function.__code__.co_filename
 
 
 def _one_line(raised: BaseException | None) -> str:

@@ -1,0 +1,122 @@
+"""Fixtures of the harness's own tests: runs of small suites, in a process of their own, on the embedded lab."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conformance.target import HarnessFault
+from conformance.target.netns import NetnsTarget
+
+_IMPORTS = "from conformance.api import *\nimport asyncio, pytest\nfrom conformance.target import HarnessFault\n\n\n"
+
+
+@cache
+def _lab_is_missing() -> str:
+    async def attempt() -> None:
+        target = NetnsTarget()
+        try:
+            await target.open()
+        finally:
+            await target.close()
+
+    try:
+        asyncio.run(attempt())
+    except HarnessFault as error:
+        return str(error)
+    return ""
+
+
+@pytest.fixture
+def lab() -> None:
+    """Skip where the embedded lab can't be made, naming what is missing."""
+    if missing := _lab_is_missing():
+        pytest.skip(f"needs the embedded lab: {missing}")
+
+
+@dataclass
+class Ran:
+    """What a run in a process of its own left."""
+
+    code: int
+    out: str
+    output: Path
+
+    @property
+    def results(self) -> dict[str, dict[str, Any]]:
+        """The record by the case's function and parameters."""
+        path = self.output / "results.jsonl"
+        records = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        return {record["id"].rpartition("::")[2]: record for record in records}
+
+    @property
+    def verdicts(self) -> dict[str, str]:
+        """The verdicts by the case's function and parameters."""
+        return {name: record["verdict"] for name, record in self.results.items()}
+
+
+@dataclass
+class Suite:
+    """A folder with a suite of cases of its own."""
+
+    folder: Path
+
+    def write(self, cases: str) -> Suite:
+        """Put the cases into a module; the usual imports stand on top."""
+        (self.folder / "test_cases.py").write_text(_IMPORTS + textwrap.dedent(cases))
+        return self
+
+    def command(self, *options: str) -> list[str]:
+        """How pytest is called for it."""
+        return [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--output=out", *options]
+
+    def run(self, *options: str, **keywords: Any) -> Ran:
+        """Run it to its end."""
+        done = subprocess.run(
+            self.command(*options),
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=120,
+            check=False,
+            env=clean_environment(),
+            **keywords,
+        )
+        return Ran(done.returncode, done.stdout, self.folder / "out")
+
+    def start(self, *options: str) -> subprocess.Popen[str]:
+        """Start it, in a process group of its own."""
+        return subprocess.Popen(
+            self.command(*options),
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=clean_environment(),
+            start_new_session=True,
+        )
+
+
+def clean_environment() -> dict[str, str]:
+    """Our environment without what an outer pytest, a terminal or CI would change in an inner one."""
+    drop = ("PYTEST_", "COV_", "COLUMNS", "CI", "BUILD_NUMBER")
+    return {name: value for name, value in os.environ.items() if not name.startswith(drop)}
+
+
+@pytest.fixture
+def suite(lab: None, tmp_path: Path) -> Callable[[str], Suite]:
+    """Make a suite from the source of its cases."""
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    return Suite(tmp_path).write

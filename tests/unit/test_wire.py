@@ -1,0 +1,174 @@
+"""Sequence arithmetic, segments, options and frames; scapy is the independent reading."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scapy.layers.inet import IP, TCP
+from scapy.layers.inet6 import IPv6
+from scapy.layers.l2 import Ether
+
+from conformance.wire import ACK, FIN, SYN, URG, Flags, Segment, Seq, dissect
+from conformance.wire import options as opt
+from conformance.wire.frames import Template, neighbour_answer, neighbour_message, neighbour_question
+
+MACS = ("02:00:00:00:00:01", "02:00:00:00:00:02")
+ADDRESSES = {4: ("10.77.4.1", "10.77.0.1"), 6: ("fd77::4:1", "fd77::1")}
+u16, u32 = st.integers(0, 0xFFFF), st.integers(0, 0xFFFFFFFF)
+options = st.lists(
+    st.sampled_from(
+        [
+            opt.mss(1460),
+            opt.window_scale(7),
+            opt.sack_permitted(),
+            opt.timestamps(5, 6),
+            opt.Option(opt.NOP),
+            opt.Option(254, b"xy"),
+        ]
+    ),
+    max_size=4,
+).map(opt.encode)
+
+
+@st.composite
+def segments(draw: st.DrawFn) -> Segment:
+    src, dst = ADDRESSES[draw(st.sampled_from((4, 6)))]
+    return Segment(
+        src,
+        dst,
+        draw(u16),
+        draw(u16),
+        Seq(draw(u32)),
+        Seq(draw(u32)),
+        Flags(draw(st.integers(0, 0xFF))),
+        draw(u16),
+        draw(u16),
+        draw(options),
+        draw(st.binary(max_size=64)),
+        reserved=draw(st.integers(0, 15)),
+    )
+
+
+@given(u32, st.integers(-(2**31), 2**31 - 1))
+def test_distance_is_what_was_added(start: int, octets: int) -> None:
+    assert (Seq(start) + octets) - Seq(start) == octets
+    assert (Seq(start) + octets) - octets == Seq(start)
+
+
+@given(u32, st.integers(1, 2**31 - 1))
+def test_order_holds_across_the_wrap(start: int, octets: int) -> None:
+    first, later = Seq(start), Seq(start) + octets
+    assert first < later
+    assert later > first
+    assert first <= later
+    assert not later <= first
+
+
+def test_numbers_wrap_at_two_to_the_32() -> None:
+    assert Seq(0xFFFFFFFF) + 1 == 0
+    assert Seq(0) - 1 == 0xFFFFFFFF
+    assert Seq(0xFFFFFFFF) < Seq(0)
+    assert isinstance(Seq(1) - 1, Seq)
+
+
+@pytest.mark.parametrize(
+    ("flags", "text"), [(SYN | ACK, "SYN+ACK"), (FIN | ACK | URG, "FIN+URG+ACK"), (Flags.NONE, "no flags")]
+)
+def test_flags_read_as_the_field_writes_them(flags: Flags, text: str) -> None:
+    assert str(flags) == text
+
+
+@given(segments())
+def test_frames_are_what_scapy_would_build(segment: Segment) -> None:
+    frame = Template(*MACS, segment.src, segment.dst).frame(segment)
+    layer = IPv6 if ":" in segment.src else IP
+    read = Ether(frame)
+    again = read.copy()
+    del again[TCP].chksum
+    if layer is IP:
+        del again[IP].chksum
+        del again[IP].len
+    else:
+        del again[IPv6].plen
+    assert bytes(again) == frame
+    assert (read[TCP].seq, read[TCP].ack, int(read[TCP].flags) & 0xFF) == (segment.seq, segment.ack, int(segment.flags))
+    assert bytes(read[TCP].payload) == segment.payload
+
+
+@given(segments())
+def test_dissecting_gives_back_what_was_built(segment: Segment) -> None:
+    read = dissect(Template(*MACS, segment.src, segment.dst).frame(segment))
+    assert read is not None
+    assert read.checksum_ok
+    for name in (
+        "src",
+        "dst",
+        "sport",
+        "dport",
+        "seq",
+        "ack",
+        "flags",
+        "window",
+        "urgent",
+        "options",
+        "payload",
+        "reserved",
+    ):
+        assert getattr(read, name) == getattr(segment, name), name
+
+
+@given(segments(), st.integers(0, 200))
+def test_a_flipped_bit_shows_in_the_checksum(segment: Segment, bit: int) -> None:
+    frame = bytearray(Template(*MACS, segment.src, segment.dst).frame(segment))
+    start = 54 if ":" in segment.src else 34
+    # Not in the data offset, which would change what is dissected.
+    at = start + [*range(12), *range(13, 20)][bit % 19]
+    frame[at] ^= 1 << bit % 8
+    read = dissect(bytes(frame))
+    assert read is not None
+    assert not read.checksum_ok
+
+
+@given(st.binary(max_size=120))
+def test_no_octets_make_the_dissectors_raise(data: bytes) -> None:
+    for ethertype in (b"\x08\x00", b"\x86\xdd", b"\x08\x06", data[12:14]):
+        frame = data[:12] + ethertype + data[14:]
+        dissect(frame)
+        neighbour_message(frame)
+
+
+@given(st.binary(max_size=60))
+def test_no_octets_make_the_options_raise(data: bytes) -> None:
+    for one in opt.parse(data):
+        assert str(one)
+
+
+def test_every_field_can_be_wrong_on_purpose() -> None:
+    src, dst = ADDRESSES[4]
+    segment = Segment(
+        src, dst, 1, 2, Seq(3), checksum=0x1234, data_offset=15, reserved=7, ip={"ttl": 3, "id": 77, "frag": 0}
+    )
+    frame = Template(*MACS, src, dst).frame(segment)
+    assert frame[34 + 16 : 34 + 18] == b"\x12\x34"
+    assert frame[34 + 12] >> 4 == 15
+    assert frame[34 + 12] & 0xF == 7
+    assert (Ether(frame)[IP].ttl, Ether(frame)[IP].id) == (3, 77)
+    assert dissect(frame) is None, "an offset behind the segment's end is no whole segment"
+
+
+def test_an_impossible_option_length_keeps_the_rest() -> None:
+    assert opt.parse(b"\x01\x02\x00abc") == (opt.Option(opt.NOP), opt.Option(opt.MSS, b"abc", 0))
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_neighbours_are_asked_and_answered(family: int) -> None:
+    tester, target = ADDRESSES[family]
+    asked = neighbour_message(neighbour_question(MACS[1], target, tester))
+    assert asked is not None
+    assert (asked.request, asked.sender, asked.sender_mac, asked.address) == (True, target, MACS[1], tester)
+    answer = neighbour_answer(asked, MACS[0])
+    said = neighbour_message(answer)
+    assert said is not None
+    assert (said.request, said.address, said.sender_mac) == (False, tester, MACS[0])
+    assert answer[:6] == bytes.fromhex(MACS[1].replace(":", ""))
