@@ -89,6 +89,7 @@ class Run:
         self._places = asyncio.Semaphore(self.concurrency)
         await self.target.open()
         self.station = Station(self.target, self.clock)
+        await self.station.check_reachable()
 
     def stop(self) -> None:
         """Cancel what runs, leave nothing behind."""
@@ -125,7 +126,7 @@ class Run:
     async def _execute(
         self, info: CaseInfo, function: CaseFunction, arguments: Mapping[str, Any]
     ) -> tuple[Case | None, BaseException | None]:
-        """Run a case to its end; the exceptions that end one are returned, a cancellation goes on."""
+        """Run a case to its end; what it raised is returned."""
         target, case, raised = self.target, None, None
         try:
             missing = [one for one in info.needs if one not in target.capabilities]
@@ -140,13 +141,21 @@ class Run:
             case.needs(*info.needs, f"ipv{info.family}")
             await case.open()
             await function(**arguments, tcp=case)
-        except (Exception, asyncio.CancelledError) as error:
-            if isinstance(error, asyncio.CancelledError):
-                raise
-            raised = error
+        except Exception as error:
+            raised = await self._fault(target) or error
         finally:
             closed = await self._close(case, target)
         return case, raised or closed
+
+    async def _fault(self, target: Target) -> HarnessFault | None:
+        """Whether agent or lab failed: an agent that dies closes its sockets, which looks like the target's own doing."""
+        try:
+            await target.app.call("hello")
+        except HarnessFault as fault:
+            return fault
+        except AppError:
+            pass
+        return None
 
     async def _close(self, case: Case | None, target: Target) -> BaseException | None:
         try:

@@ -8,6 +8,7 @@ import contextlib
 import fcntl
 import json
 import os
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -175,7 +176,7 @@ class Line:
 
 
 class ResultsWriter:
-    """Appends records to a file, which several processes may do at once.
+    """Appends records to a file, which several threads and processes may do at once.
 
     Every record is one whole line, on disk (in the kernel's hands) when `append` returns.
     """
@@ -183,6 +184,7 @@ class ResultsWriter:
     def __init__(self, path: Path) -> None:
         """Open or create the file and the folders above it; RecordError when that fails."""
         self.path = path
+        self._threads = threading.Lock()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -202,7 +204,7 @@ class ResultsWriter:
         except (TypeError, ValueError) as error:
             raise RecordError(f"can't record case {record.get('id')!r} in {self.path}: {error}") from error
         try:
-            with self._alone():
+            with self._threads, self._alone():
                 self._put(line)
         except OSError as error:
             raise RecordError(f"can't write {self.path}: {error.strerror or error}") from error
@@ -220,7 +222,8 @@ class ResultsWriter:
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
-        # Not every file system has locks; without one, a line is still one write at the file's end.
+        # It keeps other processes out; our own threads share it. Not every file system has locks; without one, a line
+        # is still one write at the file's end.
         with contextlib.suppress(OSError):
             fcntl.flock(self._fd, fcntl.LOCK_EX)
         try:

@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import typing
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -293,3 +294,14 @@ def test_names_are_readable_and_unique() -> None:
     assert case_name(SAMPLE["id"]).startswith("simultaneous-close-ipv4-")
     assert case_name("a.py::test_x[ipv4]") != case_name("b.py::test_x[ipv4]")
     assert case_name("a.py::test_x[A]") != case_name("a.py::test_x[a]")
+
+
+def test_threads_that_append_at_once_do_not_meet(tmp_path: Path) -> None:
+    """The run writes from several threads: a lock between processes does not keep these apart."""
+    path = tmp_path / "results.jsonl"
+    with ResultsWriter(path) as writer, ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda number: writer.append(sample(id=f"test_{number}", failure="x" * 20_000)), range(200)))
+    lines = path.read_text().split("\n")
+    assert len(lines) == 201
+    assert lines[-1] == ""
+    assert all(lines[:-1])
