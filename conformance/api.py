@@ -1,7 +1,8 @@
 """What a case imports: one line at the top of its module."""
 
 from conformance.judge import Bound, Expectation, Inconclusive, NotApplicable, Violation
-from conformance.plugin.marks import verifies
+from conformance.plugin.marks import verifies, verifies_cell
+from conformance.standard.cells import Cell, cells
 from conformance.standard.states import SYNCHRONIZED, State
 from conformance.target import AppError
 from conformance.tester.case import Case
@@ -25,6 +26,7 @@ __all__ = [
     "AppError",
     "Bound",
     "Case",
+    "Cell",
     "Connection",
     "Expectation",
     "Flags",
@@ -36,6 +38,8 @@ __all__ = [
     "Seq",
     "State",
     "Violation",
+    "cells",
     "opt",
     "verifies",
+    "verifies_cell",
 ]

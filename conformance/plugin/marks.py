@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 
 from conformance.standard import catalogue
+from conformance.standard.cells import Cell
+from conformance.standard.states import State
 
-_F = TypeVar("_F", bound=Callable[..., Any])
 LEVELS = ("must", "should", "may", "text")
 
 
@@ -24,17 +25,16 @@ def verifies(
     lasts: float = 0.0,
     alone: bool = False,
     sysctl: Mapping[str, str] | None = None,
-) -> Callable[[_F], _F]:
+) -> pytest.MarkDecorator:
     """Say what a case checks: requirements (`RFC9293:MUST-13`) and claims (`claim:C-18`), and the table's cells.
 
     `level` (MUST, SHOULD, MAY, text) is the strictest of the requirements' unless given. `needs` are capabilities of the
     target. `lasts` is about how long the case waits, in seconds: the longest start first. A case that is `alone`, or
     changes a `sysctl`, gets a target of its own.
     """
-    mark = pytest.mark.verifies(
+    return pytest.mark.verifies(
         *ids, cells=tuple(cells), level=level, needs=tuple(needs), lasts=lasts, alone=alone, sysctl=dict(sysctl or {})
     )
-    return mark.__call__
 
 
 @dataclass(frozen=True)
@@ -107,11 +107,13 @@ def describe(item: pytest.Item) -> CaseInfo:
         raise pytest.UsageError(f"{where}: @verifies names no requirement")
     doc = inspect.cleandoc(getattr(item, "function").__doc__ or "")  # noqa: B009 - Item has no such attribute for mypy
     params: Mapping[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
-    # A generated case has its text as a parameter.
-    title, _, description = str(params.get("doc", doc)).partition("\n")
+    title, _, description = doc.partition("\n")
+    cell = params.get("cell")
+    if isinstance(cell, Cell):
+        title, description = _title_of(cell), f"{doc}\n\n{cell.note}".strip()
     if not title:
         raise pytest.UsageError(f"{where}: a case's docstring says what is seen on the wire")
-    cells = (*mark.kwargs.get("cells", ()), *params.get("cells", ()))
+    cells = tuple(mark.kwargs.get("cells", ()))
     return CaseInfo(
         id=case_id(item),
         title=title.strip(),
@@ -121,13 +123,26 @@ def describe(item: pytest.Item) -> CaseInfo:
         level=str(level),
         requirements=requirements or tuple(dict.fromkeys(rests_on)),
         claims=claims,
-        cells=tuple(cells),
+        cells=cells,
         needs=tuple(mark.kwargs.get("needs", ("app",))),
         lasts_s=float(mark.kwargs.get("lasts", 0.0)),
         alone=bool(mark.kwargs.get("alone", False) or mark.kwargs.get("sysctl")),
         sysctl=mark.kwargs.get("sysctl", {}),
         family=int(params.get("family", 4)),
     )
+
+
+def verifies_cell(cell: Cell, *, needs: Sequence[str] = (), **keywords: Any) -> Any:
+    """One row of the documented machine as a parameter called `cell` of a generated case."""
+    mark = verifies(*cell.requirements, cells=[cell.id, cell.row], level=cell.strength, needs=needs, **keywords)
+    return pytest.param(cell, id=cell.id, marks=mark)
+
+
+def _title_of(cell: Cell) -> str:
+    """One sentence for a row: what happens in which state, and what is allowed."""
+    allowed = " or ".join(f"{one.response.meaning}, then {one.next}" for one in cell.outcomes)
+    origin = f" ({cell.origin} open)" if cell.origin != "either" and cell.state is State.SYN_RECEIVED else ""
+    return f"In {cell.state}{origin}: {cell.event}. Allowed: {allowed}."
 
 
 def cases_folder() -> Path:
