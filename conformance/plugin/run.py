@@ -130,14 +130,18 @@ class Run:
         target, case, raised = self.target, None, None
         try:
             missing = [one for one in info.needs if one not in target.capabilities]
-            if not info.alone or missing:
-                case = Case(
-                    station=self.station, target=target, profile=self.profile, clock=self.clock, family=info.family
-                )
-            else:
+            station = self.station
+            if info.alone and not missing:
                 target = await self.target.alone(info.sysctl)
                 station = Station(target, self.clock)
-                case = Case(station=station, target=target, profile=self.profile, clock=self.clock, family=info.family)
+            case = Case(
+                station=station,
+                target=target,
+                profile=self.profile,
+                clock=self.clock,
+                family=info.family,
+                name=info.id,
+            )
             case.needs(*info.needs, f"ipv{info.family}")
             await case.open()
             await function(**arguments, tcp=case)

@@ -12,6 +12,7 @@ from conformance.tester.app import Application, SocketOption
 from conformance.tester.clock import SECOND, Clock
 from conformance.tester.connection import Connection
 from conformance.tester.drive import drive_to
+from conformance.tester.ending import Ending, see_end
 from conformance.tester.station import Station
 from conformance.tester.trace import Trace
 from conformance.wire import ACK, RST, SYN, Seq
@@ -23,7 +24,10 @@ _WORD_EVERY_S = 0.01
 class Case:
     """One running case: its own tester address, its own target ports, its own record."""
 
-    def __init__(self, *, station: Station, target: Target, profile: Profile, clock: Clock, family: int) -> None:
+    def __init__(
+        self, *, station: Station, target: Target, profile: Profile, clock: Clock, family: int, name: str = ""
+    ) -> None:
+        self.name = name
         self.station, self.target, self.profile, self.clock, self.family = station, target, profile, clock, family
         self.trace = Trace()
         self.remote = target.address(family)
@@ -157,14 +161,34 @@ class Case:
         await other.expect(SYN | ACK, ack=other.snd_nxt, label="it listens:")
         await other.inject(RST, text="probe: taken back")
 
+    async def see_end(self, conn: Connection, *, since_ns: int, expected: Bound, since: str) -> Ending:
+        """When the target forgets `conn`, by probes that restart no timer; they begin shortly before `expected`.
+
+        `since` says what happened at `since_ns`. The listener must be closed before. Raises Violation.
+        """
+        return await see_end(self, conn, since_ns=since_ns, expected=expected, since=since)
+
     # Timings and choices
 
-    def timer(self, name: str) -> Bound:
-        """The bound of one of the profile's timers, by name. Raises NotApplicable when the profile does not document it."""
+    def timer(self, name: str, nominal_s: float | None = None) -> Bound:
+        """The bound of one of the profile's timers, by name; with `nominal_s`, of that interval by the same timer's precision.
+
+        Raises NotApplicable when the profile does not document it.
+        """
         timer = self.profile.timers.get(name)
         if timer is None:
             raise NotApplicable(f"profile {self.profile.name} documents no timer {name}")
-        return Bound(timer.low_s, timer.high_s, timer.source)
+        if nominal_s is None:
+            return Bound(timer.low_s, timer.high_s, timer.source)
+        return Bound(*timer.bounds(nominal_s), timer.source)
+
+    def schedule(self, name: str) -> tuple[Bound, ...]:
+        """The bounds of a series of retransmissions, in their order. Raises NotApplicable when the profile has no such series."""
+        bound = self.timer(name)
+        schedule = self.profile.timers[name].schedule_s
+        if not schedule:
+            raise NotApplicable(f"profile {self.profile.name} documents no schedule of timer {name} ({bound.source})")
+        return tuple(self.timer(name, nominal_s) for nominal_s in schedule)
 
     def check_timing(self, name: str, measured_s: float, bound: Bound, *, how: str = "") -> None:
         """Keep a measured interval, and see that it is within its bound. Raises Violation."""

@@ -1,0 +1,188 @@
+"""What the documents require, by number, with the sentence that says so.
+
+`requirements/*.toml` holds one catalogue per document, `claims.toml` the sayings about TCP that the suite
+checks. Everything is checked when it is read.
+"""
+
+from __future__ import annotations
+
+import functools
+import types
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from conformance.standard import _data
+
+LEVELS: Final = ("MUST", "SHOULD", "MAY", "RECOMMENDED", "text")
+"""`text`: a sentence without a keyword of RFC 2119 that nevertheless says what happens."""
+
+POLARITIES: Final = ("MUST", "MUST NOT", "SHOULD", "SHOULD NOT", "MAY", "RECOMMENDED", "text")
+OBSERVABLE: Final = ("yes", "partly", "no")
+
+# RECOMMENDED is SHOULD in RFC 2119.
+_STRENGTH: Final = {"MUST": 0, "SHOULD": 1, "RECOMMENDED": 1, "MAY": 2, "text": 3}
+_NAMES: Final = ("MUST", "SHOULD", "MAY", "text")
+_FIELDS: Final = ("id", "level", "polarity", "section", "summary", "sentence", "observable", "group")
+
+
+class UnknownRequirement(KeyError):
+    """No catalogue has that id. The message gives the nearest one that exists."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """One statement of a standard.
+
+    `id` is complete (`RFC9293:MUST-13`), `sentence` the document's own words or empty where they could not be
+    compared, `summary` ours. `reason` says why `observable` is not `yes`.
+    """
+
+    document: str
+    id: str
+    level: str
+    polarity: str
+    section: str
+    summary: str
+    sentence: str
+    observable: str
+    group: str
+    reason: str = ""
+
+    @property
+    def url(self) -> str:
+        """Where the section can be read."""
+        return f"https://www.rfc-editor.org/rfc/{self.document.lower()}.html#section-{self.section}"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A saying about TCP, how it is checked on the wire, and the requirements it rests on (complete ids)."""
+
+    id: str
+    topic: str
+    says: str
+    checked: str
+    note: str
+    rests_on: tuple[str, ...]
+
+
+def parse_requirements(content: str, where: str) -> tuple[Requirement, ...]:
+    """The rows of one catalogue; `where` names the file in errors.
+
+    Raises:
+        DataError: a row is incomplete, doubled, or has a word outside its vocabulary.
+    """
+    document = _data.toml(content, where)
+    _data.only(document, where, ("document", "title", "requirement"))
+    rows: dict[str, Requirement] = {}
+    for number, row in enumerate(document["requirement"], start=1):
+        here = f"{where}, requirement {number} ({row.get('id', 'no id')})"
+        found = _requirement(document["document"], row, here)
+        if found.id in rows:
+            raise _data.DataError(f"{here}: the id is there twice; an id stands for one sentence")
+        rows[found.id] = found
+    return tuple(rows.values())
+
+
+def _requirement(document: str, row: Mapping[str, Any], here: str) -> Requirement:
+    _data.only(row, here, _FIELDS, ("reason",))
+    _data.one_of(row["level"], LEVELS, here, "level")
+    _data.one_of(row["polarity"], POLARITIES, here, "polarity")
+    _data.one_of(row["observable"], OBSERVABLE, here, "observable")
+    if not row["summary"] or not row["section"]:
+        raise _data.DataError(f"{here}: summary or section is empty; both are needed to name it in a report")
+    if (row["observable"] == "yes") == bool(row.get("reason")):
+        raise _data.DataError(f"{here}: a reason goes with observable = partly or no, and with nothing else")
+    return Requirement(**{**row, "document": document, "id": f"{document}:{row['id']}"})
+
+
+@functools.cache
+def requirements() -> Mapping[str, Requirement]:
+    """Every requirement of every catalogue by its complete id, in the catalogues' order.
+
+    Raises:
+        DataError: a catalogue is wrong.
+    """
+    found: dict[str, Requirement] = {}
+    for name in _data.names("requirements", ".toml"):
+        where = f"requirements/{name}.toml"
+        for row in parse_requirements(_data.text(where), where):
+            found[row.id] = row
+    return types.MappingProxyType(found)
+
+
+def requirement(name: str) -> Requirement:
+    """The requirement with a complete id such as `RFC9293:MUST-13`.
+
+    Raises:
+        UnknownRequirement: there is none; the message gives the nearest id.
+    """
+    found = requirements().get(name)
+    if found is None:
+        raise UnknownRequirement(f"no requirement is called {name!r}{_data.nearest(name, requirements())}")
+    return found
+
+
+def parse_claims(content: str, where: str) -> tuple[Claim, ...]:
+    """The rows of `claims.toml`.
+
+    Raises:
+        DataError: a row is incomplete or doubled, or rests on a requirement that does not exist.
+    """
+    document = _data.toml(content, where)
+    _data.only(document, where, ("claim",))
+    rows: dict[str, Claim] = {}
+    for number, row in enumerate(document["claim"], start=1):
+        here = f"{where}, claim {number} ({row.get('id', 'no id')})"
+        _data.only(row, here, ("id", "topic", "says", "checked", "rests_on"), ("note",))
+        for name in row["rests_on"]:
+            if name not in requirements():
+                raise _data.DataError(f"{here}: rests on {name!r}{_data.nearest(name, requirements())}")
+        if row["id"] in rows:
+            raise _data.DataError(f"{here}: the id is there twice")
+        rows[row["id"]] = Claim(**{"note": "", **row, "rests_on": tuple(row["rests_on"])})
+    return tuple(rows.values())
+
+
+@functools.cache
+def claims() -> Mapping[str, Claim]:
+    """Every claim by its id (`C-18`).
+
+    Raises:
+        DataError: the file is wrong.
+    """
+    rows = parse_claims(_data.text("claims.toml"), "claims.toml")
+    return types.MappingProxyType({row.id: row for row in rows})
+
+
+def claim(name: str) -> Claim:
+    """The claim called `C-18`, or `claim:C-18` as cases write it.
+
+    Raises:
+        UnknownRequirement: there is none; the message gives the nearest id.
+    """
+    found = claims().get(name.removeprefix("claim:"))
+    if found is None:
+        raise UnknownRequirement(f"no claim is called {name!r}{_data.nearest(name.removeprefix('claim:'), claims())}")
+    return found
+
+
+def level_of(ids: Iterable[str]) -> str:
+    """The strictest level among the requirements: `MUST`, `SHOULD`, `MAY` or `text`.
+
+    A claim (`claim:C-18`) counts as `text`, as does an empty list.
+
+    Raises:
+        UnknownRequirement: an id names nothing.
+    """
+    strictest = _STRENGTH["text"]
+    for name in ids:
+        if name.startswith("claim:"):
+            claim(name)
+        else:
+            strictest = min(strictest, _STRENGTH[requirement(name).level])
+    return _NAMES[strictest]

@@ -1,0 +1,194 @@
+"""What a kind of target documents about itself: timers, chosen MAYs, known deviations.
+
+A profile is a TOML file in `profiles/`, or text that the caller brings (`parse`).
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from conformance.standard import _data, catalogue
+
+LATE_FRACTION: Final = 0.125
+"""A timer wheel rounds an expiry up by at most an eighth of the interval (Linux, kernel/time/timer.c)."""
+
+LATE_S: Final = 0.05
+"""Seconds from the expiry to the segment on the wire, on a busy machine."""
+
+EARLY_S: Final = 0.01
+"""Seconds: one jiffy at 100 Hz, by which a tick-driven timer may seem early."""
+
+
+class UnknownProfile(KeyError):
+    """No profile or timer has that name. The message gives the nearest one."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Timer:
+    """A documented interval in seconds and the bounds to judge it by.
+
+    `value_s` is what the document says, `least_s` the lower end where it gives a range. `schedule_s` lists the
+    nominal intervals of a series of retransmissions in their order, empty where the timer is no series.
+    """
+
+    name: str
+    value_s: float
+    least_s: float
+    late_fraction: float
+    late_s: float
+    source: str
+    note: str = ""
+    schedule_s: tuple[float, ...] = ()
+
+    @property
+    def low_s(self) -> float:
+        """The earliest that agrees with the document, in seconds."""
+        return max(0.0, self.least_s - EARLY_S)
+
+    @property
+    def high_s(self) -> float:
+        """The latest that agrees with the document, in seconds."""
+        return self.bounds(self.value_s)[1]
+
+    def bounds(self, nominal_s: float) -> tuple[float, float]:
+        """Earliest and latest, in seconds, for another interval of this timer, such as one of its schedule."""
+        return max(0.0, nominal_s - EARLY_S), nominal_s * (1 + self.late_fraction) + self.late_s
+
+
+@dataclass(frozen=True, slots=True)
+class Deviation:
+    """A known departure from a requirement, in the cases and cells that `cases` matches.
+
+    A glob of `cases` has `*` and `?` only: brackets are part of a case's id. `shows` is a regular expression that the
+    failure's one line must match, so that no other failure of the same case passes as the known one.
+    """
+
+    cases: tuple[str, ...]
+    requirement: str
+    sentence: str
+    reason: str
+    source: str
+    shows: str
+    since: str = ""
+
+    def shown_by(self, message: str) -> bool:
+        """Whether a failure with that line is the known one."""
+        return re.search(self.shows, message) is not None
+
+    def covers(self, *ids: str) -> bool:
+        """Whether any of a case's ids (node id, function name, cell id) is meant."""
+        return any(_glob(pattern).fullmatch(name) for pattern in self.cases for name in ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """One kind of target: its timers by name, its choices by name, its known deviations in the file's order."""
+
+    name: str
+    title: str
+    timers: Mapping[str, Timer]
+    choices: Mapping[str, str | int | bool]
+    deviations: tuple[Deviation, ...]
+
+    def timer(self, name: str) -> Timer:
+        """The timer of that name.
+
+        Raises:
+            UnknownProfile: the profile says nothing of it.
+        """
+        found = self.timers.get(name)
+        if found is None:
+            raise UnknownProfile(f"profile {self.name} has no timer {name!r}{_data.nearest(name, self.timers)}")
+        return found
+
+    def deviations_of(self, *ids: str) -> tuple[Deviation, ...]:
+        """The known deviations that cover a case with any of these ids."""
+        return tuple(row for row in self.deviations if row.covers(*ids))
+
+
+def parse(content: str, where: str, name: str) -> Profile:
+    """A profile from TOML text; `where` names the text in errors.
+
+    Raises:
+        DataError: a row is incomplete, a bound is impossible, or a deviation names no requirement.
+    """
+    document = _data.toml(content, where)
+    _data.only(document, where, ("title",), ("timer", "choices", "deviation"))
+    timers = {key: _timer(key, row, f"{where}, timer {key}") for key, row in document.get("timer", {}).items()}
+    deviations = tuple(
+        _deviation(row, f"{where}, deviation {number}")
+        for number, row in enumerate(document.get("deviation", []), start=1)
+    )
+    return Profile(
+        name=name,
+        title=document["title"],
+        timers=types.MappingProxyType(timers),
+        choices=types.MappingProxyType(dict(document.get("choices", {}))),
+        deviations=deviations,
+    )
+
+
+def _timer(name: str, row: Mapping[str, Any], here: str) -> Timer:
+    _data.only(row, here, ("value_s", "source"), ("least_s", "late_fraction", "late_s", "note", "schedule_s"))
+    timer = Timer(
+        name=name,
+        value_s=float(row["value_s"]),
+        least_s=float(row.get("least_s", row["value_s"])),
+        late_fraction=float(row.get("late_fraction", LATE_FRACTION)),
+        late_s=float(row.get("late_s", LATE_S)),
+        source=row["source"],
+        note=row.get("note", ""),
+        schedule_s=tuple(float(step) for step in row.get("schedule_s", ())),
+    )
+    if timer.value_s <= 0 or not 0 <= timer.least_s <= timer.value_s:
+        raise _data.DataError(f"{here}: value_s {timer.value_s}, least_s {timer.least_s}; 0 <= least_s <= value_s")
+    if timer.late_fraction < 0 or timer.late_s < 0:
+        raise _data.DataError(f"{here}: late_fraction and late_s cannot be negative")
+    return timer
+
+
+def _deviation(row: Mapping[str, Any], here: str) -> Deviation:
+    _data.only(row, here, ("cases", "requirement", "sentence", "reason", "source", "shows"), ("since",))
+    cases = row["cases"]
+    if row["requirement"] not in catalogue.requirements():
+        near = _data.nearest(row["requirement"], catalogue.requirements())
+        raise _data.DataError(f"{here}: no requirement is called {row['requirement']!r}{near}")
+    if not cases or not row["reason"] or not row["source"] or not row["shows"]:
+        raise _data.DataError(f"{here}: cases, reason, source and shows cannot be empty")
+    try:
+        re.compile(row["shows"])
+    except re.error as error:
+        raise _data.DataError(f"{here}: shows is no regular expression: {error}") from None
+    patterns = (cases,) if isinstance(cases, str) else tuple(cases)
+    return Deviation(**{"since": "", **row, "cases": patterns})
+
+
+def profiles() -> tuple[str, ...]:
+    """The names of the profiles that are part of the package."""
+    return _data.names("profiles", ".toml")
+
+
+@functools.cache
+def profile(name: str) -> Profile:
+    """The profile `profiles/<name>.toml`.
+
+    Raises:
+        UnknownProfile: there is none of that name.
+        DataError: the file is wrong.
+    """
+    if name not in profiles():
+        raise UnknownProfile(f"no profile is called {name!r}{_data.nearest(name, profiles())}")
+    where = f"profiles/{name}.toml"
+    return parse(_data.text(where), where, name)
+
+
+def _glob(pattern: str) -> re.Pattern[str]:
+    return re.compile("".join({"*": ".*", "?": "."}.get(char, re.escape(char)) for char in pattern))

@@ -1,0 +1,124 @@
+"""A pytest plugin that counts the checks of each case, and in a second run breaks the last one.
+
+`MUTANT_FILE` names a JSON file: case id -> the kinds of its checks in their order. Without `MUTANT_KIND` the file is written;
+with it, the file is read, and the last check of each case is given something slightly wrong: a segment whose seq, ack or flags
+differ (as `MUTANT_KIND` says), an extra segment where silence is owed, another state, another octet of data, an interval that is
+half as long again, an outcome that is not allowed. What the target really sent is all there: only the one thing is changed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import defaultdict
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conformance.judge import Bound
+from conformance.standard.states import State
+from conformance.tester.app import AppSocket
+from conformance.tester.case import Case
+from conformance.tester.connection import Connection, Received
+from conformance.wire import URG, Segment
+
+_FILE = Path(os.environ["MUTANT_FILE"])
+_KIND = os.environ.get("MUTANT_KIND", "")
+_KNOWN: dict[str, list[str]] = json.loads(_FILE.read_text()) if _KIND else {}
+_SEEN: dict[str, list[str]] = defaultdict(list)
+
+
+def _is_last(case: Case, kind: str) -> bool:
+    """Count a check of the case; whether it is the one to break."""
+    checks = _SEEN[case.name]
+    checks.append(kind)
+    known = _KNOWN.get(case.name, [])
+    return bool(_KIND) and len(checks) == len(known) and known[-1] == kind
+
+
+def _wrong(segment: Segment) -> Segment:
+    # A segment as it arrived has its checksum: the mutant's is made right, or it alone would be noticed.
+    match _KIND:
+        case "seq":
+            changed = replace(segment, seq=segment.seq + 1, checksum=None)
+        case "ack":
+            changed = replace(segment, ack=segment.ack + 1, checksum=None)
+        case _:
+            changed = replace(segment, flags=segment.flags ^ URG, checksum=None)
+    return changed
+
+
+def _patch() -> None:
+    next_, expect_any, silence = Connection._next, Connection.expect_any, Connection.silence
+    next_of_any_kind, state_of, receive = Connection._next_of_any_kind, Case.state_of, AppSocket.receive
+    check_timing, choice, confirm = Case.check_timing, Case.choice, Case.confirm
+    pending: set[int] = set()
+    lying: set[int] = set()
+
+    def broken(self: Connection, received: Received | None) -> Received | None:
+        if received is not None and id(self) in pending:
+            pending.discard(id(self))
+            return replace(received, segment=_wrong(received.segment))
+        return received
+
+    async def any_next(self: Connection, until_ns: int) -> Received | None:
+        return broken(self, await next_(self, until_ns))
+
+    async def any_kind(self: Connection, until_ns: int) -> Received | None:
+        return broken(self, await next_of_any_kind(self, until_ns))
+
+    async def expecting(self: Connection, *wanted: Any, **keywords: Any) -> Any:
+        if _is_last(self._case, "segment"):
+            pending.add(id(self))
+        return await expect_any(self, *wanted, **keywords)
+
+    async def silent(self: Connection, **keywords: Any) -> None:
+        if _is_last(self._case, "silence") and self._history:
+            last = self._history[-1]
+            frame = self._case.trace.frames[-1]
+            self._queue.append(Received(replace(last, flags=last.flags ^ URG), self._case.clock.now_ns(), frame))
+        await silence(self, **keywords)
+
+    async def word(self: Case, conn: Connection) -> State | None:
+        found = await state_of(self, conn)
+        if id(self) in lying:
+            return State.SYN_SENT if found is not State.SYN_SENT else State.CLOSE_WAIT
+        return found
+
+    async def confirmed(self: Case, conn: Connection, state: State, *, probe: bool = True) -> None:
+        # The probe inside is a check of its own; the word comes after it.
+        if probe:
+            await self._probe(conn, state)
+        if _is_last(self, "state"):
+            lying.add(id(self))
+        await confirm(self, conn, state, probe=False)
+        lying.discard(id(self))
+
+    async def received(self: AppSocket, count: int, **keywords: Any) -> bytes:
+        data = await receive(self, count, **keywords)
+        if _is_last(self._app._case, "data"):
+            return bytes(octet ^ 1 for octet in data[:1]) + data[1:] if data else b"?"
+        return data
+
+    def timed(self: Case, name: str, measured_s: float, bound: Bound, **keywords: Any) -> None:
+        wrong = max(measured_s, bound.high_s) * 1.5 + 0.001
+        check_timing(self, name, wrong if _is_last(self, "timing") else measured_s, bound, **keywords)
+
+    def chosen(self: Case, name: str, taken: str, allowed: Any) -> None:
+        choice(self, name, "something else" if _is_last(self, "choice") else taken, allowed)
+
+    Connection._next, Connection._next_of_any_kind = any_next, any_kind  # type: ignore[method-assign]
+    Connection.expect_any, Connection.silence = expecting, silent  # type: ignore[method-assign]
+    Case.state_of, Case.confirm = word, confirmed  # type: ignore[method-assign]
+    AppSocket.receive = received  # type: ignore[method-assign]
+    Case.check_timing, Case.choice = timed, chosen  # type: ignore[method-assign]
+
+
+_patch()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if not _KIND:
+        _FILE.write_text(json.dumps(_SEEN))

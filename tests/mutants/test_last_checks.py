@@ -1,0 +1,52 @@
+"""Every case that conforms is seen failing: its last check is given something slightly wrong, on the real stack."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conformance.plugin.marks import cases_folder
+from tests.conftest import Ran, clean_environment
+
+KINDS = ("seq", "ack", "flags")
+
+
+def _start(folder: Path, kind: str) -> subprocess.Popen[str]:
+    """All cases in a process of its own; without a kind, nothing is broken."""
+    name = kind or "clean"
+    options = ["-p", "tests.mutants.instrument", "-p", "no:cacheprovider", "-q", "--family=4", "--concurrency=512"]
+    return subprocess.Popen(
+        [sys.executable, "-m", "pytest", str(cases_folder()), *options, f"--output={folder / name}"],
+        cwd=Path(__file__).parent.parent.parent,
+        env={**clean_environment(), "MUTANT_FILE": str(folder / "checks.json"), "MUTANT_KIND": kind},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def _end(process: subprocess.Popen[str], output: Path) -> Ran:
+    out, _ = process.communicate(timeout=600)
+    return Ran(process.returncode, out, output)
+
+
+def test_every_case_fails_when_its_last_check_is_broken(lab: None, tmp_path: Path) -> None:
+    clean = _end(_start(tmp_path, ""), tmp_path / "clean")
+    assert clean.code in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED), clean.out[-3000:]
+    checks: dict[str, list[str]] = json.loads((tmp_path / "checks.json").read_text())
+    conforming = {one["id"] for one in clean.results.values() if one["verdict"] == "conforms"}
+    assert conforming
+    unchecked = sorted(name for name in conforming if not checks.get(name))
+    assert not unchecked, f"cases that check nothing: {unchecked}"
+
+    running = {kind: _start(tmp_path, kind) for kind in KINDS}
+    survivors = []
+    for kind, process in running.items():
+        ran = _end(process, tmp_path / kind)
+        verdicts = {one["id"]: one["verdict"] for one in ran.results.values()}
+        survivors += [f"{kind} {checks[name][-1]} {name}" for name in conforming if verdicts.get(name) == "conforms"]
+    assert not survivors, "\n".join(sorted(survivors))
