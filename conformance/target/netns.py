@@ -23,6 +23,8 @@ from conformance.target.agent_client import AgentClient
 _HERE = Path(__file__).parent
 _READY_S = 20.0
 ADDRESSES = {4: "10.77.0.1/16", 6: "fd77::1/64"}
+# What the kernel remembers of a peer would carry over from one case to the next.
+_SETTINGS = {"net.ipv4.tcp_no_metrics_save": "1"}
 POOLS = {4: "10.77.4.0/22", 6: "fd77::4:0/118"}
 
 
@@ -100,7 +102,7 @@ class NetnsTarget:
     ) -> None:
         self.name, self.profile = name, profile
         self.version = platform.release()
-        self.settings: Mapping[str, str] = dict(sysctl or {})
+        self.settings: Mapping[str, str] = {**_SETTINGS, **(sysctl or {})}
         self.capabilities: frozenset[str] = frozenset()
         self._own_server = server is None
         self._server = server or LabServer()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from conformance.judge import Bound, NotApplicable, Timing, Violation
 from conformance.standard.profile import Profile
@@ -14,7 +14,7 @@ from conformance.tester.connection import Connection
 from conformance.tester.drive import drive_to
 from conformance.tester.ending import Ending, see_end
 from conformance.tester.station import Station
-from conformance.tester.trace import Trace
+from conformance.tester.trace import Trace, told
 from conformance.wire import ACK, RST, SYN, Seq
 
 _WORD_S = 0.25
@@ -33,7 +33,6 @@ class Case:
         self.remote = target.address(family)
         self.app = Application(self)
         self.connections: list[Connection] = []
-        self._port = 40_000
         self.address = station.lease(family, self.trace)
 
     async def open(self) -> None:
@@ -60,8 +59,7 @@ class Case:
     ) -> Connection:
         """A four-tuple with that port of the target; without one, the port from which the target will connect to us."""
         if port is None:
-            self._port += 1
-            port = self._port
+            port = self.station.own_port()
         one = Connection(self, port=port, remote_port=remote_port, iss=iss)
         self.connections.append(one)
         return one
@@ -91,14 +89,28 @@ class Case:
         conn: Connection | None = None,
         options: Sequence[SocketOption] = (),
         iss: int | None = None,
+        established: Callable[[Connection], Awaitable[None]] | None = None,
     ) -> Connection:
         """A connection whose target end is in `state`.
 
         `by` is how the target opened: `passive` (it listens) or `active` (it connects). `via` picks the way into TIME-WAIT:
         FIN_WAIT_2 (the default), FIN_WAIT_1 or CLOSING. `how` is the application's call that closes: `shutdown` keeps the
         socket held, `close` orphans it. `conn` is a connection of `listen` or `connect` that is set up by the caller.
+
+        `established` is done in ESTABLISHED, on the way. What the target sends there and is not acknowledged there stays
+        so, unless the way has to acknowledge the FIN behind it.
         """
-        return await drive_to(self, state, by=by, via=via, how=how, conn=conn, options=options, iss=iss)
+        return await drive_to(
+            self,
+            state,
+            by=by,
+            via=via,
+            how=how,
+            conn=conn,
+            options=options,
+            iss=iss,
+            established=established,
+        )
 
     # What the target is in
 
@@ -221,5 +233,5 @@ class Case:
             sign = {"send": "->", "receive": "<-"}.get(step["kind"], "  ")
             mark = "" if step.get("ok", True) else "   <== " + str(step.get("expected") or "not allowed")
             number = f"#{step['frame']}" if step.get("frame") else ""
-            lines.append(f"{at:12.6f} {number:>5} {sign} {step.get('text', '')}{mark}")
+            lines.append(f"{at:12.6f} {number:>5} {sign} {told(step)}{mark}")
         return "\n".join(lines)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
+from collections import deque
 from collections.abc import Callable
-
-from netaddr import IPNetwork
 
 from conformance.link import LinkError
 from conformance.target import HarnessFault, Target, TargetGone
@@ -14,7 +14,7 @@ from conformance.tester.clock import SECOND, Clock
 from conformance.tester.trace import Frame, Trace
 from conformance.wire import ACK, RST, SYN, Segment, Seq, dissect
 from conformance.wire.frames import Neighbour, Template, neighbour_answer, neighbour_message, neighbour_question
-from conformance.wire.segment import packed
+from conformance.wire.segment import glance, packed
 
 _PROBE_S = 1.0
 _PROBE_TRIES = 3
@@ -22,6 +22,8 @@ _PROBE_TRIES = 3
 CLOSED_PORT = 9
 
 Receiver = Callable[[bytes, Segment, Frame], None]
+Answerer = Callable[[int, int], bool]
+"""Called with a segment's flags and end before anything else is done with it; returns whether it has more answers."""
 
 
 class Station:
@@ -32,12 +34,16 @@ class Station:
         self._link = target.link
         self._receivers: dict[bytes, Receiver] = {}
         self._openers: dict[bytes, Receiver] = {}
+        self._answerers: dict[bytes, Answerer] = {}
+        self._came: list[tuple[bytes, int]] = []
         self._traces: dict[bytes, Trace] = {}
         self._templates: dict[str, Template] = {}
         self._introduced: dict[str, asyncio.Future[None]] = {}
-        self._pools = {family: target.pool(family) for family in (4, 6)}
-        self._next = {4: 0, 6: 0}
-        self._port = 9_999
+        # The first address of a network is the network's own name.
+        self._fresh = {family: itertools.islice(target.pool(family), 1, None) for family in (4, 6)}
+        self._free: dict[int, deque[str]] = {4: deque(), 6: deque()}
+        self._target_ports = itertools.cycle(range(10_000, 32_000))
+        self._own_ports = itertools.cycle(range(33_000, 49_000))
         self.fault: str | None = None
         self._allowed = {target.address(family) for family in (4, 6)}
         self._link.open(self._on_frame, self._on_fault)
@@ -45,16 +51,19 @@ class Station:
     # Addresses
 
     def lease(self, family: int, trace: Trace) -> str:
-        """A tester address of that family; what comes for it is kept in `trace`. Raises HarnessFault when all are taken."""
-        pool: IPNetwork = self._pools[family]
-        for _ in range(min(pool.size, 1 << 16)):
-            self._next[family] = (self._next[family] + 1) % min(pool.size, 1 << 16)
-            address = str(pool[self._next[family]])
-            key = packed(address)
-            if key not in self._traces and address not in self._allowed:
-                self._traces[key] = trace
-                return address
-        raise HarnessFault(f"all tester addresses of {pool} are in use: lower --concurrency or give a larger pool")
+        """A tester address of that family; what comes for it is kept in `trace`. Raises HarnessFault when all are taken.
+
+        Addresses are used again, the one that rested longest first: a host's table of neighbours is small, and on Linux
+        it is one for all network namespaces.
+        """
+        fresh = (str(one) for one in self._fresh[family] if str(one) not in self._allowed)
+        address = self._free[family].popleft() if self._free[family] else next(fresh, "")
+        if not address:
+            raise HarnessFault(
+                f"all tester addresses of {self.target.pool(family)} are in use: lower --concurrency or give a larger pool"
+            )
+        self._traces[packed(address)] = trace
+        return address
 
     def release(self, address: str) -> None:
         """Give the address back: we no longer answer for it."""
@@ -62,14 +71,20 @@ class Station:
         self._traces.pop(key, None)
         self._introduced.pop(address, None)
         self._templates.pop(address, None)
-        for table in (self._receivers, self._openers):
+        tables: tuple[dict[bytes, Receiver] | dict[bytes, Answerer], ...]
+        tables = self._receivers, self._openers, self._answerers
+        for table in tables:
             for one in [one for one in table if key in one]:
                 del table[one]
+        self._free[6 if ":" in address else 4].append(address)
 
     def port(self) -> int:
         """A port of the target that no other case uses (below the range from which its kernel picks)."""
-        self._port = 10_000 if self._port >= 32_000 else self._port + 1
-        return self._port
+        return next(self._target_ports)
+
+    def own_port(self) -> int:
+        """A port of ours that no other connection used for long: addresses are used again."""
+        return next(self._own_ports)
 
     async def introduce(self, address: str) -> None:
         """Make our address known to the target, and see that it answers. Raises HarnessFault."""
@@ -77,13 +92,23 @@ class Station:
         known: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._introduced[address] = known
         for _ in range(_PROBE_TRIES):
-            self._transmit_raw(neighbour_question(self._link.mac, address, asked))
+            self.transmit_raw(neighbour_question(self._link.mac, address, asked))
             if await self.clock.wait(known, self.clock.now_ns() + round(_PROBE_S * SECOND)):
                 return
         raise TargetGone(
             self.fault
             or f"target {asked} does not answer {'neighbour discovery' if ':' in asked else 'ARP'} from {address}"
         )
+
+    async def check_reachable(self) -> None:
+        """See that the target answers in every family that it has, before any case asks it. Raises TargetGone."""
+        for family in (4, 6):
+            if f"ipv{family}" in self.target.capabilities:
+                address = self.lease(family, Trace())
+                try:
+                    await self.introduce(address)
+                finally:
+                    self.release(address)
 
     # Frames out
 
@@ -98,16 +123,21 @@ class Station:
 
     def transmit(self, segment: Segment, trace: Trace, comment: str = "") -> tuple[int, Frame]:
         """Send a segment now; returns the link's number for its stamp, and the frame as kept (stamped with the call)."""
-        data = self._template(segment.src, segment.dst).frame(segment)
-        frame = trace.frame(self.clock.now_ns(), data, inbound=False, comment=comment)
-        return self._transmit_raw(data), frame
+        data, called = self.render(segment), self.clock.now_ns()
+        number = self.transmit_raw(data)
+        return number, trace.frame(called, data, inbound=False, comment=comment)
+
+    def render(self, segment: Segment) -> bytes:
+        """The frame that carries `segment` to the target. Raises HarnessFault for any other destination."""
+        return self._template(segment.src, segment.dst).frame(segment)
 
     async def stamp(self, number: int, frame: Frame) -> int:
         """Give a sent frame the kernel's transmit stamp."""
         frame.at_ns = await self._link.sent_at(number)
         return frame.at_ns
 
-    def _transmit_raw(self, data: bytes) -> int:
+    def transmit_raw(self, data: bytes) -> int:
+        """Send a rendered frame now; returns the link's number for its stamp."""
         if self.fault:
             raise HarnessFault(self.fault)
         try:
@@ -119,13 +149,38 @@ class Station:
 
     def receive(self, local: str, port: int, remote: str, remote_port: int, receiver: Receiver) -> None:
         """From now on give what comes on that four-tuple to `receiver`."""
-        self._receivers[_key(remote, local, remote_port, port)] = receiver
+        key = _key(remote, local, remote_port, port)
+        self._receivers[key] = receiver
+        self._answerers.pop(key, None)
 
     def receive_open(self, local: str, port: int, receiver: Receiver) -> None:
         """Give what comes for that address and port, from any port of the target, to `receiver`."""
         self._openers[packed(local) + port.to_bytes(2, "big")] = receiver
 
+    def prepare(self, local: str, port: int, remote: str, remote_port: int, answerer: Answerer) -> None:
+        """Have `answerer` answer what comes on that four-tuple, until it has no more answers."""
+        self._answerers[_key(remote, local, remote_port, port)] = answerer
+
     def _on_frame(self, data: bytes, at_ns: int) -> None:
+        """Where answers are prepared, all else waits until every frame that came together with this one has had its answer."""
+        if not self._answerers and not self._came:
+            self._sort(data, at_ns)
+            return
+        key = _four_tuple(data)
+        answerer = self._answerers.get(key)
+        seen = glance(data) if answerer is not None else None
+        if answerer is not None and seen is not None and not answerer(*seen):
+            del self._answerers[key]
+        self._came.append((data, at_ns))
+        if len(self._came) == 1:
+            asyncio.get_running_loop().call_soon(self._sort_all)
+
+    def _sort_all(self) -> None:
+        came, self._came = self._came, []
+        for data, at_ns in came:
+            self._sort(data, at_ns)
+
+    def _sort(self, data: bytes, at_ns: int) -> None:
         ethertype = data[12:14]
         if ethertype == b"\x08\x00" and len(data) >= 38:
             local = data[30:34]
@@ -174,7 +229,7 @@ class Station:
         answer = neighbour_answer(message, self._link.mac)
         trace.frame(at_ns, data, inbound=True, comment="the target asks where we are")
         trace.frame(self.clock.now_ns(), answer, inbound=False)
-        self._transmit_raw(answer)
+        self.transmit_raw(answer)
 
     def _on_fault(self, why: str) -> None:
         self.fault = why
@@ -208,6 +263,14 @@ class Station:
         raise TargetGone(
             self.fault or f"target {remote} no longer answers: a SYN to its closed port {CLOSED_PORT} got no reset"
         )
+
+
+def _four_tuple(data: bytes) -> bytes:
+    """What `_key` makes, from a frame; from one that carries no TCP it is no key of ours."""
+    if data[12:14] == b"\x86\xdd":
+        return data[22:58]
+    ports = 14 + (data[14] & 0xF) * 4 if len(data) > 14 else 0
+    return data[26:34] + data[ports : ports + 4]
 
 
 def _key(remote: str, local: str, remote_port: int, port: int) -> bytes:
