@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conformance.standard import _data, catalogue, cells
+from conformance.standard import _data, catalogue, cells, diagram
 from conformance.standard.cells import COLUMNS, Cell, Outcome
 from conformance.standard.states import FIN_ACKNOWLEDGED, FIN_OUTSTANDING, FIN_RECEIVED, SYNCHRONIZED, State
 from conformance.standard.vocabulary import (
@@ -492,3 +493,8 @@ def test_a_response_that_needs_an_ack_refuses_a_segment_without() -> None:
         RESPONSES["rst-seq-of-ack"].fields(HERE, 1, None, 1)
     assert RESPONSES["ack"].formula == "<SEQ=SND.NXT><ACK=RCV.NXT><CTL=ACK>"
     assert RESPONSES["silence"].formula == ""
+
+
+def test_the_readme_shows_the_diagram_of_the_table() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    assert f"```mermaid\n{diagram.mermaid()}\n```" in readme
