@@ -9,7 +9,7 @@ conformance: $(VENV)/installed
 	@$(BIN)/tcp-conformance run $(ARGS)
 
 test: $(VENV)/installed-dev
-	@$(BIN)/pytest tests $(ARGS)
+	@$(BIN)/pytest tests -ra $(ARGS)
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

@@ -20,6 +20,8 @@ from rich.table import Table
 
 from conformance.plugin import whole_number
 from conformance.plugin.marks import CaseInfo, cases_folder, describe, is_case
+from conformance.standard.cells import Cell, cell, cells
+from conformance.standard.states import State
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,6 +57,9 @@ def _parser() -> argparse.ArgumentParser:
     run.set_defaults(function=_run)
 
     list_ = commands.add_parser("list", help="every case with its section, requirements and needs; runs none")
+    list_.add_argument("--cells", action="store_true", help="every row of the documented machine, with its case")
+    list_.add_argument("--state", metavar="STATE", help="only cells of that state, as CLOSING")
+    list_.add_argument("--event", metavar="TEXT", help="only cells with that event, as rst or 'out of window'")
     list_.add_argument("--json", action="store_true", help="as JSON")
     list_.set_defaults(function=_list)
 
@@ -84,7 +89,7 @@ def _run(options: argparse.Namespace, rest: list[str]) -> int:
 
 def _pytest_basics() -> list[str]:
     """What pytest needs to find the cases from any folder, and to leave nothing beside them."""
-    return [str(cases_folder()), "--import-mode=importlib", "-p", "no:cacheprovider", "-ra"]
+    return [str(cases_folder()), "--import-mode=importlib", "-p", "no:cacheprovider", "-rfE"]
 
 
 class _Collector:
@@ -98,6 +103,16 @@ class _Collector:
 
 
 def _list(options: argparse.Namespace, rest: list[str]) -> int:
+    try:
+        state = None if options.state is None else State.parse(options.state)
+    except ValueError as error:
+        print(f"tcp-conformance list: {error}", file=sys.stderr)
+        return 2
+
+    def wanted(row: Cell) -> bool:
+        text = (options.event or "").lower()
+        return state in (None, row.state) and (text in row.stimulus.slug or text in row.event.lower())
+
     collector = _Collector()
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
@@ -105,11 +120,50 @@ def _list(options: argparse.Namespace, rest: list[str]) -> int:
     if code not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
         print(said.getvalue(), file=sys.stderr)
         return int(code)
-    if options.json:
-        print(json.dumps([_as_json(one) for one in collector.found], indent=2))
-        return 0
+    if options.cells:
+        _list_cells([row for row in cells() if wanted(row)], collector.found, as_json=options.json)
+    else:
+        every = options.state is None and options.event is None
+        found = [one for one in collector.found if every or any(wanted(cell(name)) for name in one.cells)]
+        _list_cases(found, as_json=options.json)
+    return 0
+
+
+def _list_cells(rows: Sequence[Cell], cases: Sequence[CaseInfo], *, as_json: bool) -> None:
+    # The case that was generated from the row; without one, a written case that checks it, best alone.
+    by_row: dict[str, str] = {}
+    for one in sorted(cases, key=lambda one: (not one.generated_from, len(one.cells))):
+        for name in one.cells:
+            by_row.setdefault(name, _without_family(one.id))
+    found = [_cell_as_json(row, by_row.get(row.id)) for row in rows]
+    if as_json:
+        print(json.dumps(found, indent=2))
+        return
     console = Console(highlight=False, soft_wrap=True)
-    for module, cases in itertools.groupby(collector.found, key=lambda one: one.id.partition("::")[0]):
+    for state in State:
+        members = [row for row in found if row["state"] == state.value]
+        if members:
+            console.print(f"\n[bold]{state}[/]")
+        for row in members:
+            rest = f"{row['row']}, {row.get('case') or 'not run: ' + row['reason']}"
+            console.print(f"  {escape(row['id'])}  {escape(row['event'])}  [dim]{escape(rest)}[/]")
+    run = sum("case" in row for row in found)
+    print(f"{len(found)} cells, {run} with a case, {len(found) - run} not run")
+
+
+def _cell_as_json(row: Cell, case: str | None) -> dict[str, str]:
+    shown = {"id": row.id, "row": row.row, "kind": row.kind, "state": row.state.value, "event": row.event}
+    if row.unseen or case is None:
+        return {**shown, "reason": row.unseen or "no case checks it"}
+    return {**shown, "case": case}
+
+
+def _list_cases(found: Sequence[CaseInfo], *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps([_as_json(one) for one in found], indent=2))
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    for module, cases in itertools.groupby(found, key=lambda one: one.id.partition("::")[0]):
         console.print(f"\n[bold]{module}[/]")
         for one in cases:
             name = _without_family(one.id).partition("::")[2]
@@ -118,8 +172,7 @@ def _list(options: argparse.Namespace, rest: list[str]) -> int:
             marks += ["alone"] if one.alone else []
             marks += [f"lasts {one.lasts_s:g} s"] if one.lasts_s else []
             console.print(f"  {escape(name)}  [dim]{escape(', '.join(marks))}[/]")
-    print(f"{len(collector.found)} cases, each for IPv4 and IPv6")
-    return 0
+    print(f"{len(found)} cases, each for IPv4 and IPv6")
 
 
 def _as_json(one: CaseInfo) -> dict[str, Any]:

@@ -295,5 +295,5 @@ def _clear(output: Path) -> None:
     for name in ("captures", "cases"):
         if (output / name).is_dir():
             shutil.rmtree(output / name)
-    for name in ("results.jsonl", "index.html"):
+    for name in ("results.jsonl", "index.html", "states.html"):
         (output / name).unlink(missing_ok=True)

@@ -12,6 +12,7 @@ import pytest
 
 from conformance.standard import catalogue
 from conformance.standard.cells import Cell
+from conformance.standard.cells import cell as cell_named
 from conformance.standard.states import State
 
 LEVELS = ("must", "should", "may", "text")
@@ -39,7 +40,10 @@ def verifies(
 
 @dataclass(frozen=True)
 class CaseInfo:
-    """All that is known of a case before it runs. `id` is the node id below the folder of cases."""
+    """All that is known of a case before it runs. `id` is the node id below the folder of cases.
+
+    `cells` are the ids of the table's rows that it checks, `generated_from` the one that it was generated from, if any.
+    """
 
     id: str
     title: str
@@ -55,6 +59,23 @@ class CaseInfo:
     alone: bool
     sysctl: Mapping[str, str] = field(default_factory=dict)
     family: int = 4
+    generated_from: str = ""
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows of the documented machine that the case checks, as the record keeps them."""
+        return [
+            {
+                "id": one.id,
+                "row": one.row,
+                "kind": one.kind,
+                "state": one.state.value,
+                "origin": one.origin,
+                "event": one.event,
+                "responses": list(dict.fromkeys(outcome.response.slug for outcome in one.outcomes)),
+                "next": list(dict.fromkeys(outcome.next.value for outcome in one.outcomes)),
+            }
+            for one in map(cell_named, self.cells)
+        ]
 
     def sentences(self) -> list[dict[str, str]]:
         """The sentences of the standard that the case rests on, as the record keeps them."""
@@ -90,6 +111,7 @@ def describe(item: pytest.Item) -> CaseInfo:
         raise pytest.UsageError(
             f"{where}: @verifies has no {', '.join(sorted(unknown))}; it takes {', '.join(sorted(known))}"
         )
+    params: Mapping[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
     ids = [str(one) for one in mark.args]
     requirements = tuple(one for one in ids if not one.startswith("claim:"))
     claims = tuple(one.removeprefix("claim:") for one in ids if one.startswith("claim:"))
@@ -97,6 +119,9 @@ def describe(item: pytest.Item) -> CaseInfo:
         rows = [catalogue.requirement(one) for one in requirements]
         rests_on = [name for one in claims for name in catalogue.claim(one).rests_on]
         level = mark.kwargs.get("level") or catalogue.level_of(requirements)
+        # Where several states share one script, each has its own rows, in a parameter called `cells`.
+        named = (*mark.kwargs.get("cells", ()), *params.get("cells", ()))
+        cells = tuple(dict.fromkeys(cell_named(str(one)).id for one in named))
     except catalogue.UnknownRequirement as error:
         raise pytest.UsageError(f"{where}: {error}") from None
     if level not in ("MUST", "SHOULD", "MAY", "text"):
@@ -106,14 +131,12 @@ def describe(item: pytest.Item) -> CaseInfo:
     if not rows:
         raise pytest.UsageError(f"{where}: @verifies names no requirement")
     doc = inspect.cleandoc(getattr(item, "function").__doc__ or "")  # noqa: B009 - Item has no such attribute for mypy
-    params: Mapping[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
     title, _, description = doc.partition("\n")
     cell = params.get("cell")
     if isinstance(cell, Cell):
         title, description = _title_of(cell), f"{doc}\n\n{cell.note}".strip()
     if not title:
         raise pytest.UsageError(f"{where}: a case's docstring says what is seen on the wire")
-    cells = tuple(mark.kwargs.get("cells", ()))
     return CaseInfo(
         id=case_id(item),
         title=title.strip(),
@@ -129,6 +152,7 @@ def describe(item: pytest.Item) -> CaseInfo:
         alone=bool(mark.kwargs.get("alone", False) or mark.kwargs.get("sysctl")),
         sysctl=mark.kwargs.get("sysctl", {}),
         family=int(params.get("family", 4)),
+        generated_from=cell.id if isinstance(cell, Cell) else "",
     )
 
 

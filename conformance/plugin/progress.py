@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from conformance.judge import Verdict
+from conformance.standard.cells import cells
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
@@ -46,7 +47,7 @@ class Progress:
 
 
 def summary(reporter: TerminalReporter, run: Run, outcomes: Sequence[Outcome]) -> None:
-    """The table of verdicts by level, what violates, and where the report is."""
+    """The table of verdicts by level, how much of the documented machine was run, and what violates."""
     counts = Counter((one.info.level, one.verdict) for one in outcomes)
     verdicts = [one for one in Verdict if any(counts[level, one] for level in _LEVELS)]
     reporter.section(f"conformance of {run.target.name} {run.target.version}", "=")
@@ -55,6 +56,10 @@ def summary(reporter: TerminalReporter, run: Run, outcomes: Sequence[Outcome]) -
     for level in _LEVELS:
         if any(counts[level, one] for one in verdicts):
             reporter.write_line(f"{level:<8}" + "".join(f"{counts[level, one] or '-':>16}" for one in verdicts))
+    from conformance.report.state_map import said, tally  # noqa: PLC0415
+
+    if covered := said(tally((one.info.cells, one.verdict.value) for one in outcomes), len(cells())):
+        reporter.write_line(covered)
     for verdict in (Verdict.VIOLATES, Verdict.ERROR, Verdict.BREAKS_SHOULD, Verdict.INCONCLUSIVE):
         _list(reporter, verdict.value, [f"{one.info.id}: {one.message}" for one in outcomes if one.verdict is verdict])
     _list(

@@ -7,7 +7,7 @@ import concurrent.futures
 import platform
 import time
 import traceback
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -19,11 +19,13 @@ from conformance.judge.verdict import verdict_of
 from conformance.plugin.engine import Engine
 from conformance.plugin.marks import CaseInfo
 from conformance.record import PcapngWriter, RecordError, ResultsWriter, capture_name
+from conformance.standard.cells import cells
 from conformance.standard.profile import Deviation, Profile, profile
 from conformance.target import AppError, HarnessFault, Target
 from conformance.tester.case import Case
 from conformance.tester.clock import SECOND, Clock
 from conformance.tester.station import Station
+from conformance.tester.trace import told
 
 CaseFunction = Callable[..., Coroutine[Any, Any, None]]
 # What a socket call says of the connection itself; every other failure of a call is the harness's own.
@@ -75,6 +77,7 @@ class Run:
             "harness": metadata.version("tcp-conformance"),
             "python": platform.python_version(),
             "command": command,
+            "cells": len(cells()),
         }
         self._writer: ResultsWriter | None = None
 
@@ -181,27 +184,27 @@ class Run:
         elif type(raised) is AssertionError and _asserted_in(raised, function):
             raised = Violation(f"the case asserts: {str(raised).strip() or 'no text'}")
         verdict = verdict_of(raised, info.level, strict=self.strict)
-        listed = self._deviation(info)
-        known = (
-            listed is not None and verdict in (Verdict.VIOLATES, Verdict.BREAKS_SHOULD) and listed.shown_by(str(raised))
-        )
-        stopped = listed is not None and verdict is Verdict.CONFORMS
-        if known:
+        own, listed = self._deviations(info)
+        broken = verdict in (Verdict.VIOLATES, Verdict.BREAKS_SHOULD)
+        known = next((one for one in listed if broken and one.shown_by(str(raised))), None)
+        stopped = own[0] if own and verdict is Verdict.CONFORMS else None
+        if known is not None:
             verdict = Verdict.DEVIATES
         message = _one_line(raised)
-        if stopped and listed is not None:
-            message = f"no longer deviates, the profile says it does: {listed.reason}"
+        if stopped is not None:
+            message = f"no longer deviates, the profile says it does: {stopped.reason}"
         duration_s = (self.clock.now_ns() - started) / SECOND
         failure = self._failure(info, case, raised)
         capture = capture_name(info.id) if case is not None and case.trace.frames else None
-        return Outcome(
-            info, verdict, message, failure, started, duration_s, listed if known else None, stopped, capture
-        )
+        return Outcome(info, verdict, message, failure, started, duration_s, known, stopped is not None, capture)
 
-    def _deviation(self, info: CaseInfo) -> Deviation | None:
-        function = info.id.rpartition("::")[2].partition("[")[0]
-        found = self.profile.deviations_of(info.id, function, *info.cells)
-        return found[0] if found else None
+    def _deviations(self, info: CaseInfo) -> tuple[Sequence[Deviation], Sequence[Deviation]]:
+        """The known deviations of the case itself, and those with the ones of every row that it checks.
+
+        A case may check a row in a way that the target does right: only its own deviations have to show.
+        """
+        ids = (info.id, info.id.rpartition("::")[2].partition("[")[0], info.generated_from)
+        return self.profile.deviations_of(*ids), self.profile.deviations_of(*ids, *info.cells)
 
     def _failure(self, info: CaseInfo, case: Case | None, raised: BaseException | None) -> str:
         """The long text: what the standard says, what was seen, and what is closest to what was allowed."""
@@ -214,7 +217,7 @@ class Run:
             last = next((one for one in reversed(case.trace.states) if one["side"] == "target"), None)
             sent = next((step for step in reversed(case.trace.steps) if step["kind"] in ("send", "app")), None)
             lines.append(f"State: {last['state'] if last else 'unknown'}")
-            lines.append(f"Stimulus: {sent['text'] if sent else 'none'}")
+            lines.append(f"Stimulus: {told(sent) if sent else 'none'}")
         if isinstance(raised, Violation):
             lines += [raised.details] if raised.details else []
         elif not isinstance(raised, HarnessFault):
@@ -244,6 +247,7 @@ class Run:
             "family": info.family,
             "requirements": list(info.requirements),
             "cells": list(info.cells),
+            "rows": info.rows(),
             "claims": list(info.claims),
             "sentences": info.sentences(),
             "needs": list(info.needs),

@@ -34,6 +34,19 @@ class Sentence(TypedDict):
     url: str
 
 
+class Row(TypedDict):
+    """One row of the documented machine that the case checks; `next` are the states that it allows."""
+
+    id: str
+    row: str
+    kind: Literal["segment", "call", "timeout", "arc"]
+    state: str
+    origin: Literal["passive", "active", "either"]
+    event: str
+    next: list[str]
+    responses: NotRequired[list[str]]
+
+
 class TargetFacts(TypedDict):
     """What was tested; `settings` are the target's own (sysctls and the like)."""
 
@@ -45,7 +58,10 @@ class TargetFacts(TypedDict):
 
 
 class RunFacts(TypedDict):
-    """The run that the case belongs to; `jitter` is the harness's own, in microseconds."""
+    """The run that the case belongs to; `jitter` is the harness's own, in microseconds.
+
+    `cells` is how many rows the documented machine has.
+    """
 
     id: str
     started_ns: int
@@ -53,6 +69,7 @@ class RunFacts(TypedDict):
     python: str
     command: str
     jitter: dict[str, float]
+    cells: NotRequired[int]
 
 
 class Timing(TypedDict):
@@ -101,11 +118,15 @@ class Difference(TypedDict):
 
 
 class Step(TypedDict):
-    """One thing that happened, at `at_ns`; `frame` is its 1-based number in the capture."""
+    """One thing that happened, at `at_ns`; `frame` is its 1-based number in the capture.
+
+    Of a segment that was sent, `text` is the intention, or empty, and `line` the segment.
+    """
 
     kind: Literal["send", "receive", "missing", "silence", "app", "state", "note"]
     at_ns: int
     text: str
+    line: NotRequired[str]
     ok: NotRequired[bool | None]
     frame: NotRequired[int | None]
     expected: NotRequired[str | None]
@@ -139,6 +160,7 @@ class CaseRecord(TypedDict):
     family: Literal[4, 6]
     requirements: list[str]
     cells: list[str]
+    rows: NotRequired[list[Row]]
     claims: list[str]
     sentences: list[Sentence]
     needs: list[str]

@@ -170,7 +170,8 @@ def _without_frame(step: dict[str, Any]) -> Iterator[_Event]:
     failed = step.get("ok") is False
     sign = "✗ " if failed else ""
     if kind in ("send", "receive"):
-        yield _frame(at_ns, text or kind, (), inbound=kind == "receive", failed=failed)
+        line = step.get("line")
+        yield _frame(at_ns, line or text or kind, (text,) if line else (), inbound=kind == "receive", failed=failed)
         if failed:
             yield _expected(step, at_ns)
     elif kind == "missing":

@@ -20,20 +20,12 @@ from conformance.record.errors import RecordError
 from conformance.record.names import case_name
 from conformance.record.pcapng import Capture, read_pcapng
 from conformance.record.results import read_record, scan_results
-from conformance.report import text
+from conformance.report import figure5, state_map, text
 from conformance.report.bar import draw_bar
 from conformance.report.frames import relate
 from conformance.report.ladder import draw_ladder
+from conformance.report.text import VERDICTS
 
-VERDICTS = {  # in the order of what a reader asks first; each with a sign, for colour alone tells nothing to many
-    "violates": "✗",
-    "breaks should": "!",
-    "deviates": "≠",
-    "error": "‼",
-    "inconclusive": "?",
-    "not applicable": text.NOTHING,
-    "conforms": "✓",
-}
 LEVELS = ("MUST", "text", "SHOULD", "MAY")
 BESIDES = {"pytest.html": "pytest's own report", "junit.xml": "JUnit XML", "results.jsonl": "all results as JSON lines"}
 FRAMES = 2_000  # frames shown on a page: a flood's capture is for wireshark
@@ -89,10 +81,13 @@ class Overview:
     timings: dict[tuple[Any, ...], Group] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     table: Counter[tuple[str, str]] = field(default_factory=Counter)
+    machine: state_map.Machine = field(default_factory=state_map.Machine)
 
 
 def make_report(run_dir: Path) -> Path:
     """Write `index.html`, `style.css` and `cases/*.html` into a run's folder, and give the path of the first.
+
+    A run that checked cells of the documented machine gets `states.html` too.
 
     Reads the folder's `results.jsonl` and captures alone; may be called again at any time, also while the run
     goes on. Missing or damaged parts are said on the pages. RecordError when there are no results, or when
@@ -132,6 +127,7 @@ def _add(overview: Overview, record: dict[str, Any], offset: int) -> None:
     overview.entries[entry.id] = entry
     overview.counts[entry.verdict] += 1
     overview.table[entry.level, entry.verdict] += 1
+    overview.machine.add(record, entry)
     target, run = record["target"], record["run"]
     facts = overview.targets.setdefault(
         (target["name"], target["version"], target["profile"]), {**target, "addresses": []}
@@ -188,10 +184,12 @@ def _write(run_dir: Path, results: Path, overview: Overview, order: Sequence[Ent
     for old in pages.glob("*.html"):  # cases of an earlier run in the same folder
         if old.name not in written:
             old.unlink()
+    cells = _states(run_dir, environment, overview)
     index_page = run_dir / "index.html"
     besides = {name: what for name, what in BESIDES.items() if (run_dir / name).is_file()}
     shown = environment.get_template("index.html").render(
         overview=overview,
+        cells=cells,
         headline=_headline(overview.counts),
         by_verdict={verdict: [entry for entry in order if entry.verdict == verdict] for verdict in VERDICTS},
         sections=_sections(order),
@@ -200,6 +198,45 @@ def _write(run_dir: Path, results: Path, overview: Overview, order: Sequence[Ent
     )
     _put(index_page, shown)
     return index_page
+
+
+@dataclass(frozen=True)
+class Cells:
+    """The rows of the documented machine in this run, in numbers; `missing` is how many it does not touch."""
+
+    counts: Counter[str]
+    line: str
+    missing: int
+
+
+def _states(run_dir: Path, environment: Environment, overview: Overview) -> Cells | None:
+    """Write the page of the documented machine, and give its numbers; without any cell there is no such page."""
+    page = run_dir / "states.html"
+    tiles = overview.machine.tiles()
+    if not tiles:
+        page.unlink(missing_ok=True)
+        return None
+    counts = Counter(tile.verdict for tile in tiles)
+    total = overview.machine.total
+    cells = Cells(counts, state_map.said(counts, total), max(0, total - len(tiles)))
+    reasons: dict[str, list[state_map.Tile]] = {}
+    for tile in tiles:
+        if tile.verdict == "not applicable":
+            reasons.setdefault(tile.case.message or "no reason was recorded", []).append(tile)
+    by_state: dict[str, list[state_map.Tile]] = {state: [] for state in state_map.STATES}
+    for tile in tiles:
+        by_state.setdefault(tile.row["state"], []).append(tile)
+    shown = environment.get_template("states.html").render(
+        overview=overview,
+        cells=cells,
+        map=state_map.draw_map(tiles),
+        figure=figure5.draw_figure(tiles),
+        arcs=[(tile, figure5.action(tile)) for tile in figure5.arcs(tiles)],
+        reasons=sorted(reasons.items(), key=lambda item: -len(item[1])),
+        by_state=by_state,
+    )
+    _put(page, shown)
+    return cells
 
 
 def _put(path: Path, content: str) -> None:
@@ -222,10 +259,23 @@ def _environment() -> Environment:
         finalize=lambda value: text.clean(value) if type(value) is str else value,
     )
     environment.filters.update(
-        seconds=text.seconds, duration=text.duration, moment=text.moment, slug=_slug, count=text.count, href=_href
+        seconds=text.seconds,
+        told=text.step,
+        duration=text.duration,
+        moment=text.moment,
+        slug=_slug,
+        count=text.count,
+        href=_href,
     )
     environment.globals.update(
-        verdicts=VERDICTS, levels=LEVELS, bar=draw_bar, bounds=text.bounds, LISTED=LISTED, LINKS=LINKS, since=_since
+        verdicts=VERDICTS,
+        levels=LEVELS,
+        bar=draw_bar,
+        bounds=text.bounds,
+        LISTED=LISTED,
+        LINKS=LINKS,
+        since=_since,
+        sign=state_map.draw_sign,
     )
     return environment
 

@@ -2,13 +2,25 @@
 
 import re
 import textwrap
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 # Control characters, what turns the direction of text around, and halves of surrogate pairs: none of them
 # has a place on a page, all of them can come from a target.
 _ODD = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 
 NOTHING = "\u2013"  # a dash
+
+VERDICTS = {  # in the order of what a reader asks first; each with a sign, for colour alone tells nothing to many
+    "violates": "✗",
+    "breaks should": "!",
+    "deviates": "≠",
+    "error": "‼",
+    "inconclusive": "?",
+    "not applicable": NOTHING,
+    "conforms": "✓",
+}
 
 
 def clean(text: str) -> str:
@@ -31,6 +43,11 @@ def duration(ns: int) -> str:
     if size < 100_000_000:
         return f"{ns / 1e6:.2f} ms"
     return f"{ns / 1e9:.3f} s" if size < 10_000_000_000 else f"{ns / 1e9:.2f} s"
+
+
+def step(found: Mapping[str, Any]) -> str:
+    """A step in one line: what it is for, and of a segment that was sent, the segment."""
+    return ": ".join(part for part in (found.get("text"), found.get("line")) if part)
 
 
 def seconds(value: float | None) -> str:

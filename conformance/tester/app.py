@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
+from conformance.judge import Violation
 from conformance.standard.states import State
 from conformance.target import AppError
 
@@ -23,6 +24,8 @@ class Application:
     def __init__(self, case: Case) -> None:
         self._case = case
         self._sockets: list[AppSocket] = []
+        self.reckoned: Collection[str] = ()
+        """Codes of failures that the case reckons with: they are no fault in the record."""
 
     async def listen(
         self, *, port: int | None = None, backlog: int = 16, options: Sequence[SocketOption] = ()
@@ -73,15 +76,32 @@ class Application:
 
     async def call(self, op: str, *, wait_s: float | None = None, **arguments: Any) -> dict[str, Any]:
         """Any call of the agent protocol, written down."""
+        return await self._call(op, (), wait_s, arguments)
+
+    async def fails(self, op: str, codes: Collection[str], *, wait_s: float | None = None, **arguments: Any) -> str:
+        """A call of the agent protocol that has to fail with one of those codes; returns which. Raises Violation."""
+        try:
+            await self._call(op, codes, wait_s, arguments)
+        except AppError as error:
+            if error.code in codes:
+                return error.code
+            raise
+        raise Violation(f"the application's call {op} succeeded, it had to fail with {' or '.join(codes)}")
+
+    async def _call(
+        self, op: str, codes: Collection[str], wait_s: float | None, arguments: dict[str, Any]
+    ) -> dict[str, Any]:
         case = self._case
         text = f"{op}({', '.join(f'{k}={v}' for k, v in arguments.items() if k in _SHOWN and v not in ('', None))})"
         try:
             reply = await case.target.app.call(op, wait_s=wait_s, **arguments)
         except AppError as error:
-            case.trace.step("app", case.clock.now_ns(), ok=False, text=f"{text} failed with {error.code}")
+            text = f"{text} failed with {error.code}"
+            reckoned = error.code in codes or error.code in self.reckoned
+            case.trace.step("app", case.clock.now_ns(), ok=reckoned, text=text)
             raise
         at_ns = int(reply["at_ns"]) or case.clock.now_ns()
-        case.trace.step("app", at_ns, ok=True, text=text)
+        case.trace.step("app", at_ns, ok=not codes, text=text)
         return reply
 
     async def _open(self, op: str, arguments: dict[str, Any]) -> AppSocket:
@@ -117,6 +137,13 @@ class AppSocket:
     async def connected(self, *, wait_s: float = _WAIT_S) -> None:
         """Wait for an active open to end well; AppError says how it failed."""
         await self._app.call("connected", wait_s=wait_s, socket=self.number)
+
+    async def fails(self, op: str, *codes: str, wait_s: float | None = _WAIT_S, **arguments: Any) -> str:
+        """A call on this socket that has to fail with one of those codes (`timeout`: it still waits); returns which.
+
+        Raises Violation where it succeeds.
+        """
+        return await self._app.fails(op, codes, wait_s=wait_s, socket=self.number, **arguments)
 
     async def send(self, data: bytes, *, urgent: bool = False, wait: bool = True) -> int:
         """Write data; returns the octets taken."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from conformance.judge import Base, Difference, Expectation, Violation, describe
 from conformance.standard.states import State
@@ -15,6 +15,7 @@ from conformance.tester.clock import SECOND
 from conformance.tester.trace import Frame
 from conformance.wire import ACK, FIN, NO_FLAGS, PSH, RST, SYN, Flags, Segment, Seq
 from conformance.wire import options as opt
+from conformance.wire.frames import PreparedFrame
 
 if TYPE_CHECKING:
     from conformance.tester.app import AppSocket
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 # A reaction without a timer of its own is owed at once; an acknowledgment may be delayed by less than 0.5 s (MUST-40).
 REACTION_S = 1.0
+_NOT_PSH = 0xFF & ~int(PSH)
 
 
 @dataclass(frozen=True)
@@ -42,11 +44,24 @@ class Sent:
     frame: Frame
 
 
-@dataclass
-class _Prepared:
-    when: Flags
-    reply: Callable[[Segment], Segment]
+class _Prepared(NamedTuple):
+    """An answer that only lacks seq and ack."""
+
+    when: int
+    reply: Segment
+    frame: PreparedFrame
     text: str
+
+
+class _Answered(NamedTuple):
+    """A prepared answer that left, and is not written down yet."""
+
+    prepared: _Prepared
+    seq: Seq
+    ack: int
+    data: bytes
+    number: int
+    at_ns: int
 
 
 class Connection:
@@ -77,8 +92,11 @@ class Connection:
         self._queue: deque[Received] = deque()
         self._arrived: asyncio.Future[None] | None = None
         self._prepared: list[_Prepared] = []
+        self._answered: deque[_Answered] = deque()
+        self._stamping: set[asyncio.Task[int]] = set()
         self._aside: list[Received] = []
         self._history: list[Segment] = []
+        self._acks: list[tuple[Seq, int]] = []
         if remote_port is not None:
             self._bind(remote_port)
         else:
@@ -100,6 +118,23 @@ class Connection:
         other = Connection(self._case, port=self.port, remote_port=self.remote_port, iss=iss)
         other.syn_options, other.listener = self.syn_options, self.listener
         return other
+
+    def reopened(self, syn: Sent, answer: Received) -> Connection:
+        """The connection that a SYN of ours opened anew on this four-tuple; `answer` is the target's SYN,ACK to it."""
+        other = self.next_incarnation(iss=syn.segment.seq)
+        stamps = opt.find(syn.segment.option_list, opt.TIMESTAMPS)
+        other.tsval = None if stamps is None else int.from_bytes(stamps.data[:4], "big")
+        other._moved_by(syn.segment)
+        other._take(answer, "a new connection", "")
+        return other
+
+    def taken_in(self, *, snd_nxt: Seq | None = None, ack: Seq | None = None) -> None:
+        """The target has taken a segment of `inject` as part of the conversation: up to that number, with that ACK field."""
+        if snd_nxt is not None and snd_nxt > self.snd_nxt:
+            self.snd_nxt = snd_nxt
+        if ack is not None and (self.acked is None or ack > self.acked):
+            self.acked = ack
+            self._acks.append((ack, self._case.clock.now_ns()))
 
     # Out
 
@@ -145,24 +180,23 @@ class Connection:
 
     async def send(self, flags: Flags = NO_FLAGS, *, text: str = "", **fields: Any) -> Sent:
         """Send a segment (fields as of `segment`) that takes part in the conversation: `snd_nxt` moves over it."""
-        segment = self.segment(flags, **fields)
-        sent = await self._transmit(segment, text)
-        self._moved_by(segment)
-        return sent
+        return await self._transmit(self.segment(flags, **fields), text, moves=True)
 
     async def inject(self, flags: Flags = NO_FLAGS, *, text: str = "", **fields: Any) -> Sent:
         """Send a segment that the target must not take as part of the conversation: no number of ours moves."""
-        return await self._transmit(self.segment(flags, **fields), text)
+        return await self._transmit(self.segment(flags, **fields), text, moves=False)
 
-    async def _transmit(self, segment: Segment, text: str) -> Sent:
-        number, frame = self._write(segment, text)
-        return Sent(segment, await self._case.station.stamp(number, frame), frame)
-
-    def _write(self, segment: Segment, text: str) -> tuple[int, Frame]:
+    async def _transmit(self, segment: Segment, text: str, *, moves: bool) -> Sent:
         number, frame = self._case.station.transmit(segment, self._case.trace, text)
-        line = describe(segment, Base(self.iss, self.irs))
-        self._case.trace.step("send", frame.at_ns, frame=frame, text=f"{text}: {line}" if text else line)
-        return number, frame
+        if moves:
+            self._moved_by(segment)  # before what it brings about, which may have come already, is looked at
+        at_ns = await self._case.station.stamp(number, frame)
+        self._note(segment, Base(self.iss, self.irs), frame, text)
+        return Sent(segment, at_ns, frame)
+
+    def _note(self, segment: Segment, base: Base, frame: Frame, text: str) -> None:
+        line = describe(segment, base)
+        self._case.trace.step("send", frame.at_ns, frame=frame, text=text, line=line)
 
     def _moved_by(self, segment: Segment) -> None:
         if segment.flags & RST:
@@ -172,6 +206,7 @@ class Connection:
             self.snd_nxt = segment.end
         if segment.flags & ACK and (self.acked is None or segment.ack > self.acked):
             self.acked = segment.ack
+            self._acks.append((segment.ack, self._case.clock.now_ns()))
         if segment.flags & SYN:
             self._enter(State.SYN_RECEIVED if self.irs is not None else State.SYN_SENT)
         if segment.flags & FIN:
@@ -182,55 +217,92 @@ class Connection:
 
         Its seq is `snd_nxt` and its ack covers the segment that it answers; options are those of any other segment.
         """
-        template = self.segment(reply, payload=payload, ack=0)
-
-        def answer(came: Segment) -> Segment:
-            return replace(template, ack=came.end, seq=self.snd_nxt)
-
-        self._prepared.append(_Prepared(when & ~PSH, answer, text))
+        segment, station = self.segment(reply, payload=payload, seq=0, ack=0), self._case.station
+        self._prepared.append(_Prepared(when & _NOT_PSH, segment, PreparedFrame(station.render(segment)), text))
+        station.prepare(self._case.address, self.port, segment.dst, segment.dport, self._answer)
 
     # In
 
     def _on_segment(self, data: bytes, segment: Segment, frame: Frame) -> None:
-        for prepared in self._prepared:
-            if segment.flags & ~PSH == prepared.when:
-                self._prepared.remove(prepared)
-                reply = prepared.reply(segment)
-                self._write(reply, prepared.text)
-                self._moved_by(reply)
-                break
+        while self._answered:
+            self._note_answer(self._answered.popleft(), self._base_for(segment))
         if self.remote_port is None:
             self._bind(segment.sport)
         self._queue.append(Received(segment, frame.at_ns, frame))
         if self._arrived is not None and not self._arrived.done():
             self._arrived.set_result(None)
 
+    def _answer(self, flags: int, ack: int) -> bool:
+        """Send the first answer that is prepared for a segment with those flags; returns whether there are more."""
+        for prepared in self._prepared:
+            if flags & _NOT_PSH == prepared.when:
+                seq, at_ns = self.snd_nxt, self._case.clock.now_ns()
+                data = prepared.frame.patched(seq, ack)
+                number = self._case.station.transmit_raw(data)
+                self.snd_nxt += prepared.reply.length
+                self._prepared.remove(prepared)
+                self._answered.append(_Answered(prepared, seq, ack, data, number, at_ns))
+                break
+        return bool(self._prepared)
+
+    def _note_answer(self, answered: _Answered, base: Base) -> None:
+        """Write down a prepared answer that left."""
+        text = answered.prepared.text
+        reply = replace(answered.prepared.reply, seq=answered.seq, ack=Seq(answered.ack))
+        self._moved_by(reply)
+        frame = self._case.trace.frame(answered.at_ns, answered.data, inbound=False, comment=text)
+        self._note(reply, Base(base.ack, base.seq), frame, text)
+        stamping = asyncio.get_running_loop().create_task(self._case.station.stamp(answered.number, frame))
+        self._stamping.add(stamping)
+        stamping.add_done_callback(self._stamping.discard)
+
     async def _next(self, until_ns: int) -> Received | None:
         """The next segment that is not a harmless retransmission, None when none came in time."""
         while True:
             while self._queue:
                 received = self._queue.popleft()
-                if not self._harmless(received.segment):
+                if not self._harmless(received):
                     return received
                 self._set_aside(received, "retransmission of what we have not acknowledged")
             self._arrived = asyncio.get_running_loop().create_future()
             if not await self._case.clock.wait(self._arrived, until_ns) and not self._queue:
                 return None
 
-    def _harmless(self, segment: Segment) -> bool:
+    def _harmless(self, received: Received) -> bool:
         """Whether the target repeats what it sent and we left unacknowledged, as it may at any time, and says nothing new."""
+        segment = received.segment
         return (
             bool(segment.length)
             and not segment.flags & RST
             and self.rcv_nxt is not None
             and segment.end <= self.rcv_nxt
-            and (self.acked is None or segment.end > self.acked)
-            and segment.ack <= self.snd_una
-            and any(
-                segment.seq >= old.seq and segment.end <= old.end and not (segment.flags ^ old.flags) & ~PSH
-                for old in self._history
-            )
+            # What left the target before our acknowledgment of it did has crossed it.
+            and not any(segment.end <= ack and at_ns < received.at_ns for ack, at_ns in self._acks)
+            and (not segment.flags & ACK or segment.ack <= self.snd_una)
+            and (self._repeats(segment) or self._joins(segment))
         )
+
+    def _repeats(self, segment: Segment) -> bool:
+        """Whether it is a segment that came before, or a part of one."""
+        return any(
+            segment.seq >= old.seq and segment.end <= old.end and not (segment.flags ^ old.flags) & ~PSH
+            for old in self._history
+        )
+
+    def _joins(self, segment: Segment) -> bool:
+        """Whether it is several segments that came before, in one."""
+        at, flags = segment.seq, NO_FLAGS
+        while at < segment.end:
+            old = next((one for one in self._history if one.seq <= at < one.end), None)
+            if old is None:
+                return False
+            at, flags = old.end, flags | old.flags
+        return at == segment.end and not (segment.flags ^ flags) & ~PSH
+
+    @property
+    def put_aside(self) -> tuple[Received, ...]:
+        """Retransmissions that came while something else was waited for, and were no answer to anything."""
+        return tuple(self._aside)
 
     def _set_aside(self, received: Received, why: str) -> None:
         received.frame.comment = why
@@ -293,20 +365,35 @@ class Connection:
         """
         return (await self.expect_any(Expectation(flags, label=label, **fields), within=within))[1]
 
-    async def expect_any(self, *wanted: Expectation, within: float = REACTION_S) -> tuple[int, Received]:
-        """Take the next segment, which must be one of those; returns which, and the segment. Raises Violation."""
-        clock = self._case.clock
-        said = f"{' or '.join(one.describe(self.base) for one in wanted)} within {within:g} s"
-        received = await self._next(clock.now_ns() + round(within * SECOND))
+    async def expect_any(
+        self, *wanted: Expectation, within: float = REACTION_S, strict: bool = False
+    ) -> tuple[int, Received]:
+        """Take the next segment, which must be one of those; returns which, and the segment. Raises Violation.
+
+        Retransmissions of what we left unacknowledged are put aside, unless `strict`.
+        """
+        taken = await self.allow(*wanted, within=within, strict=strict)
+        if taken is None:
+            await self._nothing_came(self._said(wanted, within))
+        assert taken is not None
+        return taken
+
+    async def allow(self, *wanted: Expectation, within: float, strict: bool = False) -> tuple[int, Received] | None:
+        """As `expect_any`, where nothing at all is allowed too: None when no segment came. Raises Violation."""
+        said = self._said(wanted, within)
+        until_ns = self._case.clock.now_ns() + round(within * SECOND)
+        received = await (self._next_of_any_kind(until_ns) if strict else self._next(until_ns))
         if received is None:
-            await self._nothing_came(said)
-        assert received is not None
+            return None
         misses = [one.differences(received.segment, self._base_for(received.segment)) for one in wanted]
         for which, differences in enumerate(misses):
             if not differences:
                 self._take(received, "", said)
                 return which, received
         raise self._unexpected(received, said, min(misses, key=len))
+
+    def _said(self, wanted: Sequence[Expectation], within: float) -> str:
+        return f"{' or '.join(one.describe(self.base) for one in wanted)} within {within:g} s"
 
     def _base_for(self, segment: Segment) -> Base:
         return self.base if self.irs is not None or not segment.flags & SYN else Base(segment.seq, self.iss)
@@ -332,8 +419,11 @@ class Connection:
         miss = "; ".join(map(str, differences))
         return Violation(f"expected {said}, came {line}", f"Nearest miss: {miss}")
 
-    async def expect_retransmission(self, of: Received, *, within: float) -> Received:
-        """Take the next segment, which must carry again what `of` carried: flags, seq and data. Raises Violation."""
+    async def expect_retransmission(self, of: Received, *following: Received, within: float) -> Received:
+        """Take the next segment, which must carry again what `of` carried: flags, seq and data. Raises Violation.
+
+        What the target had sent right behind it (`following`, in order) may be joined to it.
+        """
         said = f"retransmission of {describe(of.segment, self.base)} within {within:g} s"
         self._drop_aside()
         until_ns = self._case.clock.now_ns() + round(within * SECOND)
@@ -341,10 +431,13 @@ class Connection:
         if received is None:
             await self._nothing_came(said)
         assert received is not None
-        wanted = Expectation(of.segment.flags & ~PSH, seq=of.segment.seq, payload=of.segment.payload)
-        differences = wanted.differences(received.segment, self.base)
-        if differences:
-            raise self._unexpected(received, said, differences)
+        flags, payload, misses = NO_FLAGS, b"", []
+        for one in (of, *following):
+            flags, payload = flags | one.segment.flags & ~PSH, payload + one.segment.payload
+            wanted = Expectation(flags, seq=of.segment.seq, payload=payload)
+            misses.append(wanted.differences(received.segment, self.base))
+        if all(misses):
+            raise self._unexpected(received, said, min(misses, key=len))
         self._take(received, "", said)
         return received
 
@@ -374,6 +467,24 @@ class Connection:
             raise self._unexpected(received, said, (Difference("segment", "none", str(received.segment.flags)),))
         await case.station.prove_alive(case.address, case.trace)
         case.trace.step("silence", started, until_ns=until_ns, ok=True, text=said)
+
+    # Data
+
+    async def deliver(self, data: bytes) -> None:
+        """Send data in order, which the target must acknowledge and hand to its application. Raises Violation."""
+        await self.send(ACK | PSH, payload=data)
+        await self.expect(ACK, seq=self.rcv_nxt, ack=self.snd_nxt, length=0, label="the data acknowledged:")
+        assert self.app is not None
+        came = await self.app.receive(len(data))
+        if came != data:
+            raise Violation(f"the application read {came!r}, sent was {data!r}")
+
+    async def collect(self, data: bytes) -> None:
+        """Have the application send data, which must come as the next segment, and acknowledge it. Raises Violation."""
+        assert self.app is not None
+        await self.app.send(data)
+        await self.expect(ACK, seq=self.rcv_nxt, ack=self.snd_nxt, payload=data)
+        await self.send(ACK)
 
     # States
 

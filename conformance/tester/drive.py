@@ -26,6 +26,7 @@ class _Way:
     conn: Connection | None
     options: Sequence[SocketOption]
     iss: int | None
+    established: Callable[[Connection], Awaitable[None]] | None
 
 
 async def drive_to(
@@ -38,6 +39,7 @@ async def drive_to(
     conn: Connection | None,
     options: Sequence[SocketOption],
     iss: int | None,
+    established: Callable[[Connection], Awaitable[None]] | None = None,
 ) -> Connection:
     """See `Case.drive_to`. Raises Violation when the target does not follow, ValueError for a way that does not exist."""
     if by not in ("passive", "active"):
@@ -47,7 +49,7 @@ async def drive_to(
     if via not in (None, State.FIN_WAIT_1, State.FIN_WAIT_2, State.CLOSING):
         raise ValueError(f"via={via}: TIME-WAIT is reached via FIN-WAIT-1, FIN-WAIT-2 or CLOSING")
     case.needs("app")
-    way = _Way(case, by, via or State.FIN_WAIT_2, how, conn, options, iss)
+    way = _Way(case, by, via or State.FIN_WAIT_2, how, conn, options, iss, established)
     reached = await _DRIVERS[state](way)
     case.trace.state(case.clock.now_ns(), state.value, "wire")
     return reached
@@ -80,6 +82,13 @@ async def _syn_received(way: _Way) -> Connection:
 
 
 async def _established(way: _Way) -> Connection:
+    conn = await _opened(way)
+    if way.established is not None:
+        await way.established(conn)
+    return conn
+
+
+async def _opened(way: _Way) -> Connection:
     if way.by == "active":
         conn = await _syn_sent(way)
         await conn.send(SYN | ACK)
@@ -114,15 +123,14 @@ async def _fin_wait_2(way: _Way) -> Connection:
 
 async def _close_wait(way: _Way) -> Connection:
     conn = await _established(way)
-    await conn.send(FIN | ACK)
+    await conn.send(FIN | ACK, ack=conn.acked)
     await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
     return conn
 
 
 async def _closing(way: _Way) -> Connection:
     conn = await _fin_wait_1(way)
-    assert conn.fin_seen is not None
-    await conn.send(FIN | ACK, ack=conn.fin_seen.seq, text="FIN that does not cover the target's FIN")
+    await conn.send(FIN | ACK, ack=conn.acked, text="FIN that does not cover the target's FIN")
     await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
     return conn
 

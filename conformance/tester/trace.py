@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +19,11 @@ class Frame:
     inbound: bool
     data: bytes
     comment: str = ""
+
+
+def told(step: Mapping[str, Any]) -> str:
+    """A step in one line: what it is for, and what was sent."""
+    return ": ".join(part for part in (step.get("text"), step.get("line")) if part)
 
 
 @dataclass

@@ -206,6 +206,10 @@ def test_a_target_file_changes_the_target(suite: Callable[[str], Suite]) -> None
             "no claim is called 'C-99'; the nearest is C-49",
         ),
         ('async def test_x(tcp):\n    """X."""\n', "a case needs @verifies"),
+        (
+            '@verifies("RFC9293:MUST-13", cells=["CLOSING/rst-left-egde"])\nasync def test_x(tcp):\n    """X."""\n',
+            "no cell is called 'CLOSING/rst-left-egde'; the nearest is CLOSING/rst-left-edge",
+        ),
         ('@verifies("RFC9293:MUST-13")\nasync def test_x(tcp):\n    pass\n', "docstring says what is seen on the wire"),
     ],
 )

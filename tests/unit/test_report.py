@@ -105,6 +105,13 @@ HANDSHAKE = [
 ]
 
 
+def make_row(cell_id: str, **changes: Any) -> dict[str, Any]:
+    """One row of the documented machine, as a record has it."""
+    state = cell_id.partition("/")[0].partition("(")[0]
+    row = {"id": cell_id, "row": "SA-308", "kind": "segment", "state": state, "origin": "either", "event": "FIN,ACK"}
+    return {**row, "next": [state], "responses": ["silence"], **changes}
+
+
 def make_record(
     name: str = "test_s3_6_closing.py::test_simultaneous_close", family: int = 4, **changes: Any
 ) -> dict[str, Any]:
@@ -131,7 +138,8 @@ def make_record(
         "section": "3.6",
         "family": family,
         "requirements": ["RFC9293:MUST-13"],
-        "cells": ["SA-308"],
+        "cells": ["FIN-WAIT-1/fin-not-covering-fin"],
+        "rows": [make_row("FIN-WAIT-1/fin-not-covering-fin", next=["CLOSING"], responses=["ack-new"])],
         "claims": ["C-18"],
         "sentences": [sentence],
         "needs": ["app", "state"],
@@ -185,7 +193,13 @@ def save(run: Path, record: dict[str, Any], frames: list[tuple[Any, ...]]) -> No
 def simultaneous_close(family: int = 4, *, broken: bool = False) -> tuple[dict[str, Any], list[tuple[Any, ...]]]:
     steps = [
         {"kind": "app", "at_ns": T0 + 2 * MS, "ok": True, "text": "close()"},
-        {"kind": "send", "at_ns": T0 + 4 * MS, "frame": 6, "text": "FIN+ACK that does not cover the target's FIN"},
+        {
+            "kind": "send",
+            "at_ns": T0 + 4 * MS,
+            "frame": 6,
+            "text": "does not cover the target's FIN",
+            "line": "FIN+ACK seq=+1 ack=+1 win=64240",
+        },
         {
             "kind": "receive",
             "at_ns": T0 + 4 * MS + 90 * US,
@@ -397,9 +411,8 @@ class Page(HTMLParser):
 
 
 def pages(run: Path) -> dict[Path, Page]:
-    return {
-        path: Page(path.read_text("utf-8")) for path in [run / "index.html", *sorted((run / "cases").glob("*.html"))]
-    }
+    found = [*sorted(run.glob("[is]*.html")), *sorted((run / "cases").glob("*.html"))]
+    return {path: Page(path.read_text("utf-8")) for path in found}
 
 
 def page_of(run: Path, record: dict[str, Any]) -> str:
@@ -583,7 +596,7 @@ def test_an_empty_record_makes_a_page(tmp_path: Path) -> None:
 def hostile(value: Any, evil: str) -> Any:
     """The same record with `evil` in every free text, key and value."""
     if isinstance(value, dict):
-        fixed = ("kind", "verdict", "level", "side", "capture")
+        fixed = ("kind", "verdict", "level", "side", "capture", "origin")
         return {key: item if key in fixed else hostile(item, evil) for key, item in value.items()}
     if isinstance(value, list):
         return [hostile(item, evil) for item in value]
@@ -755,6 +768,20 @@ def test_rows_stand_in_the_order_of_time_with_states_app_calls_and_silence(tmp_p
     assert not [text for text in said(svg) if "who has" in text], "ARP stays in the table"
     assert svg.get("role") == "img"
     assert [element.text for element in svg if element.tag.endswith("}title")] == ["Ladder diagram"]
+
+
+def test_a_sent_segment_is_described_once(tmp_path: Path) -> None:
+    record, frames = simultaneous_close()
+    shown = said(ladder_of(tmp_path, record, frames))
+    at = shown.index("does not cover the target's FIN")
+    assert shown[at - 1] == "FIN+ACK seq=+1 ack=+1 len=0"
+    assert not [text for text in shown if "win=" in text]
+    make_report(tmp_path)
+    whole = "does not cover the target&#39;s FIN: FIN+ACK seq=+1 ack=+1 win=64240"
+    assert page_of(tmp_path, record).count(whole) == 1
+    without_capture = said(ET.fromstring(draw_ladder(record, [])))
+    at = without_capture.index("FIN+ACK seq=+1 ack=+1 win=64240")
+    assert without_capture[at + 1] == "does not cover the target's FIN"
 
 
 def test_long_waits_are_breaks(tmp_path: Path) -> None:

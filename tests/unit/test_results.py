@@ -27,7 +27,19 @@ SAMPLE: results.CaseRecord = {
     "section": "3.6",
     "family": 4,
     "requirements": ["RFC9293:MUST-13"],
-    "cells": ["SA-308"],
+    "cells": ["FIN-WAIT-1/fin-not-covering-fin"],
+    "rows": [
+        {
+            "id": "FIN-WAIT-1/fin-not-covering-fin",
+            "row": "SA-308",
+            "kind": "segment",
+            "state": "FIN-WAIT-1",
+            "origin": "either",
+            "event": "FIN,ACK",
+            "next": ["CLOSING"],
+            "responses": ["ack-new"],
+        }
+    ],
     "claims": ["C-18"],
     "sentences": [{"id": "RFC9293:MUST-13", "level": "MUST", "section": "3.6.1", "text": "…", "url": "https://x"}],
     "needs": ["app", "state"],
@@ -49,7 +61,7 @@ SAMPLE: results.CaseRecord = {
     "choices": [{"name": "FIN in TIME-WAIT restarts 2MSL", "taken": "yes", "allowed": ["yes", "no"]}],
     "deviation": {"reason": "r", "source": "s", "sentence": "t"},
     "steps": [
-        {"kind": "send", "at_ns": 0, "frame": 3, "text": "FIN+ACK"},
+        {"kind": "send", "at_ns": 0, "frame": 3, "text": "does not cover the FIN", "line": "FIN+ACK seq=+1 ack=+1"},
         {
             "kind": "receive",
             "at_ns": 0,
@@ -93,15 +105,31 @@ def test_what_is_written_is_read(path: Path) -> None:
 
 def test_the_schema_says_what_the_types_say() -> None:
     schema = results._schema()
-    assert set(schema["required"]) == set(schema["properties"]) == set(results.CaseRecord.__annotations__)
+    assert set(schema["required"]) == results.CaseRecord.__required_keys__
+    assert set(schema["properties"]) == set(results.CaseRecord.__annotations__)
     assert schema["properties"]["verdict"]["enum"] == list(typing.get_args(results.Verdict))
     step = schema["properties"]["steps"]["items"]
     assert set(step["properties"]) == set(results.Step.__annotations__)
     assert set(step["required"]) == results.Step.__required_keys__
-    for key, kind in (("timings", results.Timing), ("states", results.StateSeen), ("sentences", results.Sentence)):
+    for key, kind in (
+        ("timings", results.Timing),
+        ("states", results.StateSeen),
+        ("sentences", results.Sentence),
+        ("rows", results.Row),
+    ):
         assert set(schema["properties"][key]["items"]["required"]) == kind.__required_keys__
+        assert set(schema["properties"][key]["items"]["properties"]) == set(kind.__annotations__)
     for key, facts in (("target", results.TargetFacts), ("run", results.RunFacts), ("tester", results.TesterEnd)):
         assert set(schema["properties"][key]["required"]) == facts.__required_keys__
+
+
+def test_records_from_before_rows_and_lines_are_read(path: Path) -> None:
+    old = {key: value for key, value in sample().items() if key != "rows"}
+    old["steps"] = [{"kind": "send", "at_ns": 0, "frame": 3, "text": "cover it: ACK seq=+1 ack=+1"}]
+    with ResultsWriter(path) as writer:
+        writer.append(old)
+    found = read_results(path)
+    assert (found.records, found.problems) == ([old], [])
 
 
 def wrong_records() -> dict[str, dict[str, Any]]:
@@ -110,6 +138,7 @@ def wrong_records() -> dict[str, dict[str, Any]]:
         "the record has no verdict, failure": {k: v for k, v in sample().items() if k not in ("verdict", "failure")},
         "verdict is 'fine', not one of": sample(verdict="fine"),
         "family is 5, not one of": sample(family=5),
+        "rows[0].kind is 'guess', not one of": sample(rows=[sample()["rows"][0] | {"kind": "guess"}]),
         "family is a JSON boolean, not integer": sample(family=True),
         "schema is 2, not one of": sample(schema=2),
         "steps[0].at_ns is a JSON number, not integer": sample(steps=[first | {"at_ns": 1.5}]),

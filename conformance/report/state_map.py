@@ -1,0 +1,246 @@
+"""The documented machine as a map: its states by families of events, one tile per row of its table.
+
+Several cases may check one row: two families, and cases that pass through it on their way. A case that checks that
+row alone decides over one that checks others too, one that ran over one that did not, the worse verdict over the better.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any, Protocol, TypeVar
+
+from markupsafe import Markup
+
+from conformance.report.text import VERDICTS, clean, wrap
+
+STATES = (
+    "CLOSED",
+    "LISTEN",
+    "SYN-SENT",
+    "SYN-RECEIVED",
+    "ESTABLISHED",
+    "FIN-WAIT-1",
+    "FIN-WAIT-2",
+    "CLOSE-WAIT",
+    "CLOSING",
+    "LAST-ACK",
+    "TIME-WAIT",
+)
+FAMILIES = (
+    "RST",
+    "SYN",
+    "ACK",
+    "data",
+    "FIN",
+    "URG",
+    "no ACK",
+    "outside the window",
+    "security",
+    "calls",
+    "timeouts",
+    "other",
+)
+STEP, TILE = 22, 19  # px from one tile to the next, and of a tile
+CHARACTER = 7.4  # px, of the font at 12 px
+STATE_WIDTH, GAP, LINE = 112, 16, 15
+MOST_ACROSS = 10  # tiles beside each other in one field
+
+_WORST = list(VERDICTS)
+
+
+class Case(Protocol):
+    """What the map needs to know of a case."""
+
+    @property
+    def verdict(self) -> str: ...
+    @property
+    def family(self) -> int: ...
+    @property
+    def page(self) -> str: ...
+    @property
+    def message(self) -> str: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def id(self) -> str: ...
+
+
+C = TypeVar("C")
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One row of the machine in this run. `case` is the one that decides, `families` tells the verdicts by family."""
+
+    row: Mapping[str, Any]
+    case: Case
+    families: str
+
+    @property
+    def verdict(self) -> str:
+        """The verdict over the row."""
+        return self.case.verdict
+
+    @property
+    def id(self) -> str:
+        """The row's id, as `ESTABLISHED/rst-left-edge`."""
+        return str(self.row["id"])
+
+    @property
+    def told(self) -> str:
+        """The row in one line: where, what, what may follow, what came of it."""
+        following = " or ".join(self.row["next"])
+        answers = " or ".join(self.row.get("responses", ()))
+        allowed = f"{answers}, then {following}" if answers else following
+        return f"{self.id}: {self.row['event']}. Allowed: {allowed}. {self.families}"
+
+
+class Machine:
+    """Every row that this run's cases name, with the cases."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, Mapping[str, Any]] = {}
+        self._cases: dict[str, list[tuple[bool, Case]]] = defaultdict(list)
+        self.total = 0
+        """How many rows the table has, as the record says; 0 when it does not."""
+
+    def add(self, record: Mapping[str, Any], case: Case) -> None:
+        """Take in what a case's record says of its rows."""
+        rows = {row["id"]: row for row in record.get("rows", ())}
+        self.total = max(self.total, record["run"].get("cells", 0))
+        for name, row in rows.items():
+            self._rows.setdefault(name, row)
+            self._cases[name].append((len(rows) == 1, case))
+
+    def tiles(self) -> list[Tile]:
+        """One per row, by the running numbers of the table."""
+        return [self._tile(row) for row in sorted(self._rows.values(), key=lambda row: (len(row["row"]), row["row"]))]
+
+    def _tile(self, row: Mapping[str, Any]) -> Tile:
+        # Of equals, the first by id: which ended first is chance.
+        cases = sorted(self._cases[row["id"]], key=lambda one: one[1].id)
+        case = _decides([(alone, one.verdict, one) for alone, one in cases])
+        by_family = {
+            family: _decides([(alone, one.verdict, one.verdict) for alone, one in cases if one.family == family])
+            for family in sorted({one.family for _, one in cases})
+        }
+        said = ", ".join(f"IPv{family} {verdict}" for family, verdict in by_family.items())
+        return Tile(row, case, said)
+
+
+def _decides(found: Sequence[tuple[bool, str, C]]) -> C:
+    """What the case brings that decides over a row: of (whether it checks that row alone, its verdict, what it brings)."""
+    return min(found, key=lambda one: (one[1] == "not applicable", not one[0], _WORST.index(one[1])))[2]
+
+
+def tally(cases: Iterable[tuple[Sequence[str], str]]) -> Counter[str]:
+    """How many rows have each verdict: from each case's rows and its verdict."""
+    rows: dict[str, list[tuple[bool, str, str]]] = defaultdict(list)
+    for names, verdict in cases:
+        for name in names:
+            rows[name].append((len(names) == 1, verdict, verdict))
+    return Counter(map(_decides, rows.values()))
+
+
+def said(counts: Counter[str], total: int) -> str:
+    """How much of the table a run covers: `cells: 388 of 439 run, 51 not applicable`; empty when it covers nothing."""
+    seen = counts.total()
+    if not seen:
+        return ""
+    skipped = counts["not applicable"]
+    run = f"cells: {seen - skipped} of {total or seen} run"
+    return f"{run}, {skipped} not applicable" if skipped else run
+
+
+def family_of(row: Mapping[str, Any]) -> str:
+    """The family of events that a row belongs to, by its stimulus as its id says it."""
+    stimulus = row["id"].partition("/")[2]
+    if row["kind"] in ("call", "timeout"):
+        return f"{row['kind']}s"
+    if "security" in stimulus:
+        return "security"
+    if stimulus.startswith(("no-", "data-no-ack", "fin-no-ack")):
+        return "no ACK"
+    head = stimulus.partition("-")[0]
+    if head in ("rst", "syn"):
+        return str(head.upper())
+    if "outside" in stimulus or head == "zero" or stimulus.startswith("fin-duplicate"):
+        return "outside the window"
+    return {"ack": "ACK", "data": "data", "fin": "FIN", "urg": "URG"}.get(head, "other")
+
+
+def draw_map(tiles: Sequence[Tile]) -> Markup:
+    """The map as inline SVG without styles, each tile linked to its case's page; empty without tiles.
+
+    Arcs of Figure 5 have a picture of their own.
+    """
+    fields: dict[tuple[str, str], list[Tile]] = defaultdict(list)
+    for tile in tiles:
+        if tile.row["kind"] != "arc":
+            fields[tile.row["state"], family_of(tile.row)].append(tile)
+    if not fields:
+        return Markup("")
+    states = [*STATES, *sorted({state for state, _ in fields} - set(STATES))]
+    columns = [family for family in FAMILIES if any(found == family for _, found in fields)]
+    across = {
+        family: min(MOST_ACROSS, -(-max(len(fields[state, family]) for state in states) // 2)) for family in columns
+    }
+    heads = {family: wrap(family, max(8, int(across[family] * STEP / CHARACTER))) for family in columns}
+    left = float(STATE_WIDTH)
+    places = {}
+    parts = []
+    deepest = max(map(len, heads.values())) * LINE
+    for family in columns:
+        places[family] = left
+        for index, line in enumerate(heads[family], 1 - len(heads[family])):
+            parts.append(_text(left, deepest + index * LINE, line, "family"))
+        left += max(across[family] * STEP, max(map(len, heads[family])) * CHARACTER) + GAP
+    width, y = round(left - GAP + 6), deepest + 10
+    for state in states:
+        deep = max(1, *(-(-len(fields[state, family]) // across[family]) for family in columns))
+        parts.append(f'<path class="line" fill="none" d="M0 {y}H{width}"/>')
+        parts.append(_text(0, y + 19, wrap(state, 14)[0], "where"))
+        for family in columns:
+            for index, tile in enumerate(fields[state, family]):
+                down, right = divmod(index, across[family])
+                parts.append(_tile(tile, places[family] + right * STEP, y + 5 + down * STEP))
+        y += deep * STEP + 9
+    return Markup(  # all text went through escape()
+        f'<svg class="map" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {y}" width="{width}" height="{y}"'
+        ' role="group" aria-labelledby="map-title map-desc"><title id="map-title">State map</title>'
+        '<desc id="map-desc">A line for each state, a column for each family of events, a tile for each row of the'
+        " table. Every tile leads to its case. The tables below say the same.</desc>"
+        f"{''.join(parts)}</svg>"
+    )
+
+
+def draw_sign(verdict: str) -> Markup:
+    """One tile of the map by itself, for the legend."""
+    return Markup(
+        f'<svg class="map" viewBox="0 0 {TILE + 2} {TILE + 2}" width="{TILE + 2}" height="{TILE + 2}"'
+        f' aria-hidden="true"><g class="{_class(verdict)}">{_square(verdict, 1, 1)}</g></svg>'
+    )
+
+
+def _tile(tile: Tile, x: float, y: float) -> str:
+    return (
+        f'<a class="{_class(tile.verdict)}" href="cases/{escape(tile.case.page)}.html">'
+        f"<title>{escape(clean(tile.told))}</title>{_square(tile.verdict, x, y)}</a>"
+    )
+
+
+def _square(verdict: str, x: float, y: float) -> str:
+    square = f'<rect class="tile" x="{x:g}" y="{y:g}" width="{TILE}" height="{TILE}" rx="3"/>'
+    if verdict == "not applicable":
+        lines = f"M{x + 1:g} {y + 9:g}l8 -8M{x + 1:g} {y + 18:g}l17 -17M{x + 10:g} {y + 18:g}l8 -8"
+        return f'{square}<path class="hatch" fill="none" d="{lines}"/>'
+    return square + _text(x + TILE / 2, y + 14, VERDICTS[verdict], "sign", "middle")
+
+
+def _text(x: float, y: float, line: str, kind: str, anchor: str = "start") -> str:
+    return f'<text x="{x:g}" y="{y:g}" text-anchor="{anchor}" class="{kind}">{escape(line)}</text>'
+
+
+def _class(verdict: str) -> str:
+    return f"v-{verdict.replace(' ', '-')}"
