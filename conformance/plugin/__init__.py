@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from conformance.plugin.marks import CaseInfo
     from conformance.plugin.progress import Progress
     from conformance.plugin.run import Outcome, Run
+    from conformance.plugin.workers import Controller
 
 _MARKERS = (
     "verifies(*ids, cells, level, needs, lasts, alone, sysctl): what a conformance case checks (set by @verifies)",
@@ -62,7 +63,13 @@ def whole_number(text: str) -> int:
 def pytest_configure(config: pytest.Config) -> None:
     for line in _MARKERS:
         config.addinivalue_line("markers", line)
-    config.pluginmanager.register(ConformancePlugin(config), "conformance-run")
+    controller = None
+    if config.getoption("dist", "no") != "no" and not hasattr(config, "workerinput"):
+        from conformance.plugin.workers import Controller  # noqa: PLC0415
+
+        controller = Controller()
+        config.pluginmanager.register(controller, "conformance-workers")
+    config.pluginmanager.register(ConformancePlugin(config, controller), "conformance-run")
 
 
 @pytest.fixture
@@ -90,13 +97,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 class ConformancePlugin:
     """The one object that holds a run; what pytest asks for is answered from the outcomes of cases."""
 
-    def __init__(self, config: pytest.Config) -> None:
-        self._config = config
+    def __init__(self, config: pytest.Config, workers: Controller | None) -> None:
+        self._config, self._workers = config, workers
         self._run: Run | None = None
         self._progress: Progress | None = None
         self._infos: dict[str, CaseInfo] = {}
         self._futures: dict[str, concurrent.futures.Future[Outcome]] = {}
         self._outcomes: dict[str, Outcome] = {}
+        self._records: list[dict[str, Any]] = []
+        self._problems: list[str] = []
         self._page: Path | None = None
 
     # Collection
@@ -127,17 +136,26 @@ class ConformancePlugin:
         if session.config.option.collectonly or session.testsfailed or not cases:
             return
         self._run = run = self._start()
+        if hasattr(session.config, "workerinput"):
+            from conformance.plugin.workers import share  # noqa: PLC0415
+
+            mine = {item.nodeid for item in share(session.config, session.items)}
+            cases = [item for item in cases if item.nodeid in mine]
         # Those that wait longest start first, so that the run is as long as the longest of them.
         for item in sorted(cases, key=lambda item: -self._infos[item.nodeid].lasts_s):
-            function, arguments = item.function, dict(item.callspec.params)  # type: ignore[attr-defined]
-            arguments.pop("family", None)
-            wanted = _parameters(function)
-            chosen = {name: value for name, value in arguments.items() if name in wanted}
-            self._futures[item.nodeid] = run.submit(self._infos[item.nodeid], function, chosen)
+            self._submit(item)
         from conformance.plugin.progress import Progress  # noqa: PLC0415
 
         reporter = session.config.pluginmanager.get_plugin("terminalreporter")
         self._progress = Progress(reporter, run, len(cases))
+
+    def _submit(self, item: pytest.Item) -> concurrent.futures.Future[Outcome]:
+        assert self._run is not None
+        function: Any = getattr(item, "function")  # noqa: B009 - a pytest.Item has none for mypy
+        parameters = getattr(item, "callspec").params  # noqa: B009
+        chosen = {name: parameters[name] for name in _parameters(function) if name != "tcp"}
+        future = self._futures[item.nodeid] = self._run.submit(self._infos[item.nodeid], function, chosen)
+        return future
 
     def _start(self) -> Run:
         from conformance.plugin.run import Run  # noqa: PLC0415
@@ -153,7 +171,12 @@ class ConformancePlugin:
             raise pytest.UsageError(str(error)) from None
         command = shlex.join(["pytest", *map(str, self._config.invocation_params.args)])
         try:
-            _clear(output)
+            if hasattr(self._config, "workerinput"):
+                from conformance.plugin.workers import once_a_run  # noqa: PLC0415
+
+                once_a_run(output, self._config.workerinput["testrunuid"], _clear)
+            else:
+                _clear(output)
         except OSError as error:
             raise pytest.UsageError(
                 f"can't write {error.filename}: {error.strerror}; choose another --output"
@@ -173,9 +196,10 @@ class ConformancePlugin:
         """Wait for the case. A fault of harness, agent or lab ends the item here, so that pytest counts it as an error."""
         from conformance.judge import Verdict  # noqa: PLC0415
 
-        future = self._futures.get(item.nodeid)
-        if future is None:
+        if self._run is None or item.nodeid not in self._infos:
             return
+        # Another worker's case comes here when that worker died.
+        future = self._futures.get(item.nodeid) or self._submit(item)
         while True:
             try:
                 outcome = future.result(_WAIT_S)
@@ -245,26 +269,42 @@ class ConformancePlugin:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        run = self._run
-        if run is None:
+        problems, output = self._stop()
+        if hasattr(session.config, "workerinput"):
+            if output is not None:
+                said = {"output": str(output.absolute()), "problems": problems}
+                session.config.workeroutput["tcp_conformance"] = said  # type: ignore[attr-defined]
             return
+        if output is None:
+            return
+        from conformance.record import RecordError, read_results  # noqa: PLC0415
         from conformance.report import make_report  # noqa: PLC0415
 
-        run.stop()
         # With -x and Ctrl-C, more cases may have ended than pytest came to.
         try:
-            self._page = make_report(run.output)
-        except Exception as error:  # the record is there; the pages can be made again from it
-            run.problems.append(f"no pages: {error}")
-        if run.problems and session.exitstatus == pytest.ExitCode.OK:
+            self._records = read_results(output / "results.jsonl").records
+            self._page = make_report(output)
+        except RecordError as error:
+            problems.append(str(error))
+        self._problems = problems
+        if problems and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
+    def _stop(self) -> tuple[list[str], Path | None]:
+        """End the run, here or in the workers; what its record lacks, and where it is (None: there was no run)."""
+        if self._run is not None:
+            self._run.stop()
+            return self._run.problems, self._run.output
+        if self._workers is not None and self._workers.outputs:
+            return self._workers.problems, next(iter(self._workers.outputs))
+        return [], None
+
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        if self._run is None:
+        if not self._records and not self._problems:
             return
         from conformance.plugin.progress import summary  # noqa: PLC0415
 
-        summary(terminalreporter, self._run, list(self._outcomes.values()))
+        summary(terminalreporter, self._records, self._problems)
         if self._page is not None:
             terminalreporter.write_line("")
             terminalreporter.write_line(f"report: {self._page}")
@@ -286,7 +326,7 @@ def _strict(config: pytest.Config) -> bool:
 def _parameters(function: Any) -> set[str]:
     import inspect  # noqa: PLC0415
 
-    return set(inspect.signature(function).parameters) - {"tcp"}
+    return set(inspect.signature(function).parameters)
 
 
 def _clear(output: Path) -> None:

@@ -132,6 +132,9 @@ def describe(item: pytest.Item) -> CaseInfo:
         raise pytest.UsageError(f"{where}: @verifies names no requirement")
     doc = inspect.cleandoc(getattr(item, "function").__doc__ or "")  # noqa: B009 - Item has no such attribute for mypy
     title, _, description = doc.partition("\n")
+    taken = inspect.signature(getattr(item, "function")).parameters  # noqa: B009
+    if fixtures := [name for name in taken if name not in params and name != "tcp"]:
+        raise pytest.UsageError(f"{where}: a case takes tcp and its own parameters, not the fixture {fixtures[0]}")
     cell = params.get("cell")
     if isinstance(cell, Cell):
         title, description = _title_of(cell), f"{doc}\n\n{cell.note}".strip()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from conformance.judge import Verdict
 from conformance.standard.cells import cells
@@ -13,7 +13,7 @@ from conformance.standard.cells import cells
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
 
-    from conformance.plugin.run import Outcome, Run
+    from conformance.plugin.run import Run
 
 _EVERY_S = 10.0
 _EVERY_ON_TERMINAL_S = 0.5
@@ -46,37 +46,39 @@ class Progress:
             reporter.write_line(f"  {line}")
 
 
-def summary(reporter: TerminalReporter, run: Run, outcomes: Sequence[Outcome]) -> None:
+def summary(reporter: TerminalReporter, records: Sequence[Mapping[str, Any]], problems: Sequence[str]) -> None:
     """The table of verdicts by level, how much of the documented machine was run, and what violates."""
-    counts = Counter((one.info.level, one.verdict) for one in outcomes)
-    verdicts = [one for one in Verdict if any(counts[level, one] for level in _LEVELS)]
-    reporter.section(f"conformance of {run.target.name} {run.target.version}", "=")
-    header = f"{'level':<8}" + "".join(f"{one.value:>16}" for one in verdicts)
-    reporter.write_line(header)
-    for level in _LEVELS:
-        if any(counts[level, one] for one in verdicts):
-            reporter.write_line(f"{level:<8}" + "".join(f"{counts[level, one] or '-':>16}" for one in verdicts))
+    if records:
+        target = records[0]["target"]
+        reporter.section(f"conformance of {target['name']} {target['version']}", "=")
+        _table(reporter, Counter((one["level"], one["verdict"]) for one in records))
     from conformance.report.state_map import said, tally  # noqa: PLC0415
 
-    if covered := said(tally((one.info.cells, one.verdict.value) for one in outcomes), len(cells())):
+    if covered := said(tally((one["cells"], one["verdict"]) for one in records), len(cells())):
         reporter.write_line(covered)
     for verdict in (Verdict.VIOLATES, Verdict.ERROR, Verdict.BREAKS_SHOULD, Verdict.INCONCLUSIVE):
-        _list(reporter, verdict.value, [f"{one.info.id}: {one.message}" for one in outcomes if one.verdict is verdict])
-    _list(
-        reporter,
-        "no longer deviates (mend the profile)",
-        [f"{one.info.id}: {one.message}" for one in outcomes if one.stopped_deviating],
-    )
-    for problem in run.problems:
+        _list(reporter, verdict.value, [one for one in records if one["verdict"] == verdict.value])
+    # Of what conforms there is nothing else to say.
+    mended = [one for one in records if one["verdict"] == Verdict.CONFORMS.value and one["message"]]
+    _list(reporter, "no longer deviates (mend the profile)", mended)
+    for problem in problems:
         reporter.write_line(f"the record is incomplete: {problem}", red=True)
 
 
-def _list(reporter: TerminalReporter, title: str, lines: Sequence[str]) -> None:
-    if not lines:
+def _table(reporter: TerminalReporter, counts: Counter[tuple[str, str]]) -> None:
+    verdicts = [one.value for one in Verdict if any(counts[level, one.value] for level in _LEVELS)]
+    reporter.write_line(f"{'level':<8}" + "".join(f"{one:>16}" for one in verdicts))
+    for level in _LEVELS:
+        if any(counts[level, one] for one in verdicts):
+            reporter.write_line(f"{level:<8}" + "".join(f"{counts[level, one] or '-':>16}" for one in verdicts))
+
+
+def _list(reporter: TerminalReporter, title: str, records: Sequence[Mapping[str, Any]]) -> None:
+    if not records:
         return
     reporter.write_line("")
     reporter.write_line(f"{title}:")
-    for line in lines[:_MOST_LINES]:
-        reporter.write_line(f"  {line}")
-    if len(lines) > _MOST_LINES:
-        reporter.write_line(f"  and {len(lines) - _MOST_LINES} more, see the report")
+    for one in records[:_MOST_LINES]:
+        reporter.write_line(f"  {one['id']}: {one['message']}")
+    if len(records) > _MOST_LINES:
+        reporter.write_line(f"  and {len(records) - _MOST_LINES} more, see the report")

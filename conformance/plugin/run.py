@@ -199,12 +199,12 @@ class Run:
         return Outcome(info, verdict, message, failure, started, duration_s, known, stopped is not None, capture)
 
     def _deviations(self, info: CaseInfo) -> tuple[Sequence[Deviation], Sequence[Deviation]]:
-        """The known deviations of the case itself, and those with the ones of every row that it checks.
+        """The known deviations of the case itself, and those that it may show: where it has none, the ones of its rows.
 
         A case may check a row in a way that the target does right: only its own deviations have to show.
         """
-        ids = (info.id, info.id.rpartition("::")[2].partition("[")[0], info.generated_from)
-        return self.profile.deviations_of(*ids), self.profile.deviations_of(*ids, *info.cells)
+        own = self.profile.deviations_of(info.id, info.id.rpartition("::")[2].partition("[")[0], info.generated_from)
+        return own, own or self.profile.deviations_of(*info.cells)
 
     def _failure(self, info: CaseInfo, case: Case | None, raised: BaseException | None) -> str:
         """The long text: what the standard says, what was seen, and what is closest to what was allowed."""

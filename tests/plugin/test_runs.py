@@ -131,6 +131,30 @@ def test_selection_is_plain_pytest(suite: Callable[[str], Suite]) -> None:
     assert "test_conforms[ipv4]" in ran.results
 
 
+def test_workers_share_the_cases_and_one_record(suite: Callable[[str], Suite]) -> None:
+    """Each worker has a lab of its own; every case runs once, side by side within a worker."""
+    pytest.importorskip("xdist")
+    ran = suite(
+        '''
+        @pytest.mark.parametrize("number", range(20))
+        @verifies("RFC9293:3.5-handshake", lasts=1)
+        async def test_waits(tcp, number):
+            """It waits a second."""
+            await tcp.drive_to(State.ESTABLISHED)
+            await tcp.sleep(1)
+        '''
+    ).run("--family=4", "-n2")
+    assert ran.code == pytest.ExitCode.OK, ran.out
+    lines = (ran.output / "results.jsonl").read_text().splitlines()
+    assert len(lines) == len(ran.results) == 20
+    starts = [record["started_ns"] for record in ran.results.values()]
+    assert max(starts) - min(starts) < 10e9, "twenty seconds is what one after another would take"
+    assert "text                  20" in ran.out
+    assert (ran.output / "index.html").exists()
+    again = Suite(ran.output.parent).run("--family=4", "-n2", "-k", "3")
+    assert set(again.verdicts) == {"test_waits[ipv4-3]", "test_waits[ipv4-13]"}, "the earlier run's record is gone"
+
+
 def test_nothing_is_made_where_nothing_runs(suite: Callable[[str], Suite]) -> None:
     made = suite(ALL_VERDICTS)
     assert made.run("--collect-only", "-q").code == pytest.ExitCode.OK
@@ -211,6 +235,10 @@ def test_a_target_file_changes_the_target(suite: Callable[[str], Suite]) -> None
             "no cell is called 'CLOSING/rst-left-egde'; the nearest is CLOSING/rst-left-edge",
         ),
         ('@verifies("RFC9293:MUST-13")\nasync def test_x(tcp):\n    pass\n', "docstring says what is seen on the wire"),
+        (
+            '@verifies("RFC9293:MUST-13")\nasync def test_x(tcp, tmp_path):\n    """X."""\n',
+            "a case takes tcp and its own parameters, not the fixture tmp_path",
+        ),
     ],
 )
 def test_a_case_that_says_something_wrong_stops_the_run(suite: Callable[[str], Suite], source: str, says: str) -> None:
