@@ -28,12 +28,17 @@ class Application:
         """Codes of failures that the case reckons with: they are no fault in the record."""
 
     async def listen(
-        self, *, port: int | None = None, backlog: int = 16, options: Sequence[SocketOption] = ()
+        self,
+        *,
+        port: int | None = None,
+        address: str | None = None,
+        backlog: int = 16,
+        options: Sequence[SocketOption] = (),
     ) -> AppSocket:
-        """A listening socket on a port of this case's own."""
+        """A listening socket on a port of this case's own; `address` is the target's, "" any of them."""
         arguments = {
             "family": self._case.family,
-            "address": self._case.remote,
+            "address": self._case.remote if address is None else address,
             "port": self._case.station.port() if port is None else port,
             "backlog": backlog,
             "options": options,

@@ -65,10 +65,15 @@ class Case:
         return one
 
     async def listen(
-        self, *, backlog: int = 16, options: Sequence[SocketOption] = (), iss: int | None = None
+        self,
+        *,
+        address: str | None = None,
+        backlog: int = 16,
+        options: Sequence[SocketOption] = (),
+        iss: int | None = None,
     ) -> Connection:
-        """A connection about to be opened by us: the target listens on a port of this case's own."""
-        listener = await self.app.listen(backlog=backlog, options=options)
+        """A connection about to be opened by us: the target listens on a port of this case's own (`address` "": on all)."""
+        listener = await self.app.listen(address=address, backlog=backlog, options=options)
         conn = self.connection(listener.port, iss=iss)
         conn.listener = listener
         return conn

@@ -1,0 +1,732 @@
+"""RFC 9293 section 3.5: establishing a connection, and Figure 5's arcs from CLOSED to ESTABLISHED."""
+
+import pytest
+
+from conformance.api import (
+    ACK,
+    FIN,
+    RST,
+    SECOND,
+    SYN,
+    AppError,
+    Case,
+    Connection,
+    Expectation,
+    Flags,
+    NotApplicable,
+    Received,
+    Seq,
+    State,
+    Violation,
+    verifies,
+)
+
+OPENS = pytest.mark.parametrize("by", ["passive", "active"])
+STILL_WAITS_S = 0.3
+
+
+async def accepted(conn: Connection) -> None:
+    """The application gets this connection, and no other, from accept()."""
+    assert conn.listener is not None
+    conn.app = await conn.listener.accept()
+    if conn.app.port != conn.port:
+        raise Violation(f"accept() gave a connection from port {conn.app.port}, opened was one from {conn.port}")
+
+
+async def still_waits(conn: Connection) -> None:
+    """The application's accept() goes on waiting: it has been given nothing."""
+    assert conn.listener is not None
+    await conn.listener.fails("accept", "timeout", wait_s=STILL_WAITS_S)
+
+
+async def syn_ack_of(conn: Connection) -> Received:
+    """The target's answer to our SYN."""
+    await conn.send(SYN)
+    return await conn.expect(SYN | ACK, ack=conn.iss + 1, length=0)
+
+
+def right_edge(received: Received) -> Seq:
+    """The first number beyond the window that a segment offers, where windows are not scaled."""
+    return received.segment.ack + received.segment.window
+
+
+async def opened(conn: Connection, by: str) -> None:
+    """The application has the connection: from accept(), or as its connect() ends well."""
+    if by == "passive":
+        await accepted(conn)
+    else:
+        assert conn.app is not None
+        await conn.app.connected()
+
+
+async def reads(conn: Connection, data: bytes) -> None:
+    """The application is given that data."""
+    assert conn.app is not None
+    came = await conn.app.receive(len(data))
+    if came != data:
+        raise Violation(f"the application read {came!r}, sent was {data!r}")
+
+
+# The three-way handshake
+
+
+@verifies(
+    "RFC9293:3.5-handshake",
+    "RFC9293:3.4.1-handshake",
+    "RFC9293:3.10.7.2-listen-syn",
+    "RFC9293:3.10.7.4-ack-syn-received",
+    "claim:C-01",
+    cells=["SA-019", "SA-252", "SA-423", "SA-428"],
+)
+async def test_passive_open_takes_three_segments(tcp: Case) -> None:
+    """We send a SYN, the target answers SYN+ACK, our ACK completes the handshake.
+
+    The target's SYN+ACK must acknowledge our SYN, and it owes nothing for the third segment.
+    """
+    conn = await tcp.listen()
+    await conn.send(SYN)
+    await conn.expect(SYN | ACK, ack=conn.iss + 1, length=0)
+    await conn.send(ACK)
+    await conn.silence()
+    await accepted(conn)
+    await conn.confirm(State.ESTABLISHED)
+
+
+@verifies(
+    "RFC9293:3.5-handshake",
+    "RFC9293:3.4.1-handshake",
+    "RFC9293:3.10.7.3-syn-ack",
+    "claim:C-01",
+    cells=["SA-040", "SA-318", "SA-420", "SA-426"],
+)
+async def test_active_open_takes_three_segments(tcp: Case) -> None:
+    """The target sends a SYN, we answer SYN+ACK, and the target's ACK completes the handshake.
+
+    Its ACK must be at the number after its SYN, acknowledge ours, and be empty; then it owes nothing.
+    """
+    conn = await tcp.connect()
+    await conn.expect(SYN, length=0)
+    assert conn.irs is not None
+    await conn.send(SYN | ACK, ack=conn.irs + 1)
+    await conn.expect(ACK, seq=conn.irs + 1, ack=conn.iss + 1, length=0)
+    await opened(conn, "active")
+    await conn.silence()
+    await conn.confirm(State.ESTABLISHED)
+
+
+@OPENS
+@pytest.mark.parametrize("iss", [pytest.param(None, id="any"), pytest.param(0xFFFFFFFF, id="last-before-the-wrap")])
+@verifies("RFC9293:3.5-syn-ack", "RFC9293:3.4-syn-fin-sequence", "claim:C-02")
+async def test_syn_occupies_one_sequence_number(tcp: Case, by: str, iss: int | None) -> None:
+    """After an empty SYN the first octet of data has the next number, in both directions.
+
+    The target must acknowledge our SYN as one number, take data that begins there, and begin its own data
+    one number after its SYN.
+    """
+    conn = await tcp.drive_to(State.ESTABLISHED, by=by, iss=iss)
+    assert conn.irs is not None
+    await conn.send(ACK, seq=conn.iss + 1, payload=b"first")
+    await conn.expect(ACK, seq=conn.irs + 1, ack=conn.iss + 1 + len(b"first"), length=0)
+    await reads(conn, b"first")
+    assert conn.app is not None
+    await conn.app.send(b"reply")
+    await conn.expect(ACK, seq=conn.irs + 1, ack=conn.iss + 1 + len(b"first"), payload=b"reply")
+
+
+@OPENS
+@verifies("RFC9293:3.5-ack-no-sequence", "claim:C-03")
+async def test_empty_ack_occupies_no_sequence_number(tcp: Case, by: str) -> None:
+    """Three empty ACKs follow the handshake, all with the same number, and then data with that number.
+
+    The target must not answer the ACKs, and must take the data as the next in order.
+    """
+    conn = await tcp.drive_to(State.ESTABLISHED, by=by)
+    for _ in range(3):
+        await conn.send(ACK, seq=conn.iss + 1)
+    await conn.silence()
+    await conn.deliver(b"after three ACKs")
+
+
+@OPENS
+@verifies(
+    "RFC9293:3.5-third-segment",
+    "RFC9293:3.10.7.4-ack-syn-received",
+    "RFC9293:3.10.7.4-text",
+    "claim:C-03",
+    cells=["SA-254", "SA-257"],
+)
+async def test_third_segment_may_carry_data(tcp: Case, by: str) -> None:
+    """The segment that acknowledges the target's SYN+ACK has data in it.
+
+    The target must acknowledge the data and hand it to the application.
+    """
+    conn = await tcp.drive_to(State.SYN_RECEIVED, by=by)
+    await conn.send(ACK, payload=b"early")
+    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.iss + 1 + len(b"early"), length=0)
+    await opened(conn, by)
+    await reads(conn, b"early")
+    await conn.confirm(State.ESTABLISHED)
+
+
+@OPENS
+@verifies("RFC9293:3.10.7.4-fin-established", "RFC9293:3.10.7.4-fin", cells=["SA-303", "SA-304"])
+async def test_third_segment_may_carry_fin(tcp: Case, by: str) -> None:
+    """The segment that acknowledges the target's SYN+ACK also closes our direction.
+
+    The target must acknowledge the FIN, enter CLOSE-WAIT, and tell the application the end of the stream.
+    """
+    conn = await tcp.drive_to(State.SYN_RECEIVED, by=by)
+    await conn.send(FIN | ACK)
+    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.iss + 2, length=0)
+    await opened(conn, by)
+    assert conn.app is not None
+    if not await conn.app.at_end():
+        raise Violation("the application was not told the end of the stream")
+    await conn.confirm(State.CLOSE_WAIT)
+
+
+@verifies("RFC9293:3.10.7.3-syn-ack-more", cells=["SA-041"])
+async def test_data_in_the_syn_ack_is_taken(tcp: Case) -> None:
+    """We answer the target's SYN with a SYN+ACK that carries data.
+
+    The target must process the text that comes with the SYN+ACK: acknowledge it and hand it to the application.
+    """
+    conn = await tcp.drive_to(State.SYN_SENT)
+    await conn.send(SYN | ACK, payload=b"early")
+    which, _ = await conn.expect_any(
+        Expectation(ACK, seq=conn.rcv_nxt, ack=conn.iss + 1 + len(b"early"), length=0, label="data acknowledged:"),
+        Expectation(ACK, seq=conn.rcv_nxt, ack=conn.iss + 1, length=0, label="SYN alone acknowledged:"),
+    )
+    if which:
+        # The acknowledgment of the data may be one of its own, and delayed (MUST-40).
+        await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.iss + 1 + len(b"early"), length=0)
+    await reads(conn, b"early")
+
+
+@verifies("RFC9293:3.10.7.3-syn-ack-more", "RFC9293:3.10.7.4-fin", cells=["SA-042"])
+async def test_fin_in_the_syn_ack_is_taken(tcp: Case) -> None:
+    """We answer the target's SYN with a SYN+ACK that also closes our direction.
+
+    The target must process the FIN that comes with the SYN+ACK: acknowledge it and enter CLOSE-WAIT.
+    """
+    conn = await tcp.drive_to(State.SYN_SENT)
+    await conn.send(SYN | FIN | ACK)
+    which, _ = await conn.expect_any(
+        Expectation(ACK, seq=conn.rcv_nxt, ack=conn.iss + 2, length=0, label="FIN acknowledged:"),
+        Expectation(ACK, seq=conn.rcv_nxt, ack=conn.iss + 1, length=0, label="SYN alone acknowledged:"),
+    )
+    if which:
+        await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.iss + 2, length=0)
+    await conn.confirm(State.CLOSE_WAIT)
+
+
+@verifies("RFC9293:3.10.7.2-listen-syn-more", "RFC9293:3.5-data-held", "claim:C-04", cells=["SA-020"])
+async def test_data_in_the_syn_is_held_until_the_third_segment(tcp: Case) -> None:
+    """A SYN with data opens the connection.
+
+    The target must answer SYN+ACK, covering the SYN alone or the data too, and must not hand the data to the application
+    before the handshake is complete. Data that it did not acknowledge it must take when it is sent again.
+    """
+    conn = await tcp.listen()
+    await conn.send(SYN, payload=b"early")
+    which, _ = await conn.expect_any(
+        Expectation(SYN | ACK, ack=conn.iss + 1 + len(b"early"), length=0, label="data acknowledged:"),
+        Expectation(SYN | ACK, ack=conn.iss + 1, length=0, label="SYN alone acknowledged:"),
+    )
+    tcp.choice("data in a SYN", "not kept" if which else "kept", allowed=["kept", "not kept"])
+    await still_waits(conn)
+    if which:
+        await conn.send(ACK, seq=conn.iss + 1, payload=b"early")
+        await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    else:
+        await conn.send(ACK)
+    await accepted(conn)
+    await reads(conn, b"early")
+
+
+# SYN-RECEIVED lasts until the third segment
+
+
+@verifies(
+    "RFC9293:3.3.2-syn-received",
+    "RFC9293:3.10.7.2-listen-syn-state",
+    "claim:C-04",
+    "claim:C-10",
+    cells=["SA-019", "SA-252", "SA-423", "SA-428"],
+)
+async def test_passive_open_is_not_established_before_the_third_segment(tcp: Case) -> None:
+    """We withhold the third segment of the handshake for a while, then send it.
+
+    Meanwhile the target must stay in SYN-RECEIVED and give the application nothing; then it must be ESTABLISHED.
+    """
+    conn = await tcp.listen()
+    await conn.send(SYN)
+    await conn.expect(SYN | ACK, ack=conn.iss + 1, length=0)
+    await conn.confirm(State.SYN_RECEIVED)
+    await still_waits(conn)
+    await conn.confirm(State.SYN_RECEIVED)
+
+    await conn.send(ACK)
+    await accepted(conn)
+    await conn.confirm(State.ESTABLISHED)
+
+
+@verifies("RFC9293:3.10.7.4-no-ack", "RFC9293:3.5-data-held", "claim:C-04", "claim:C-10", cells=["SA-227", "SA-228"])
+@OPENS
+async def test_data_without_ack_does_not_open(tcp: Case, by: str) -> None:
+    """In SYN-RECEIVED comes data in order, but without an acknowledgment of the target's SYN.
+
+    The target must drop it without an answer, stay in SYN-RECEIVED, and never hand it to the application.
+    """
+    conn = await tcp.drive_to(State.SYN_RECEIVED, by=by)
+    await conn.inject(payload=b"not valid yet")
+    await conn.silence()
+    await conn.confirm(State.SYN_RECEIVED)
+
+    await conn.send(ACK)
+    await opened(conn, by)
+    await conn.deliver(b"valid")
+
+
+@OPENS
+@verifies(
+    "RFC9293:3.10.7.4-ack-syn-received-bad",
+    "RFC9293:3.5.2-group-2",
+    "RFC9293:3.5-data-held",
+    "claim:C-04",
+    cells=["SA-253", "SA-256"],
+)
+async def test_data_that_does_not_acknowledge_the_syn_does_not_open(tcp: Case, by: str) -> None:
+    """In SYN-RECEIVED comes data in order that acknowledges the number of the target's SYN, not the one after it.
+
+    The target must answer <SEQ=SEG.ACK><CTL=RST>, stay in SYN-RECEIVED, and never hand the data to the application.
+    """
+    conn = await tcp.drive_to(State.SYN_RECEIVED, by=by)
+    await conn.inject(ACK, ack=conn.irs, payload=b"not valid yet")
+    await conn.expect(RST, seq=conn.irs, length=0)
+    await conn.confirm(State.SYN_RECEIVED)
+
+    await conn.send(ACK)
+    await opened(conn, by)
+    await conn.deliver(b"valid")
+
+
+@OPENS
+@verifies("RFC9293:3.10.7.4-ack-range", "RFC9293:3.5.2-group-2", cells=["SA-236", "SA-237", "SA-253", "SA-256"])
+async def test_ack_of_something_not_sent_does_not_open(tcp: Case, by: str) -> None:
+    """In SYN-RECEIVED comes an ACK one number beyond what the target has sent.
+
+    The target must answer it with a reset at that number (section 3.5.2) or, by RFC 5961, with an acknowledgment; and it
+    must stay in SYN-RECEIVED.
+    """
+    conn = await tcp.drive_to(State.SYN_RECEIVED, by=by)
+    assert conn.rcv_nxt is not None
+    await conn.inject(ACK, ack=conn.rcv_nxt + 1)
+    which, _ = await conn.expect_any(
+        Expectation(RST, seq=conn.rcv_nxt + 1, length=0),
+        Expectation(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0),
+    )
+    tcp.choice("answer to an ACK beyond SND.NXT in SYN-RECEIVED", ("RST", "ACK")[which], allowed=["RST", "ACK"])
+    await conn.confirm(State.SYN_RECEIVED)
+
+    await conn.send(ACK)
+    await opened(conn, by)
+    await conn.confirm(State.ESTABLISHED)
+
+
+@verifies("RFC9293:3.10.7.4-seq-unacceptable", cells=["SA-060"])
+async def test_repeated_syn_is_answered_again(tcp: Case) -> None:
+    """Our SYN comes a second time, as if the SYN+ACK had been lost.
+
+    The target must answer with an acknowledgment of the SYN: by the letter an empty ACK, as widely deployed the same SYN+ACK.
+    """
+    conn = await tcp.drive_to(State.SYN_RECEIVED)
+    await conn.send(SYN, seq=conn.iss, ack=0, text="the same SYN again")
+    # Well before the SYN+ACK's own timer, the shortest of which is 1 s.
+    which, _ = await conn.expect_any(
+        Expectation(SYN | ACK, seq=conn.irs, ack=conn.iss + 1, length=0),
+        Expectation(ACK, seq=conn.rcv_nxt, ack=conn.iss + 1, length=0),
+        within=0.5,
+        strict=True,
+    )
+    taken = ("SYN+ACK", "ACK")[which]
+    tcp.choice("answer to a repeated SYN in SYN-RECEIVED", taken, allowed=["SYN+ACK", "ACK"])
+    await conn.confirm(State.SYN_RECEIVED)
+    await conn.send(ACK)
+    await accepted(conn)
+
+
+@verifies(
+    "RFC9293:3.10.8-retransmission",
+    "RFC9293:MUST-19",
+    "RFC6298:5.5",
+    "claim:C-04",
+    "claim:C-10",
+    cells=["SA-402"],
+    lasts=33,
+)
+async def test_syn_ack_is_repeated_with_doubling_intervals(tcp: Case) -> None:
+    """The third segment of the handshake never comes.
+
+    The target must repeat its SYN+ACK unchanged, each interval twice as long as the one before, as its profile says.
+    """
+    conn = await tcp.listen()
+    last = syn_ack = await syn_ack_of(conn)
+    for number, bound in enumerate(tcp.schedule("syn-ack-rto"), 1):
+        again = await conn.expect_retransmission(syn_ack, within=bound.high_s + 1)
+        if again.segment.ack != conn.iss + 1:
+            raise Violation(f"the repeated SYN+ACK acknowledges {again.segment.ack}, owed was {conn.iss + 1}")
+        tcp.check_timing(
+            f"retransmission {number} of SYN+ACK",
+            (again.at_ns - last.at_ns) / SECOND,
+            bound,
+            how="from the SYN+ACK before to this one",
+        )
+        last = again
+    await conn.confirm(State.SYN_RECEIVED)
+
+
+@verifies("RFC9293:3.8.3-r2", "RFC9293:MUST-22", "claim:C-04", cells=["SA-403"], needs=("app", "state"), lasts=66)
+async def test_half_open_connection_is_given_up(tcp: Case) -> None:
+    """The third segment of the handshake never comes, not even after the last repetition of the SYN+ACK.
+
+    One more doubled interval later the target must give up without a segment: the connection is gone, its listener is
+    there, and the application was never told.
+    """
+    conn = await tcp.listen()
+    last = syn_ack = await syn_ack_of(conn)
+    for bound in tcp.schedule("syn-ack-rto"):
+        last = await conn.expect_retransmission(syn_ack, within=bound.high_s + 1)
+    until_given_up = tcp.timer("syn-ack-rto", 2 * tcp.profile.timer("syn-ack-rto").schedule_s[-1])
+    await conn.silence(for_=until_given_up.low_s - 1, strict=True)
+    await conn.confirm(State.SYN_RECEIVED, probe=False)
+    # The end is silent: only the agent can tell it.
+    while await tcp.state_of(conn) is State.SYN_RECEIVED:
+        if (tcp.clock.now_ns() - last.at_ns) / SECOND > until_given_up.high_s:
+            break
+        await tcp.sleep(0.05)
+    tcp.check_timing(
+        "half-open connection",
+        (tcp.clock.now_ns() - last.at_ns) / SECOND,
+        until_given_up,
+        how="from the last SYN+ACK to the end of SYN-RECEIVED by the agent's word",
+    )
+    await conn.silence(strict=True)
+    await still_waits(conn)
+    late = await conn.inject(ACK, text="the third segment, too late")
+    await conn.expect(RST, seq=late.segment.ack, length=0)
+    await conn.confirm(State.LISTEN)
+
+
+@verifies("RFC9293:3.10.7.4-ack-syn-received", "RFC9293:3.10.8-retransmission", "claim:C-04", lasts=8)
+async def test_late_third_segment_opens(tcp: Case) -> None:
+    """The third segment comes only after the SYN+ACK was repeated twice.
+
+    The target must be ESTABLISHED then, and stop repeating.
+    """
+    conn = await tcp.listen()
+    syn_ack = await syn_ack_of(conn)
+    first, second, third, *_ = tcp.schedule("syn-ack-rto")
+    await conn.expect_retransmission(syn_ack, within=first.high_s + 1)
+    await conn.expect_retransmission(syn_ack, within=second.high_s + 1)
+    await conn.send(ACK)
+    await accepted(conn)
+    await conn.silence(for_=third.high_s, strict=True)
+    await conn.deliver(b"late but valid")
+
+
+# Old duplicates and refusals
+
+
+@verifies(
+    "RFC9293:3.5-old-duplicate-syn",
+    "RFC9293:3.4.1-verify-syn",
+    "RFC9293:3.10.7.4-rst-syn-received-passive",
+    "claim:C-05",
+    cells=["SA-134", "SA-427"],
+)
+async def test_old_duplicate_syn_leaves_nothing_behind(tcp: Case) -> None:
+    """An old SYN arrives; its sender knows nothing of it and resets what the target answers. Then comes the real SYN.
+
+    The target must answer the old SYN, return to LISTEN on the reset without telling the application, and open the real
+    connection as if nothing had been.
+    """
+    old = await tcp.listen()
+    await old.send(SYN, text="an old duplicate")
+    answer = await old.expect(SYN | ACK, ack=old.iss + 1, length=0)
+    await old.send(RST, seq=answer.segment.ack, text="no such connection here")
+    await old.silence()
+    await old.confirm(State.LISTEN)
+    await still_waits(old)
+
+    conn = old.next_incarnation()
+    await conn.send(SYN, text="the real one")
+    await conn.expect(SYN | ACK, ack=conn.iss + 1, length=0)
+    await conn.send(ACK)
+    await accepted(conn)
+    await conn.deliver(b"real")
+
+
+@verifies("RFC9293:3.5.2-group-1", "RFC9293:3.10.7.1-no-ack", "claim:C-06", cells=["SA-003"])
+async def test_syn_to_a_closed_port_is_refused(tcp: Case) -> None:
+    """A SYN comes for a port on which nobody listens.
+
+    The target must answer <SEQ=0><ACK=SEG.SEQ+1><CTL=RST,ACK>.
+    """
+    conn = await tcp.drive_to(State.CLOSED)
+    await conn.send(SYN)
+    await conn.expect(RST | ACK, seq=Seq(0), ack=conn.iss + 1, length=0)
+    await conn.silence()
+    await conn.confirm(State.CLOSED)
+
+
+@verifies("RFC9293:3.5.3-rst-syn-sent", "RFC9293:3.10.7.3-rst", "claim:C-06", cells=["SA-035"], lasts=1.5)
+async def test_refused_active_open_fails(tcp: Case) -> None:
+    """We answer the target's SYN with RST+ACK, as a closed port does.
+
+    The target must give up at once: connect() fails with ECONNREFUSED, and no further SYN follows.
+    """
+    conn = await tcp.drive_to(State.SYN_SENT)
+    await conn.inject(RST | ACK, seq=0)
+    assert conn.app is not None
+    await conn.app.fails("connected", "ECONNREFUSED")
+    await conn.silence(for_=tcp.timer("syn-rto").high_s, strict=True)
+    await conn.confirm(State.CLOSED)
+
+
+# Simultaneous open
+
+
+@pytest.mark.parametrize(
+    "last", [pytest.param(SYN | ACK, id="our-syn-ack-crosses"), pytest.param(ACK, id="our-ack-follows")]
+)
+@verifies(
+    "RFC9293:MUST-10",
+    "RFC9293:3.5-simultaneous-open",
+    "RFC9293:3.5-simultaneous-states",
+    "RFC9293:3.10.7.3-syn",
+    "RFC1122:4.2.2.10",
+    "claim:C-07",
+    cells=["SA-045", "SA-255", "SA-425", "SA-428"],
+)
+async def test_simultaneous_open(tcp: Case, last: Flags) -> None:
+    """Our SYN crosses the target's own. Then our SYN+ACK crosses the target's (Figure 7), or an ACK answers it.
+
+    The target must answer our SYN with <SEQ=ISS><ACK=RCV.NXT><CTL=SYN,ACK>, pass through SYN-RECEIVED, and end with one
+    connection that carries data both ways. By the letter of the sequence check it may acknowledge our SYN+ACK once more.
+    """
+    conn = await tcp.drive_to(State.SYN_SENT)
+    assert conn.irs is not None
+    await conn.send(SYN, text="crosses the target's SYN")
+    await conn.expect(SYN | ACK, seq=conn.irs, ack=conn.iss + 1, length=0)
+    await conn.confirm(State.SYN_RECEIVED)
+
+    if last == SYN | ACK:
+        await conn.send(SYN | ACK, seq=conn.iss, ack=conn.irs + 1, text="crosses the target's SYN+ACK")
+        await conn.allow(Expectation(ACK, seq=conn.irs + 1, ack=conn.iss + 1, length=0), within=0.3)
+    else:
+        await conn.send(ACK)
+    await opened(conn, "active")
+    await conn.confirm(State.ESTABLISHED)
+    await conn.deliver(b"one way")
+    await conn.collect(b"and the other")
+
+
+@verifies("RFC9293:SHLD-14", "RFC9293:MUST-10", "claim:C-07", level="SHOULD")
+async def test_simultaneous_open_does_not_shrink_the_window(tcp: Case) -> None:
+    """Our SYN without a window scale option crosses the target's, which has one; then data comes.
+
+    Windows are then not scaled in either direction. The right edge that the target's SYN+ACK has set should not move back.
+    """
+    conn = await tcp.drive_to(State.SYN_SENT)
+    await conn.send(SYN, text="crosses the target's SYN")
+    edge = right_edge(await conn.expect(SYN | ACK, seq=conn.irs, ack=conn.iss + 1, length=0))
+    await conn.send(ACK, payload=b"data")
+    after = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    if right_edge(after) < edge:
+        raise Violation(
+            f"the right edge of the window moved back from {edge - conn.iss:+d} to {right_edge(after) - conn.iss:+d}"
+        )
+
+
+# Every state
+
+WAYS = [
+    pytest.param(State.CLOSED, "passive", None, id="closed"),
+    pytest.param(State.LISTEN, "passive", None, id="listen"),
+    pytest.param(State.SYN_SENT, "active", None, id="syn-sent"),
+    *(
+        pytest.param(state, by, None, id=f"{state.value.lower()}-by-{by}-open")
+        for state in (
+            State.SYN_RECEIVED,
+            State.ESTABLISHED,
+            State.FIN_WAIT_1,
+            State.FIN_WAIT_2,
+            State.CLOSE_WAIT,
+            State.CLOSING,
+            State.LAST_ACK,
+        )
+        for by in ("passive", "active")
+    ),
+    *(
+        pytest.param(State.TIME_WAIT, by, via, id=f"time-wait-via-{via.value.lower()}-by-{by}-open")
+        for via in (State.FIN_WAIT_1, State.FIN_WAIT_2, State.CLOSING)
+        for by in ("passive", "active")
+    ),
+]
+
+
+@pytest.mark.parametrize("state, by, via", WAYS)
+@verifies("RFC9293:3.3.2-states", "claim:C-09")
+async def test_state_is_reachable(tcp: Case, state: State, by: str, via: State | None) -> None:
+    """The target is driven into the state, one segment and one call at a time.
+
+    It must be there by what a probe on the wire shows, and by its own word.
+    """
+    conn = await tcp.drive_to(state, by=by, via=via)
+    await conn.confirm(state)
+
+
+# Figure 5's arcs of the application's calls
+
+
+@verifies("RFC9293:3.10.1-closed-passive", "RFC9293:3.3.2-listen", cells=["SA-317", "SA-419"])
+async def test_passive_open_enters_listen(tcp: Case) -> None:
+    """The application listens on a port that was closed.
+
+    The target must refuse a SYN before, send nothing for the call, and answer a SYN from any peer afterwards.
+    """
+    conn = await tcp.drive_to(State.CLOSED)
+    await conn.confirm(State.CLOSED)
+    conn.listener = await tcp.app.listen(port=conn.remote_port)
+    await conn.silence()
+    await conn.confirm(State.LISTEN)
+
+
+@verifies("RFC9293:3.10.1-closed-active", "RFC9293:3.3.2-syn-sent", cells=["SA-318", "SA-420"])
+async def test_active_open_enters_syn_sent(tcp: Case) -> None:
+    """The application connects to us, and we leave the SYN unanswered.
+
+    The target must send one SYN without ACK and without data, and wait in SYN-SENT.
+    """
+    conn = await tcp.connect()
+    await conn.expect(SYN, length=0)
+    await conn.confirm(State.SYN_SENT)
+
+
+@pytest.mark.parametrize("how", ["close", "abort"])
+@verifies("RFC9293:3.10.4-listen", "RFC9293:3.10.5-listen", cells=["SA-357", "SA-370", "SA-421"])
+async def test_closing_a_listener_closes_the_port(tcp: Case, how: str) -> None:
+    """The application closes its listening socket.
+
+    The target must send nothing for that, and refuse a SYN afterwards.
+    """
+    conn = await tcp.drive_to(State.LISTEN)
+    await conn.confirm(State.LISTEN)
+    assert conn.listener is not None
+    await (conn.listener.close() if how == "close" else conn.listener.abort())
+    await conn.silence()
+    await conn.send(SYN)
+    await conn.expect(RST | ACK, seq=Seq(0), ack=conn.iss + 1, length=0)
+    await conn.confirm(State.CLOSED)
+
+
+@verifies("RFC9293:3.10.2-listen", cells=["SA-332", "SA-422"])
+async def test_send_on_a_listener_opens_actively(tcp: Case) -> None:
+    """The application sends on a connection in LISTEN.
+
+    A target whose application can do that must send a SYN and enter SYN-SENT.
+    """
+    conn = await tcp.drive_to(State.LISTEN)
+    assert conn.listener is not None
+    try:
+        await conn.listener.send(b"data")
+    except AppError as error:
+        raise NotApplicable(
+            f"the socket API has no SEND on a listening socket, nor a remote socket for it: send() fails with {error.code}"
+        ) from None
+    await conn.expect(SYN)
+    await conn.confirm(State.SYN_SENT)
+
+
+@pytest.mark.parametrize("how", ["close", "shutdown", "abort"])
+@verifies("RFC9293:3.10.4-syn-sent", "RFC9293:3.10.5-syn-sent", cells=["SA-358", "SA-371", "SA-424"], lasts=1.5)
+async def test_closing_in_syn_sent_gives_up(tcp: Case, how: str) -> None:
+    """The application closes its socket before the SYN is answered; our SYN+ACK comes too late.
+
+    The target must send nothing for the call, no further SYN, and answer the SYN+ACK with a reset.
+    """
+    conn = await tcp.drive_to(State.SYN_SENT)
+    assert conn.app is not None
+    match how:
+        case "close":
+            await conn.app.close()
+        case "shutdown":
+            await conn.app.shutdown("both")
+        case "abort":
+            await conn.app.abort()
+    await conn.silence(for_=tcp.timer("syn-rto").high_s, strict=True)
+    await conn.inject(SYN | ACK)
+    await conn.expect(RST, seq=conn.rcv_nxt, length=0)
+    await conn.confirm(State.CLOSED)
+
+
+@pytest.mark.parametrize("how", ["close", "shutdown"])
+@verifies("RFC9293:3.10.4-syn-received", cells=["SA-359", "SA-429"])
+async def test_closing_in_syn_received_sends_fin(tcp: Case, how: str) -> None:
+    """Two SYNs have crossed, and the application closes before ours is acknowledged.
+
+    The target must send its FIN at once and enter FIN-WAIT-1. An acknowledgment of SYN and FIN takes it to FIN-WAIT-2.
+    """
+    conn = await tcp.drive_to(State.SYN_RECEIVED, by="active")
+    assert conn.app is not None
+    await (conn.app.close() if how == "close" else conn.app.shutdown("send"))
+    await conn.expect(FIN | ACK, seq=conn.rcv_nxt, ack=conn.iss + 1, length=0)
+    await conn.confirm(State.FIN_WAIT_1)
+
+    await conn.send(ACK)
+    await conn.silence()
+    await conn.confirm(State.FIN_WAIT_2)
+
+
+# A reset in SYN-RECEIVED
+
+
+@verifies(
+    "RFC9293:MUST-11",
+    "RFC9293:3.5.3-rst-syn-received",
+    "RFC9293:3.3.2-note-1",
+    "RFC9293:3.10.7.4-rst-syn-received-passive",
+    "RFC1122:4.2.2.11",
+    cells=["SA-134", "SA-427"],
+)
+async def test_reset_returns_a_passive_open_to_listen(tcp: Case) -> None:
+    """A RST at RCV.NXT comes for a connection in SYN-RECEIVED that a SYN to a listener made.
+
+    The target must return to LISTEN without an answer and without telling the application.
+    """
+    conn = await tcp.drive_to(State.SYN_RECEIVED, by="passive")
+    await conn.send(RST)
+    await conn.silence(for_=tcp.timer("syn-ack-rto").high_s, strict=True)
+    await still_waits(conn)
+    await conn.confirm(State.LISTEN)
+
+
+@verifies(
+    "RFC9293:MUST-11",
+    "RFC9293:3.5.3-rst-syn-received",
+    "RFC9293:3.10.7.4-rst-syn-received-active",
+    "RFC1122:4.2.2.11",
+    cells=["SA-138"],
+)
+async def test_reset_refuses_an_active_open_in_syn_received(tcp: Case) -> None:
+    """A RST at RCV.NXT comes for a connection in SYN-RECEIVED that began with the target's own SYN.
+
+    The target must enter CLOSED without an answer, and connect() must fail: the connection was refused.
+    """
+    conn = await tcp.drive_to(State.SYN_RECEIVED, by="active")
+    await conn.send(RST)
+    await conn.silence(for_=tcp.timer("syn-ack-rto").high_s, strict=True)
+    assert conn.app is not None
+    await conn.confirm(State.CLOSED)
+    await conn.app.fails("connected", "ECONNREFUSED")

@@ -1,0 +1,485 @@
+"""RFC 9293 sections 3.5.1 to 3.5.3: resets that the target sends and takes before a connection is synchronized, and aborts."""
+
+import pytest
+
+from conformance.api import (
+    ACK,
+    FIN,
+    NO_FLAGS,
+    PSH,
+    RST,
+    SYN,
+    URG,
+    Case,
+    Connection,
+    Expectation,
+    Flags,
+    Seq,
+    State,
+    Violation,
+    verifies,
+)
+
+# What the application of a connection that the peer reset is told, by the socket API.
+TOLD = ("ECONNRESET", "EPIPE")
+
+
+async def expect_no_connection(conn: Connection, flags: Flags, payload: bytes) -> None:
+    """Send a segment for which there is no connection, and take the reset that section 3.5.2 forms for it."""
+    ack = Seq(0x1234_5678) if flags & ACK else Seq(0)
+    sent = (await conn.inject(flags, ack=ack, payload=payload)).segment
+    if flags & ACK:
+        await conn.expect(RST, seq=sent.ack, length=0)
+    else:
+        await conn.expect(RST | ACK, seq=Seq(0), ack=sent.seq + sent.length, length=0)
+
+
+# CLOSED (section 3.5.2, group 1)
+
+
+@pytest.mark.parametrize(
+    "flags, payload, cells",
+    [
+        pytest.param(SYN, b"", ("SA-003",), id="syn"),
+        pytest.param(SYN, b"data", ("SA-004",), id="syn-with-data"),
+        pytest.param(FIN, b"", ("SA-005",), id="fin-without-ack"),
+        pytest.param(NO_FLAGS, b"data", ("SA-006",), id="data-without-ack"),
+        pytest.param(NO_FLAGS, b"", ("SA-007",), id="no-flags"),
+        pytest.param(ACK, b"", ("SA-008",), id="ack"),
+        pytest.param(SYN | ACK, b"", ("SA-009",), id="syn-ack"),
+        pytest.param(FIN | ACK, b"", ("SA-010",), id="fin-ack"),
+        pytest.param(ACK, b"data", ("SA-011",), id="ack-with-data"),
+        pytest.param(URG | PSH | FIN, b"data", (), id="fin-with-data-without-ack"),
+    ],
+)
+@verifies(
+    "RFC9293:3.5.2-group-1",
+    "RFC9293:3.5.2-reset-form",
+    "RFC9293:3.10.7.1-no-ack",
+    "RFC9293:3.10.7.1-ack",
+    "claim:C-06",
+)
+async def test_closed_port_answers_with_a_reset(
+    tcp: Case, flags: Flags, payload: bytes, cells: tuple[str, ...]
+) -> None:
+    """A segment that is no reset comes for a port on which there is no connection and no listener.
+
+    The target must reset it: at SEG.ACK where the segment has an ACK, otherwise at zero, acknowledging all that it occupies.
+    """
+    conn = await tcp.drive_to(State.CLOSED)
+    await expect_no_connection(conn, flags, payload)
+    await conn.silence()
+    await conn.confirm(State.CLOSED)
+
+
+@pytest.mark.parametrize(
+    "flags, cells",
+    [
+        pytest.param(RST, ("SA-001",), id="rst"),
+        pytest.param(RST | ACK, ("SA-002",), id="rst-ack"),
+        pytest.param(RST | SYN, ("SA-001",), id="rst-syn"),
+        pytest.param(RST | FIN | ACK, ("SA-002",), id="rst-fin-ack"),
+    ],
+)
+@verifies("RFC9293:3.5.2-group-1", "RFC9293:3.10.7.1-closed")
+async def test_closed_port_does_not_answer_a_reset(tcp: Case, flags: Flags, cells: tuple[str, ...]) -> None:
+    """A reset comes for a port on which there is no connection and no listener.
+
+    The target must not answer it, whatever other flags it has: two hosts would otherwise reset each other for ever.
+    """
+    conn = await tcp.drive_to(State.CLOSED)
+    await conn.inject(flags, ack=Seq(0x1234_5678) if flags & ACK else 0)
+    await conn.silence()
+    await conn.confirm(State.CLOSED)
+
+
+# LISTEN (section 3.5.2, group 2; section 3.5.3)
+
+
+@pytest.mark.parametrize(
+    "flags, payload, cells",
+    [
+        pytest.param(ACK, b"", ("SA-015",), id="ack"),
+        pytest.param(SYN | ACK, b"", ("SA-016",), id="syn-ack"),
+        pytest.param(FIN | ACK, b"", ("SA-017",), id="fin-ack"),
+        pytest.param(ACK, b"data", ("SA-018",), id="ack-with-data"),
+    ],
+)
+@verifies("RFC9293:3.10.7.2-listen-ack", "RFC9293:3.5.2-group-2")
+async def test_listener_answers_an_ack_with_a_reset(
+    tcp: Case, flags: Flags, payload: bytes, cells: tuple[str, ...]
+) -> None:
+    """A segment with an ACK comes for a listening port: it acknowledges something that was never sent.
+
+    The target must answer <SEQ=SEG.ACK><CTL=RST> and go on listening.
+    """
+    conn = await tcp.drive_to(State.LISTEN)
+    await expect_no_connection(conn, flags, payload)
+    await conn.silence()
+    await conn.confirm(State.LISTEN)
+
+
+@pytest.mark.parametrize(
+    "flags, payload, cells",
+    [
+        pytest.param(RST, b"", ("SA-012",), id="rst"),
+        pytest.param(RST | ACK, b"", ("SA-013",), id="rst-ack"),
+        pytest.param(RST | SYN, b"", ("SA-014",), id="rst-syn"),
+        pytest.param(FIN, b"", ("SA-025",), id="fin-without-ack"),
+        pytest.param(NO_FLAGS, b"data", ("SA-026",), id="data-without-ack"),
+        pytest.param(NO_FLAGS, b"", ("SA-027",), id="no-flags"),
+    ],
+)
+@verifies("RFC9293:3.10.7.2-listen-rst", "RFC9293:3.10.7.2-listen-other", "RFC9293:3.5.3-rst-listen")
+async def test_listener_drops_what_opens_nothing(
+    tcp: Case, flags: Flags, payload: bytes, cells: tuple[str, ...]
+) -> None:
+    """A reset, or a segment with neither SYN nor ACK, comes for a listening port.
+
+    The target must drop it without an answer and go on listening.
+    """
+    conn = await tcp.drive_to(State.LISTEN)
+    await conn.inject(flags, ack=Seq(0x1234_5678) if flags & ACK else 0, payload=payload)
+    await conn.silence()
+    await conn.confirm(State.LISTEN)
+
+
+# SYN-SENT (section 3.5.2, group 2; section 3.5.3)
+
+# Distance from ISS of an acknowledgment that is not acceptable: ISS < SEG.ACK =< SND.NXT = ISS + 1 would be.
+UNACCEPTABLE = [
+    pytest.param(-1, id="below-iss"),
+    pytest.param(0, id="at-iss"),
+    pytest.param(2, id="beyond-snd-nxt"),
+    pytest.param(0x8000_0000, id="half-the-space-away"),
+]
+
+
+async def still_opens(conn: Connection) -> None:
+    """The open attempt goes on as if nothing had been: our SYN+ACK completes it."""
+    await conn.confirm(State.SYN_SENT)
+    await conn.send(SYN | ACK)
+    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.iss + 1, length=0)
+    assert conn.app is not None
+    await conn.app.connected()
+    await conn.confirm(State.ESTABLISHED)
+
+
+@pytest.mark.parametrize("from_iss", UNACCEPTABLE)
+@pytest.mark.parametrize(
+    "flags, cells",
+    [
+        pytest.param(ACK, ("SA-028", "SA-029"), id="ack"),
+        pytest.param(SYN | ACK, ("SA-030", "SA-031"), id="syn-ack"),
+        pytest.param(FIN | ACK, ("SA-032",), id="fin-ack"),
+    ],
+)
+@verifies("RFC9293:3.10.7.3-ack-unacceptable", "RFC9293:3.5.2-group-2")
+async def test_syn_sent_resets_an_unacceptable_ack(
+    tcp: Case, flags: Flags, from_iss: int, cells: tuple[str, ...]
+) -> None:
+    """We answer the target's SYN with an acknowledgment of something else.
+
+    The target must answer <SEQ=SEG.ACK><CTL=RST>, and its own attempt must go on.
+    """
+    conn = await tcp.drive_to(State.SYN_SENT)
+    assert conn.irs is not None
+    await conn.inject(flags, ack=conn.irs + from_iss)
+    await conn.expect(RST, seq=conn.irs + from_iss, length=0)
+    await still_opens(conn)
+
+
+@pytest.mark.parametrize("from_iss", UNACCEPTABLE)
+@verifies(
+    "RFC9293:3.10.7.3-ack-unacceptable",
+    "RFC9293:3.5.3-rst-syn-sent",
+    "RFC5961:3.2-syn-sent",
+    cells=["SA-033", "SA-034"],
+)
+async def test_syn_sent_ignores_a_reset_that_does_not_acknowledge_the_syn(tcp: Case, from_iss: int) -> None:
+    """We answer the target's SYN with RST+ACK that acknowledges something else, as a blind attacker would.
+
+    The target must drop it without an answer, and its attempt must go on.
+    """
+    conn = await tcp.drive_to(State.SYN_SENT)
+    assert conn.irs is not None
+    await conn.inject(RST | ACK, seq=0, ack=conn.irs + from_iss)
+    await conn.silence()
+    await still_opens(conn)
+
+
+@verifies("RFC9293:3.10.7.3-rst", "RFC9293:3.5.3-rst-syn-sent", "RFC5961:3.2-syn-sent", cells=["SA-037"])
+async def test_syn_sent_ignores_a_reset_without_ack(tcp: Case) -> None:
+    """We answer the target's SYN with a reset that acknowledges nothing.
+
+    The target must drop it without an answer, and its attempt must go on.
+    """
+    conn = await tcp.drive_to(State.SYN_SENT)
+    await conn.inject(RST)
+    await conn.silence()
+    await still_opens(conn)
+
+
+@verifies("RFC9293:3.10.7.3-rst", "RFC9293:3.5.3-rst-syn-sent", "RFC9293:MUST-12", cells=["SA-035"])
+async def test_syn_sent_takes_a_reset_that_acknowledges_the_syn(tcp: Case) -> None:
+    """We answer the target's SYN with RST+ACK, its sequence number zero as section 3.5.2 forms it.
+
+    The target must enter CLOSED without an answer, and connect() must fail.
+    """
+    conn = await tcp.drive_to(State.SYN_SENT)
+    await conn.send(RST | ACK, seq=0)
+    await conn.silence(strict=True)
+    assert conn.app is not None
+    await conn.app.fails("connected", "ECONNREFUSED", "ECONNRESET")
+    await conn.confirm(State.CLOSED)
+
+
+@verifies("RFC9293:3.10.7.3-rst-exact", "RFC9293:3.10.7.3-rst", cells=["SA-036"], level="MAY")
+async def test_syn_sent_and_a_reset_with_another_sequence_number(tcp: Case) -> None:
+    """We answer the target's SYN with RST+ACK that acknowledges it, with a sequence number that is not zero.
+
+    RFC 5961 has the number compared with RCV.NXT, which is not known yet: the target may take the reset or drop it.
+    """
+    conn = await tcp.drive_to(State.SYN_SENT)
+    await conn.inject(RST | ACK, seq=Seq(0x1234_5678))
+    await conn.silence()
+    await conn.send(SYN | ACK)
+    which, _ = await conn.expect_any(
+        Expectation(RST, seq=conn.rcv_nxt, length=0, label="the RST was taken:"),
+        Expectation(ACK, seq=conn.rcv_nxt, ack=conn.iss + 1, length=0, label="the RST was dropped:"),
+    )
+    then = (State.CLOSED, State.ESTABLISHED)[which]
+    taken = ("taken", "dropped")[which]
+    tcp.choice("RST in SYN-SENT whose number is not zero", taken, allowed=["taken", "dropped"])
+    assert conn.app is not None
+    if then is State.CLOSED:
+        await conn.app.fails("connected", "ECONNREFUSED", "ECONNRESET")
+    else:
+        await conn.app.connected()
+    await conn.confirm(then)
+
+
+@pytest.mark.parametrize(
+    "flags, payload, cells",
+    [
+        pytest.param(ACK, b"", ("SA-048",), id="ack"),
+        pytest.param(FIN | ACK, b"", ("SA-049",), id="fin-ack"),
+        pytest.param(FIN, b"", ("SA-050",), id="fin-without-ack"),
+        pytest.param(NO_FLAGS, b"data", ("SA-051",), id="data-without-ack"),
+        pytest.param(NO_FLAGS, b"", ("SA-052",), id="no-flags"),
+    ],
+)
+@verifies("RFC9293:3.10.7.3-other")
+async def test_syn_sent_drops_what_has_neither_syn_nor_reset(
+    tcp: Case, flags: Flags, payload: bytes, cells: tuple[str, ...]
+) -> None:
+    """We answer the target's SYN with a segment that has neither SYN nor RST; its ACK, if any, is acceptable.
+
+    The target must drop it without an answer, and its attempt must go on.
+    """
+    conn = await tcp.drive_to(State.SYN_SENT)
+    await conn.inject(flags, payload=payload)
+    await conn.silence()
+    await still_opens(conn)
+
+
+# Half-open connections (section 3.5.1)
+
+
+@verifies(
+    "RFC9293:3.5.1-half-open-syn",
+    "RFC9293:3.10.7.4-rst-reset",
+    "RFC5961:4.2-1",
+    "RFC5961:4.2-rst",
+    cells=["SA-185"],
+)
+async def test_peer_that_lost_its_memory_opens_again(tcp: Case) -> None:
+    """We forget an ESTABLISHED connection and open the same four-tuple anew, as after a crash (Figure 9).
+
+    The target must answer the SYN with its own numbers, end the old connection on the reset that they provoke, and tell
+    the application; then the next SYN opens the new connection.
+    """
+    old = await tcp.drive_to(State.ESTABLISHED)
+    assert old.rcv_nxt is not None
+    conn = old.next_incarnation(iss=old.snd_nxt - 100_000)
+    await conn.send(SYN, text="as if the old connection had never been")
+    await conn.expect(ACK, seq=old.rcv_nxt, ack=old.snd_nxt, length=0)
+    await conn.inject(RST, seq=old.snd_nxt, text="that is not my connection")
+    await conn.silence()
+    assert old.app is not None
+    await old.app.fails("receive", "ECONNRESET", count=1)
+
+    await conn.send(SYN, seq=conn.iss, ack=0, text="the SYN again")
+    await conn.expect(SYN | ACK, ack=conn.iss + 1, length=0)
+    await conn.send(ACK)
+    assert conn.listener is not None
+    conn.app = await conn.listener.accept()
+    await conn.deliver(b"new")
+
+
+@verifies("RFC9293:3.5.1-half-open-data", "RFC9293:3.10.7.4-rst-reset", "RFC9293:3.5.3-rst-other", cells=["SA-142"])
+async def test_data_to_a_peer_that_lost_its_memory_is_reset(tcp: Case) -> None:
+    """The target sends data on a connection that we forgot; we reset it as section 3.5.2 has it (Figure 10).
+
+    The target must end the connection and tell the application.
+    """
+    conn = await tcp.drive_to(State.ESTABLISHED)
+    assert conn.app is not None
+    await conn.app.send(b"hello?")
+    data = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=b"hello?")
+    await conn.inject(RST, seq=data.segment.ack)
+    await conn.silence(strict=True)
+    await conn.app.fails("receive", "ECONNRESET", count=1)
+    await conn.confirm(State.CLOSED)
+
+
+# Aborts (section 3.10.5; SO_LINGER with a time of zero is the socket API's ABORT)
+
+
+async def expect_abort(tcp: Case, conn: Connection) -> None:
+    """The reset of an ABORT: <SEQ=SND.NXT><CTL=RST>. "Once a connection is established", ACK is always there (section 3.1)."""
+    which, _ = await conn.expect_any(
+        Expectation(RST | ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0),
+        Expectation(RST, seq=conn.rcv_nxt, length=0),
+    )
+    tcp.choice("flags of an abort's reset", ("RST+ACK", "RST")[which], allowed=["RST", "RST+ACK"])
+
+
+async def expect_forgotten(tcp: Case, conn: Connection) -> None:
+    """After its own reset the target is in CLOSED (section 3.10.5), or in TIME-WAIT as section 3.5.2 would rather have it."""
+    late = await conn.inject(ACK, payload=b"late")
+    which, _ = await conn.expect_any(
+        Expectation(RST, seq=late.segment.ack, length=0),
+        Expectation(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0),
+    )
+    then = (State.CLOSED, State.TIME_WAIT)[which]
+    tcp.choice("state after a reset of its own", then.value, allowed=["CLOSED", "TIME-WAIT"])
+    await conn.confirm(then)
+
+
+@pytest.mark.parametrize(
+    "state, by, cells",
+    [
+        pytest.param(State.SYN_RECEIVED, "active", ("SA-372",), id="syn-received"),
+        pytest.param(State.ESTABLISHED, "passive", ("SA-373",), id="established"),
+        pytest.param(State.ESTABLISHED, "active", ("SA-373",), id="established-by-active-open"),
+        pytest.param(State.FIN_WAIT_1, "passive", ("SA-374",), id="fin-wait-1"),
+        pytest.param(State.FIN_WAIT_2, "passive", ("SA-375",), id="fin-wait-2"),
+        pytest.param(State.CLOSE_WAIT, "passive", ("SA-376",), id="close-wait"),
+    ],
+)
+@verifies(
+    "RFC9293:3.10.5-abort",
+    "RFC9293:3.6-abort",
+    "RFC9293:3.3.2-note-3",
+    "RFC9293:3.5.2-reset-time-wait",
+    "claim:C-21",
+    needs=("app", "linger"),
+)
+async def test_abort_sends_one_reset(tcp: Case, state: State, by: str, cells: tuple[str, ...]) -> None:
+    """The application closes with SO_LINGER zero.
+
+    The target must send one reset at SND.NXT, no FIN, and forget the connection at once: what comes later is reset. A
+    TIME-WAIT after the reset, which section 3.5.2 recommends, is allowed and recorded.
+    """
+    conn = await tcp.drive_to(state, by=by)
+    assert conn.app is not None
+    await conn.app.abort()
+    await expect_abort(tcp, conn)
+    await conn.silence(strict=True)
+    await expect_forgotten(tcp, conn)
+
+
+@pytest.mark.parametrize(
+    "state, cells",
+    [
+        pytest.param(State.CLOSING, ("SA-377",), id="closing"),
+        pytest.param(State.LAST_ACK, ("SA-378",), id="last-ack"),
+        pytest.param(State.TIME_WAIT, ("SA-379",), id="time-wait"),
+    ],
+)
+@verifies("RFC9293:3.10.5-closing", needs=("app", "linger"))
+async def test_abort_after_both_have_closed_forgets_the_connection(
+    tcp: Case, state: State, cells: tuple[str, ...]
+) -> None:
+    """The application aborts a connection on which both ends have closed already.
+
+    The target owes no segment for it, a reset at SND.NXT aside; it must enter CLOSED.
+    """
+    conn = await tcp.drive_to(state)
+    assert conn.app is not None
+    await conn.app.abort()
+    await conn.allow(
+        Expectation(RST | ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0),
+        Expectation(RST, seq=conn.rcv_nxt, length=0),
+        within=0.3,
+    )
+    await conn.confirm(State.CLOSED, probe=False)
+    await conn.confirm(State.CLOSED)
+
+
+@pytest.mark.parametrize("unread", [pytest.param(1, id="one-octet"), pytest.param(1000, id="many-octets")])
+@pytest.mark.parametrize(
+    "state",
+    [pytest.param(one, id=one.value.lower()) for one in (State.ESTABLISHED, State.CLOSE_WAIT, State.FIN_WAIT_2)],
+)
+@verifies("RFC9293:SHLD-3", "RFC1122:4.2.2.13-data-lost", cells=["SA-362"])
+async def test_close_with_unread_data_resets(tcp: Case, state: State, unread: int) -> None:
+    """Data was acknowledged but not read when the application closes.
+
+    The target should send a reset at SND.NXT instead of a FIN, to show that data was lost, and forget the connection.
+    """
+    conn = await tcp.drive_to(State.ESTABLISHED if state is State.CLOSE_WAIT else state)
+    await conn.send(ACK | PSH, payload=bytes(unread))
+    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    if state is State.CLOSE_WAIT:
+        await conn.send(FIN | ACK)
+        await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    assert conn.app is not None
+    await conn.app.close()
+    await expect_abort(tcp, conn)
+    await conn.silence(strict=True)
+    await expect_forgotten(tcp, conn)
+
+
+@pytest.mark.parametrize(
+    "state, cells",
+    [
+        pytest.param(State.FIN_WAIT_1, ("SA-297",), id="fin-wait-1"),
+        pytest.param(State.FIN_WAIT_2, ("SA-298",), id="fin-wait-2"),
+    ],
+)
+@verifies("RFC9293:SHLD-3", "RFC9293:MAY-1", "RFC1122:4.2.2.13-data-lost", level="SHOULD")
+async def test_data_after_close_is_reset(tcp: Case, state: State, cells: tuple[str, ...]) -> None:
+    """The application has closed the whole connection, so that nobody is left to read; then data comes.
+
+    The target should answer with a reset, to show that data was lost, and forget the connection.
+    """
+    conn = await tcp.drive_to(state, how="close")
+    sent = await conn.send(ACK | PSH, payload=b"nobody reads this")
+    which, _ = await conn.expect_any(
+        Expectation(RST, seq=sent.segment.ack, length=0),
+        Expectation(RST | ACK, seq=sent.segment.ack, ack=conn.snd_nxt, length=0),
+    )
+    tcp.choice("flags of the reset of data after CLOSE", ("RST", "RST+ACK")[which], allowed=["RST", "RST+ACK"])
+    await conn.silence(strict=True)
+    await conn.confirm(State.CLOSED)
+
+
+@pytest.mark.parametrize(
+    "state", [pytest.param(one, id=one.value.lower()) for one in (State.ESTABLISHED, State.CLOSE_WAIT)]
+)
+@verifies("RFC9293:MUST-12", "RFC9293:3.5.3-rst-other", "RFC1122:4.2.2.13-informed")
+async def test_application_can_tell_a_reset_from_a_close(tcp: Case, state: State) -> None:
+    """We reset a connection whose application still holds it.
+
+    The application must learn that the connection was aborted, not closed: a call fails for that reason.
+    """
+    conn = await tcp.drive_to(state)
+    await conn.send(RST)
+    await conn.silence()
+    assert conn.app is not None
+    told = await conn.app.error()
+    if told not in TOLD:
+        raise Violation(f"the application was told {told}, it had to be told {' or '.join(TOLD)}")
+    await conn.confirm(State.CLOSED)

@@ -1,0 +1,255 @@
+"""RFC 9293 section 3.6.1: a connection that is closed in one direction, and an application that reads no more."""
+
+from typing import Any
+
+import pytest
+
+from conformance.api import ACK, FIN, PSH, RST, Case, Connection, State, verifies
+
+DATA = b"said in the direction that is still open"
+RECEIVES = ("RFC9293:3.6-simplex-close", "RFC9293:3.6-case-1-receive", "RFC9293:3.10.7.4-text", "claim:C-15")
+DATA_LOST = ("RFC9293:SHLD-3", "RFC9293:MAY-1", "RFC1122:4.2.2.13-data-lost")
+
+
+def in_state(state: State, *, marks: pytest.MarkDecorator) -> Any:
+    """A parameter set that begins in `state`, and is called by it."""
+    return pytest.param(state, id=f"in-{state.value.lower()}", marks=marks)
+
+
+async def reads(conn: Connection, data: bytes) -> None:
+    """The application gets exactly these octets, and then the end of the stream."""
+    assert conn.app is not None
+    got = await conn.app.receive(len(data))
+    assert got == data, f"the application read {got!r}, sent was {data!r}"
+    assert await conn.app.at_end(), "the application is not told that we have closed"
+
+
+def short_of_the_fin(conn: Connection, state: State) -> int | None:
+    """The acknowledgment that leaves the target in that state."""
+    assert conn.fin_seen is not None
+    return conn.fin_seen.seq if state is State.FIN_WAIT_1 else conn.rcv_nxt
+
+
+# We have closed, the target has not
+
+
+@pytest.mark.parametrize("by", ["passive", "active"])
+@verifies("RFC9293:3.6.1-half-closed", "RFC9293:3.10.7.4-ack-close-wait", "claim:C-14", cells=["SA-338", "SA-270"])
+async def test_half_closed_by_us_the_target_still_sends(tcp: Case, by: str) -> None:
+    """After our FIN the application sends three times, and each piece is acknowledged by us.
+
+    In CLOSE-WAIT the target must send the data as ever, take our acknowledgments, and put its FIN behind the last octet.
+    """
+    conn = await tcp.drive_to(State.CLOSE_WAIT, by=by)
+    for piece in (DATA, DATA[:1], DATA * 2):
+        await conn.collect(piece)
+    await conn.silence()
+    await conn.confirm(State.CLOSE_WAIT)
+
+    assert conn.app is not None
+    await conn.app.shutdown("send")
+    await conn.expect(FIN | ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    await conn.send(ACK)
+    await conn.confirm(State.CLOSED)
+
+
+@verifies("RFC9293:3.6.1-half-closed", "RFC9293:3.10.8-retransmission", "claim:C-14", cells=["SA-408", "SA-270"])
+async def test_half_closed_by_us_lost_data_is_sent_again(tcp: Case) -> None:
+    """In CLOSE-WAIT the target sends data, and we do not acknowledge it at first.
+
+    The target must send it again, and stop when we acknowledge it.
+    """
+    conn = await tcp.drive_to(State.CLOSE_WAIT)
+    assert conn.app is not None
+    await conn.app.send(DATA)
+    sent = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=DATA)
+    await conn.expect_retransmission(sent, within=2)
+    await conn.send(ACK)
+    await conn.silence(for_=2)
+    await conn.confirm(State.CLOSE_WAIT)
+
+
+@verifies("RFC9293:3.6.1-half-closed", "RFC9293:3.10.3-close-wait", "claim:C-14", cells=["SA-352"])
+async def test_half_closed_by_us_what_was_unread_can_still_be_read(tcp: Case) -> None:
+    """Our data and our FIN arrive before the application reads anything.
+
+    In CLOSE-WAIT it must still get all the data, and then the end.
+    """
+    conn = await tcp.drive_to(State.ESTABLISHED)
+    await conn.send(ACK | PSH, payload=DATA)
+    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    await conn.send(FIN | ACK)
+    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    await conn.confirm(State.CLOSE_WAIT)
+    await reads(conn, DATA)
+
+
+# The target has closed, we have not
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        in_state(State.FIN_WAIT_1, marks=verifies(*RECEIVES, cells=["SA-293", "SA-294", "SA-350"])),
+        in_state(State.FIN_WAIT_2, marks=verifies(*RECEIVES, cells=["SA-295", "SA-296", "SA-351"])),
+    ],
+)
+async def test_half_closed_by_the_target_it_still_receives(tcp: Case, state: State) -> None:
+    """After the target's FIN we send three pieces of data, and then our own FIN.
+
+    It must acknowledge each, hand it to the application, and stay where it is until our FIN.
+    """
+    conn = await tcp.drive_to(state)
+    assert conn.app is not None
+    ack = short_of_the_fin(conn, state)
+    for piece in (DATA, DATA[:1], DATA * 2):
+        await conn.send(ACK | PSH, ack=ack, payload=piece)
+        await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+        got = await conn.app.receive(len(piece))
+        assert got == piece, f"the application read {got!r}, sent was {piece!r}"
+    await conn.confirm(state)
+
+    await conn.send(FIN | ACK)
+    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    await reads(conn, b"")
+    await conn.confirm(State.TIME_WAIT)
+
+
+@verifies("RFC9293:3.6-simplex-close", "RFC9293:3.10.7.4-ack-fin-wait-1", "claim:C-15", cells=["SA-278", "SA-293"])
+async def test_half_closed_by_the_target_our_data_acknowledges_its_fin(tcp: Case) -> None:
+    """In FIN-WAIT-1 a segment of ours with data is the one that acknowledges the target's FIN.
+
+    The target must take both: the data is acknowledged and delivered, and it is in FIN-WAIT-2.
+    """
+    conn = await tcp.drive_to(State.FIN_WAIT_1)
+    await conn.deliver(DATA)
+    await conn.confirm(State.FIN_WAIT_2)
+
+
+@verifies(
+    "RFC9293:3.6-case-1-receive",
+    "RFC9293:3.6-case-1-retransmit",
+    "RFC9293:3.10.7.4-ack-new",
+    "claim:C-15",
+    cells=["SA-293", "SA-262", "SA-406"],
+)
+async def test_half_closed_by_the_target_data_goes_both_ways(tcp: Case) -> None:
+    """The target has sent two pieces of data and its FIN; while we acknowledge only the first, we send data of our own.
+
+    The target must acknowledge and deliver ours, send again what we have not acknowledged and nothing else, and its FIN
+    last.
+    """
+    conn = await tcp.drive_to(State.ESTABLISHED, options=[("tcp", "TCP_NODELAY", 1)])
+    assert conn.app is not None
+    await conn.collect(DATA)
+    await conn.app.send(DATA)
+    lost = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=DATA)
+    await conn.app.shutdown("send")
+    fin = await conn.expect(FIN | ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+
+    await conn.send(ACK | PSH, ack=lost.segment.seq, payload=DATA, text="ours, covering the first piece only")
+    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    got = await conn.app.receive(len(DATA))
+    assert got == DATA, f"the application read {got!r}, sent was {DATA!r}"
+
+    await conn.expect_retransmission(lost, fin, within=2)
+    await conn.send(ACK, ack=fin.segment.seq, text="covers all but the FIN")
+    await conn.expect_retransmission(fin, within=3)
+    await conn.send(ACK)
+    await conn.silence(for_=2)
+    await conn.confirm(State.FIN_WAIT_2)
+
+
+@verifies("RFC9293:3.3.2-fin-wait-2", "claim:C-20", cells=["SA-432", "SA-435"], lasts=66)
+async def test_fin_wait_2_of_a_held_socket_has_no_timeout(tcp: Case) -> None:
+    """The application has shut down but holds its socket; we say nothing for 65 s, then send data and our FIN.
+
+    The target must still be in FIN-WAIT-2, deliver the data, and complete the close.
+    """
+    conn = await tcp.drive_to(State.FIN_WAIT_2)
+    await conn.silence(for_=65)
+    await conn.confirm(State.FIN_WAIT_2)
+
+    await conn.deliver(DATA)
+    await conn.send(FIN | ACK)
+    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    await conn.confirm(State.TIME_WAIT)
+
+
+@verifies("RFC9293:3.3.2-fin-wait-2", "claim:C-20", cells=["SA-432"], lasts=70)
+async def test_fin_wait_2_of_an_orphan_ends_when_documented(tcp: Case) -> None:
+    """The application has closed its socket for good, and our FIN never comes.
+
+    The standard has no timeout for this; the target must keep the one that it documents, and end in silence.
+    """
+    bound = tcp.timer("fin-wait-2-orphan")
+    conn = await tcp.drive_to(State.FIN_WAIT_1, how="close")
+    assert conn.listener is not None
+    await conn.listener.close()
+    acked = await conn.send(ACK)
+    await conn.confirm(State.FIN_WAIT_2)
+
+    ending = await tcp.see_end(conn, since_ns=acked.at_ns, expected=bound, since="our ACK of the FIN")
+    tcp.check_timing("fin-wait-2-orphan", ending.gone_s, ending.within(bound), how=ending.how)
+    await conn.confirm(State.CLOSED)
+
+
+@verifies(
+    "RFC9293:3.3.2-fin-wait-2", "RFC9293:3.10.7.4-fin-fin-wait-2", "claim:C-20", cells=["SA-435", "SA-310"], lasts=30
+)
+async def test_fin_wait_2_of_an_orphan_still_completes_the_close(tcp: Case) -> None:
+    """The application has closed its socket for good; our FIN comes half a minute later.
+
+    The target must still acknowledge it and enter TIME-WAIT.
+    """
+    conn = await tcp.drive_to(State.FIN_WAIT_2, how="close")
+    await conn.silence(for_=28)
+    await conn.confirm(State.FIN_WAIT_2)
+    await conn.send(FIN | ACK)
+    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    await conn.confirm(State.TIME_WAIT)
+
+
+# The application has closed for good: half-duplex close
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        in_state(State.FIN_WAIT_1, marks=verifies(*DATA_LOST, cells=["SA-297"])),
+        in_state(State.FIN_WAIT_2, marks=verifies(*DATA_LOST, cells=["SA-298"])),
+    ],
+)
+async def test_data_for_an_application_that_has_closed_is_reset(tcp: Case, state: State) -> None:
+    """The application has closed its socket; data arrives for it.
+
+    The target should send a RST to show that the data is lost, and the connection is gone.
+    """
+    conn = await tcp.drive_to(state, how="close")
+    sent = await conn.send(ACK | PSH, ack=short_of_the_fin(conn, state), payload=DATA)
+    await conn.expect(RST, seq=sent.segment.ack, length=0)
+    await conn.confirm(State.CLOSED)
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        in_state(State.ESTABLISHED, marks=verifies(*DATA_LOST)),
+        in_state(State.CLOSE_WAIT, marks=verifies(*DATA_LOST)),
+    ],
+)
+async def test_close_with_unread_data_is_a_reset(tcp: Case, state: State) -> None:
+    """The application closes its socket and has not read what we sent.
+
+    The target should send a RST to show that the data is lost, in place of a FIN.
+    """
+    conn = await tcp.drive_to(State.ESTABLISHED)
+    flags = ACK | PSH if state is State.ESTABLISHED else FIN | ACK | PSH
+    await conn.send(flags, payload=DATA)
+    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    await conn.confirm(state)
+
+    assert conn.app is not None
+    await conn.app.close()
+    await conn.expect(RST | ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    await conn.confirm(State.CLOSED)

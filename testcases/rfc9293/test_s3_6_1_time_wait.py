@@ -1,0 +1,306 @@
+"""RFC 9293 section 3.6.1: TIME-WAIT, how long it lasts and what it answers."""
+
+from typing import Any
+
+import pytest
+
+from conformance.api import (
+    ACK,
+    FIN,
+    PSH,
+    RST,
+    SECOND,
+    SYN,
+    Bound,
+    Case,
+    Connection,
+    Expectation,
+    Flags,
+    State,
+    verifies,
+)
+
+DATA = b"said long ago"
+AGAIN_S = 10.0
+"""When a segment comes again that may start 2 MSL anew: the two ends lie further apart than a timer may be late."""
+VIA = pytest.mark.parametrize(
+    "via",
+    [
+        pytest.param(State.FIN_WAIT_2, id="via-fin-wait-2"),
+        pytest.param(State.FIN_WAIT_1, id="via-fin-wait-1"),
+        pytest.param(State.CLOSING, id="via-closing"),
+    ],
+)
+
+
+async def enters_time_wait(
+    tcp: Case, via: State, how: str = "shutdown", *, listens: bool = False
+) -> tuple[Connection, int]:
+    """A connection whose target end enters TIME-WAIT, and when the segment of ours was sent with which it does.
+
+    It has carried data, so that there is something to repeat. The target listens no more unless `listens`.
+    """
+    conn = await tcp.drive_to(State.ESTABLISHED)
+    await conn.deliver(DATA)
+    assert conn.app is not None and conn.listener is not None
+    await (conn.app.close() if how == "close" else conn.app.shutdown("send"))
+    fin = await conn.expect(FIN | ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    if not listens:
+        await conn.listener.close()
+    if via is State.CLOSING:
+        await conn.send(FIN | ACK, ack=fin.segment.seq, text="FIN that does not cover the target's FIN")
+        await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+        last = await conn.send(ACK, text="now cover it")
+        return conn, last.at_ns
+    if via is State.FIN_WAIT_2:
+        await conn.send(ACK)
+        await conn.confirm(State.FIN_WAIT_2)
+    last = await conn.send(FIN | ACK)
+    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    return conn, last.at_ns
+
+
+# How long it lasts
+
+
+@pytest.mark.parametrize(
+    ("via", "how", "last"),
+    [
+        pytest.param(State.FIN_WAIT_2, "shutdown", "our FIN", id="via-fin-wait-2"),
+        pytest.param(State.FIN_WAIT_1, "shutdown", "our FIN", id="via-fin-wait-1"),
+        pytest.param(State.CLOSING, "shutdown", "our ACK of the target's FIN", id="via-closing"),
+        pytest.param(State.FIN_WAIT_2, "close", "our FIN", id="of-an-orphan"),
+    ],
+)
+@verifies(
+    "RFC9293:MUST-13",
+    "RFC9293:3.10.8-time-wait",
+    "RFC1122:4.2.2.13-time-wait",
+    "claim:C-24",
+    cells=["SA-439", "SA-414"],
+    lasts=70,
+)
+async def test_time_wait_lasts_twice_the_maximum_segment_lifetime(tcp: Case, via: State, how: str, last: str) -> None:
+    """Both ends have closed, the target first. Nothing more is said, and the port is listened on no more.
+
+    The target must know the connection for the 2 MSL that it documents, and then forget it without a segment.
+    """
+    bound = tcp.timer("time-wait")
+    conn, entered_ns = await enters_time_wait(tcp, via, how)
+    await conn.confirm(State.TIME_WAIT, probe=False)
+    ending = await tcp.see_end(conn, since_ns=entered_ns, expected=bound, since=last)
+    tcp.check_timing("time-wait", ending.gone_s, ending.within(bound), how=ending.how)
+    await conn.confirm(State.CLOSED)
+
+
+async def end_after(tcp: Case, flags: Flags, *, back: int, payload: bytes, answered: bool) -> bool:
+    """Whether 2 MSL begin anew with a segment from `back` octets before the window, sent after 10 s in TIME-WAIT."""
+    bound = tcp.timer("time-wait")
+    conn, entered_ns = await enters_time_wait(tcp, State.FIN_WAIT_2)
+    await conn.silence(for_=AGAIN_S - (tcp.clock.now_ns() - entered_ns) / SECOND)
+    again = await conn.inject(flags, seq=conn.snd_nxt - back, payload=payload, text="again")
+    if answered:
+        await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    either = Bound(bound.low_s, bound.high_s + AGAIN_S, bound.source)
+    ending = await tcp.see_end(conn, since_ns=entered_ns, expected=either, since="our FIN")
+    later_s = (again.at_ns - entered_ns) / SECOND
+    anew = ending.gone_s > bound.low_s + later_s
+    how = ending.how + (f", less {later_s:.3f} s until the segment that started it anew" if anew else "")
+    tcp.check_timing("time-wait", ending.gone_s - later_s * anew, ending.within(bound), how=how)
+    return anew
+
+
+@verifies(
+    "RFC9293:3.10.7.4-fin-time-wait-restart",
+    "RFC9293:3.10.7.4-ack-time-wait",
+    "claim:C-26",
+    cells=["SA-315", "SA-414"],
+    lasts=80,
+)
+async def test_time_wait_may_begin_anew_with_a_repeated_fin(tcp: Case) -> None:
+    """Our FIN comes again 10 s after the target has entered TIME-WAIT.
+
+    Section 3.10.7.4 has two answers: its steps 5 and 8 restart the 2 MSL timeout, and by step 1 the FIN is old, so that
+    it is acknowledged and dropped. Either is allowed; the end must come 2 MSL after the one or the other.
+    """
+    anew = await end_after(tcp, FIN | ACK, back=1, payload=b"", answered=True)
+    forms = ["starts 2 MSL anew", "leaves 2 MSL running"]
+    tcp.choice("FIN that comes again in TIME-WAIT", forms[not anew], forms)
+
+
+@verifies("RFC9293:3.10.7.4-ack-time-wait", "RFC9293:3.10.7.4-ack-duplicate", cells=["SA-414"], lasts=80)
+async def test_time_wait_may_begin_anew_with_a_duplicate_ack(tcp: Case) -> None:
+    """An empty ACK at the number that the target expects comes 10 s after it has entered TIME-WAIT.
+
+    The text restarts 2 MSL for what step 5 takes for a repeated FIN, and ignores duplicate ACKs. Either is allowed; the
+    target owes no answer, and the end must come 2 MSL after the one or the other.
+    """
+    anew = await end_after(tcp, ACK, back=0, payload=b"", answered=False)
+    forms = ["starts 2 MSL anew", "leaves 2 MSL running"]
+    tcp.choice("duplicate ACK in TIME-WAIT", forms[not anew], forms)
+
+
+@pytest.mark.parametrize(
+    ("flags", "back", "payload"),
+    [
+        pytest.param(ACK | PSH, len(DATA) + 1, DATA, id="old-data"),
+        pytest.param(ACK, len(DATA) + 1, b"", id="old-ack"),
+        pytest.param(RST, 1, b"", id="old-rst"),
+    ],
+)
+@verifies(
+    "RFC9293:3.10.7.4-seq-drop",
+    "RFC9293:MUST-13",
+    "claim:C-27",
+    level="text",
+    cells=["SA-111", "SA-113", "SA-117", "SA-414"],
+    lasts=80,
+)
+async def test_time_wait_goes_on_as_it_was_after_an_old_segment(
+    tcp: Case, flags: Flags, back: int, payload: bytes
+) -> None:
+    """A segment from before the window comes 10 s after the target has entered TIME-WAIT.
+
+    After its answer the target must drop the segment: TIME-WAIT ends when it would have ended without it.
+    """
+    anew = await end_after(tcp, flags, back=back, payload=payload, answered=flags is not RST)
+    forms = ["starts 2 MSL anew", "leaves 2 MSL running"]
+    tcp.choice("old segment in TIME-WAIT", forms[not anew], forms[1:])
+
+
+# What it answers
+
+
+@VIA
+@verifies("RFC9293:3.10.7.4-ack-time-wait", "RFC9293:3.10.7.4-fin-time-wait-restart", "claim:C-25", cells=["SA-315"])
+async def test_repeated_fin_in_time_wait_has_the_same_answer(tcp: Case, via: State) -> None:
+    """The target's last ACK is lost, so our FIN comes again, twice.
+
+    The target must answer each by the ACK that it sent before, and stay in TIME-WAIT.
+    """
+    conn, _ = await enters_time_wait(tcp, via)
+    for _ in range(2):
+        await conn.inject(FIN | ACK, seq=conn.snd_nxt - 1, text="our FIN again")
+        await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    await conn.silence()
+    await conn.confirm(State.TIME_WAIT)
+
+
+def dropped(name: str, flags: Flags, back: int, payload: bytes, *ids: str, cell: str) -> Any:
+    """A segment from `back` octets before RCV.NXT, after it where that is negative."""
+    marks = verifies(*ids, "RFC9293:3.10.7.4-seq-drop", "claim:C-27", cells=[cell])
+    return pytest.param(flags, back, payload, id=name, marks=marks)
+
+
+OUTSIDE = "RFC9293:3.10.7.4-seq-unacceptable"
+
+
+@pytest.mark.parametrize(
+    ("flags", "back", "payload"),
+    [
+        dropped("old-ack", ACK, len(DATA) + 1, b"", OUTSIDE, cell="SA-111"),
+        dropped("old-data", ACK | PSH, len(DATA) + 1, DATA, OUTSIDE, cell="SA-113"),
+        dropped("old-data-with-fin", FIN | ACK | PSH, len(DATA) + 1, DATA, OUTSIDE, cell="SA-315"),
+        dropped("ack-beyond-the-window", ACK, -200_000, b"", OUTSIDE, cell="SA-112"),
+        dropped("data-beyond-the-window", ACK | PSH, -200_000, DATA, OUTSIDE, cell="SA-114"),
+        dropped("old-syn-ack", SYN | ACK, len(DATA) + 2, b"", "RFC9293:3.10.7.4-syn-challenge", cell="SA-216"),
+    ],
+)
+async def test_segment_outside_the_window_in_time_wait_is_acknowledged_and_dropped(
+    tcp: Case, flags: Flags, back: int, payload: bytes
+) -> None:
+    """In TIME-WAIT a segment arrives that does not belong into the window.
+
+    The target must answer it by the acknowledgment that it sent last, and stay in TIME-WAIT.
+    """
+    conn, _ = await enters_time_wait(tcp, State.FIN_WAIT_2)
+    await conn.inject(flags, seq=conn.snd_nxt - back, payload=payload)
+    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    await conn.silence()
+    await conn.confirm(State.TIME_WAIT)
+
+
+@verifies("RFC9293:3.10.7.4-rst-outside", "claim:C-27", cells=["SA-117"])
+async def test_old_rst_in_time_wait_is_dropped_in_silence(tcp: Case) -> None:
+    """In TIME-WAIT a RST arrives from before the window.
+
+    The target must drop it without an answer and stay in TIME-WAIT.
+    """
+    conn, _ = await enters_time_wait(tcp, State.FIN_WAIT_2)
+    await conn.inject(RST, seq=conn.snd_nxt - 1)
+    await conn.silence()
+    await conn.confirm(State.TIME_WAIT)
+
+
+@pytest.mark.parametrize(
+    ("flags", "payload"),
+    [
+        pytest.param(ACK, b"", id="ack", marks=verifies("RFC9293:3.10.7.4-ack-duplicate", "claim:C-27")),
+        pytest.param(
+            ACK | PSH, DATA, id="data", marks=verifies("RFC9293:3.10.7.4-text-ignored", "claim:C-27", cells=["SA-302"])
+        ),
+    ],
+)
+async def test_new_segment_in_time_wait_changes_nothing(tcp: Case, flags: Flags, payload: bytes) -> None:
+    """In TIME-WAIT a segment arrives at the very number that the target expects, although we have closed.
+
+    The target must ignore it; it may repeat its last ACK, and must not take the data.
+    """
+    conn, _ = await enters_time_wait(tcp, State.FIN_WAIT_2)
+    await conn.inject(flags, payload=payload)
+    repeated = Expectation(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0, label="the last ACK again:")
+    answer = await conn.allow(repeated, within=0.3)
+    forms = ["silence", "the last ACK again"]
+    tcp.choice("answer to a new segment in TIME-WAIT", forms[answer is not None], forms)
+    await conn.confirm(State.TIME_WAIT)
+
+
+# What is left of it for the next connection
+
+
+@pytest.mark.parametrize(
+    "iss", [pytest.param(-100_000, id="older-sequence"), pytest.param(100_000, id="newer-sequence")]
+)
+@verifies("RFC9293:3.3.2-time-wait", "RFC9293:3.10.8-time-wait", "claim:C-24", cells=["SA-439", "SA-414"], lasts=70)
+async def test_after_time_wait_the_four_tuple_is_free(tcp: Case, iss: int) -> None:
+    """When 2 MSL are over we open again on the same four-tuple.
+
+    The target must take the SYN as it takes any: nothing is left of the former connection.
+    """
+    conn, _ = await enters_time_wait(tcp, State.FIN_WAIT_2, listens=True)
+    await conn.silence(for_=tcp.timer("time-wait").high_s)
+    again = conn.next_incarnation(iss=conn.snd_nxt + iss)
+    await tcp.drive_to(State.ESTABLISHED, conn=again)
+    await again.deliver(DATA)
+
+
+@pytest.mark.parametrize(
+    ("flags", "back", "payload", "answered"),
+    [
+        pytest.param(ACK | PSH, len(DATA) + 1, DATA, True, id="old-data"),
+        pytest.param(FIN | ACK, 1, b"", True, id="old-fin"),
+        pytest.param(ACK, 0, b"", True, id="old-ack"),
+        pytest.param(SYN, len(DATA) + 2, b"", True, id="old-syn"),
+        pytest.param(RST, 0, b"", False, id="old-rst"),
+    ],
+)
+@verifies("RFC9293:3.4.1-time-wait", "RFC1337:2.1-H1", "RFC1337:2.1-H2", "RFC1337:2.1-H3", "claim:C-27")
+async def test_old_segment_does_the_next_connection_no_harm(
+    tcp: Case, flags: Flags, back: int, payload: bytes, answered: bool
+) -> None:
+    """From TIME-WAIT a new connection is opened on the same four-tuple; then a segment of the former one arrives.
+
+    The target must not take it: it says where the new connection stands, or nothing to a RST, and data of the new
+    connection is delivered in both directions, unspoilt.
+    """
+    former, _ = await enters_time_wait(tcp, State.FIN_WAIT_2, listens=True)
+    conn = former.next_incarnation(iss=former.snd_nxt + 100_000)
+    await tcp.drive_to(State.ESTABLISHED, conn=conn)
+    await conn.deliver(b"new")
+    await former.inject(flags, seq=former.snd_nxt - back, payload=payload, text="of the former connection")
+    if answered:
+        await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    await conn.silence()
+    await conn.confirm(State.ESTABLISHED)
+    await conn.deliver(b"still new")
+    await conn.collect(b"and back")

@@ -1,0 +1,155 @@
+"""RFC 9293 section 3.8.1: a FIN that is lost is sent again, in all three states that wait for its acknowledgment."""
+
+import itertools
+from typing import Any
+
+import pytest
+
+from conformance.api import ACK, FIN, SECOND, SYN, Bound, Case, Connection, Received, State, opt, verifies
+
+DATA = b"the last words"
+REPEATS = 7
+"""With 0.2 s at first and doubling, the seventh comes after 25.4 s."""
+REPEATED = ("RFC9293:3.6-case-1-retransmit", "RFC9293:3.10.8-retransmission")
+DOUBLING = ("RFC9293:MUST-19", "RFC6298:5.5", *REPEATED, "claim:C-22")
+
+
+def in_state(state: State, *then: State, marks: pytest.MarkDecorator) -> Any:
+    """A parameter set that begins in `state`, and is called by it."""
+    return pytest.param(state, *then, id=f"in-{state.value.lower()}", marks=marks)
+
+
+async def sends_its_fin(tcp: Case, state: State, *, sack: bool = False) -> tuple[Connection, Received, float]:
+    """A connection whose target end waits in `state` for its FIN to be acknowledged, that FIN, and the round trip in seconds.
+
+    The round trip is the target's only measurement: from its SYN+ACK to our ACK.
+    """
+    conn = await tcp.listen()
+    if sack:
+        conn.syn_options = (*conn.syn_options, opt.sack_permitted())
+    await conn.send(SYN)
+    opened = await conn.expect(SYN | ACK, ack=conn.snd_nxt, length=0)
+    acked = await conn.send(ACK)
+    assert conn.listener is not None
+    conn.app = await conn.listener.accept()
+    if state is State.LAST_ACK:
+        await conn.send(FIN | ACK)
+        await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    await conn.app.shutdown("send")
+    fin = await conn.expect(FIN | ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    if state is State.CLOSING:
+        await conn.send(FIN | ACK, ack=fin.segment.seq, text="FIN that does not cover the target's FIN")
+        await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    return conn, fin, (acked.at_ns - opened.at_ns) / SECOND
+
+
+@pytest.mark.parametrize("sack", [pytest.param(False, id="without-sack"), pytest.param(True, id="with-sack")])
+@pytest.mark.parametrize(
+    "state",
+    [
+        in_state(State.FIN_WAIT_1, marks=verifies(*DOUBLING, cells=["SA-406"], lasts=29)),
+        in_state(State.CLOSING, marks=verifies(*DOUBLING, cells=["SA-410"], lasts=29)),
+        in_state(State.LAST_ACK, marks=verifies(*DOUBLING, cells=["SA-412"], lasts=29)),
+    ],
+)
+async def test_lost_fin_is_sent_again_at_doubling_intervals(tcp: Case, state: State, sack: bool) -> None:
+    """The target's FIN is not acknowledged for half a minute: it comes again and again, each time after twice as long.
+
+    The target must repeat the very FIN. The first interval is its retransmission timeout for the measured round trip;
+    each further one must be twice the one before. With SACK a probe for the lost tail (RFC 8985 section 7.2) may come
+    first, after which the timeout begins anew.
+    """
+    least = tcp.timer("rto-min")
+    timer = tcp.profile.timer("rto-min")
+    conn, fin, round_trip_s = await sends_its_fin(tcp, state, sack=sack)
+    # RFC 6298 section 2.2: the first measurement R makes a timeout of R + 4 * R / 2, its second part no less than the least.
+    timeout_s = round_trip_s + max(timer.value_s, 2 * round_trip_s)
+    first = Bound(least.low_s, tcp.timer("rto-min", timeout_s).high_s, f"RFC 6298, 2.2; {least.source}")
+
+    intervals: list[float] = []
+    last = fin
+    for _ in range(REPEATS):
+        longest_s = 2 * intervals[-1] if intervals else first.high_s
+        again = await conn.expect_retransmission(fin, within=longest_s * 1.5 + 1)
+        assert again.segment.ack == conn.snd_nxt, "the repeated FIN does not acknowledge what came before it"
+        intervals.append((again.at_ns - last.at_ns) / SECOND)
+        last = again
+
+    probed = sack and intervals[1] < 1.5 * intervals[0]
+    forms = ["after the retransmission timeout", "before it, as a probe for the tail"]
+    tcp.choice("first repetition of a lost FIN", forms[probed], forms if sack else forms[:1])
+    how = "between the receive stamps of the FIN and its repetition"
+    if probed:
+        # Two round trips, more where the answer may be delayed, and at the latest when the timeout would come.
+        tail = Bound(2 * round_trip_s, first.high_s, "RFC 8985, 7.2")
+        tcp.check_timing("tail loss probe", intervals.pop(0), tail, how=how)
+    tcp.check_timing("retransmission timeout", intervals[0], first, how=how)
+    for number, (before_s, interval_s) in enumerate(itertools.pairwise(intervals), start=2):
+        # The interval before may have been as late as this timer can be, which the doubled one need not be.
+        low_s = 2 * (before_s - timer.late_s) / (1 + timer.late_fraction)
+        doubled = Bound(low_s, tcp.timer("rto-min", 2 * before_s).high_s, "RFC 6298, 5.5 and 5.6")
+        tcp.check_timing(f"interval {number}, doubled", interval_s, doubled, how=how)
+    await conn.confirm(state)
+
+
+@pytest.mark.parametrize(
+    ("state", "then"),
+    [
+        in_state(State.FIN_WAIT_1, State.FIN_WAIT_2, marks=verifies(*REPEATED, cells=["SA-406", "SA-278"], lasts=5)),
+        in_state(State.CLOSING, State.TIME_WAIT, marks=verifies(*REPEATED, cells=["SA-410", "SA-280"], lasts=5)),
+        in_state(State.LAST_ACK, State.CLOSED, marks=verifies(*REPEATED, cells=["SA-412", "SA-282"], lasts=5)),
+    ],
+)
+async def test_fin_is_not_sent_again_once_it_is_acknowledged(tcp: Case, state: State, then: State) -> None:
+    """The target's FIN comes three times, then we acknowledge it.
+
+    The target must stop, and go on to the next state as if nothing had been lost.
+    """
+    conn, fin, _ = await sends_its_fin(tcp, state)
+    for _ in range(2):
+        await conn.expect_retransmission(fin, within=3)
+    await conn.send(ACK)
+    await conn.silence(for_=3)
+    await conn.confirm(then)
+
+
+@pytest.mark.parametrize(
+    ("state", "then"),
+    [
+        in_state(State.FIN_WAIT_1, State.FIN_WAIT_2, marks=verifies(*REPEATED, cells=["SA-406", "SA-262"], lasts=4)),
+        in_state(State.LAST_ACK, State.CLOSED, marks=verifies(*REPEATED, cells=["SA-412", "SA-282"], lasts=4)),
+    ],
+)
+async def test_lost_data_and_fin_are_both_sent_again(tcp: Case, state: State, then: State) -> None:
+    """Data and FIN of the target are lost; we acknowledge first the data that comes again, and then the FIN.
+
+    The target must send the data again, alone or with the FIN, and once the data is acknowledged the FIN alone.
+    """
+    conn = await tcp.drive_to(State.ESTABLISHED if state is State.FIN_WAIT_1 else State.CLOSE_WAIT)
+    assert conn.app is not None
+    await conn.app.send(DATA)
+    data = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=DATA)
+    await conn.app.shutdown("send")
+    fin = await conn.expect(FIN | ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+
+    await conn.expect_retransmission(data, fin, within=2)
+    await conn.send(ACK, ack=fin.segment.seq, text="covers the data, not the FIN")
+    await conn.expect_retransmission(fin, within=3)
+    await conn.confirm(state)
+    await conn.send(ACK)
+    await conn.silence(for_=2)
+    await conn.confirm(then)
+
+
+@verifies("RFC9293:3.6-case-1-retransmit", "RFC9293:3.10.7.4-text", "claim:C-22", cells=["SA-406", "SA-293"], lasts=2)
+async def test_fin_that_is_sent_again_acknowledges_what_came_since(tcp: Case) -> None:
+    """Between the FIN and its repetition our data arrives, which acknowledges nothing new.
+
+    The target must acknowledge the data at once, and again in the FIN that it repeats.
+    """
+    conn, fin, _ = await sends_its_fin(tcp, State.FIN_WAIT_1)
+    await conn.send(ACK, ack=fin.segment.seq, payload=DATA)
+    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    again = await conn.expect_retransmission(fin, within=2)
+    assert again.segment.ack == conn.snd_nxt, "the repeated FIN does not acknowledge the data"
+    await conn.confirm(State.FIN_WAIT_1)
