@@ -50,6 +50,8 @@ class Target(Protocol):
     capabilities: frozenset[str]
     settings: Mapping[str, str]
     mac: str
+    groups: Mapping[int, tuple[str, str]]
+    """By family, a multicast address that the target belongs to and its Ethernet address (capability `group-address`)."""
 
     @property
     def link(self) -> Link:

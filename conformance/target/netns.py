@@ -104,6 +104,11 @@ class NetnsTarget:
         self.version = platform.release()
         self.settings: Mapping[str, str] = {**_SETTINGS, **(sysctl or {})}
         self.capabilities: frozenset[str] = frozenset()
+        # Every host is in these; nobody else is on the lab's wire.
+        self.groups: Mapping[int, tuple[str, str]] = {
+            4: ("224.0.0.1", "01:00:5e:00:00:01"),
+            6: ("ff02::1", "33:33:00:00:00:01"),
+        }
         self._own_server = server is None
         self._server = server or LabServer()
         self._capture = capture
@@ -132,7 +137,7 @@ class NetnsTarget:
         self.app = AgentClient(channel, self.name)
         hello = await self.app.open()
         self.version = str(hello.get("version", self.version))
-        self.capabilities = frozenset(map(str, hello.get("capabilities", ()))) | {"settings"}
+        self.capabilities = frozenset(map(str, hello.get("capabilities", ()))) | {"settings", "group-address"}
 
     @staticmethod
     def families() -> tuple[int, ...]:

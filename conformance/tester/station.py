@@ -37,7 +37,7 @@ class Station:
         self._answerers: dict[bytes, Answerer] = {}
         self._came: list[tuple[bytes, int]] = []
         self._traces: dict[bytes, Trace] = {}
-        self._templates: dict[str, Template] = {}
+        self._templates: dict[tuple[str, str], Template] = {}
         self._introduced: dict[str, asyncio.Future[None]] = {}
         # The first address of a network is the network's own name.
         self._fresh = {family: itertools.islice(target.pool(family), 1, None) for family in (4, 6)}
@@ -46,6 +46,7 @@ class Station:
         self._own_ports = itertools.cycle(range(33_000, 49_000))
         self.fault: str | None = None
         self._allowed = {target.address(family) for family in (4, 6)}
+        self._macs = dict.fromkeys(self._allowed, target.mac) | dict(target.groups.values())
         self._link.open(self._on_frame, self._on_fault)
 
     # Addresses
@@ -70,7 +71,8 @@ class Station:
         key = packed(address)
         self._traces.pop(key, None)
         self._introduced.pop(address, None)
-        self._templates.pop(address, None)
+        for pair in [pair for pair in self._templates if pair[0] == address]:
+            del self._templates[pair]
         tables: tuple[dict[bytes, Receiver] | dict[bytes, Answerer], ...]
         tables = self._receivers, self._openers, self._answerers
         for table in tables:
@@ -113,13 +115,13 @@ class Station:
     # Frames out
 
     def _template(self, src: str, dst: str) -> Template:
-        if dst not in self._allowed:
+        if dst not in self._macs:
             raise HarnessFault(
                 f"nothing is sent to {dst}: the target's addresses are {', '.join(sorted(self._allowed))}"
             )
-        if src not in self._templates:
-            self._templates[src] = Template(self._link.mac, self.target.mac, src, dst)
-        return self._templates[src]
+        if (src, dst) not in self._templates:
+            self._templates[src, dst] = Template(self._link.mac, self._macs[dst], src, dst)
+        return self._templates[src, dst]
 
     def transmit(self, segment: Segment, trace: Trace, comment: str = "") -> tuple[int, Frame]:
         """Send a segment now; returns the link's number for its stamp, and the frame as kept (stamped with the call)."""

@@ -1,0 +1,67 @@
+"""Runs the arcs of Figure 5 (RFC 9293 section 3.3.2): both ends of each are confirmed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from conformance.judge import NotApplicable
+from conformance.standard.cells import Cell
+from conformance.standard.states import State
+from conformance.standard.vocabulary import Segment, Timeout
+from conformance.tester.cell import QUIET_S, reached, works
+from conformance.tester.cell_calls import call_in, forms, listens_no_more, scene_of, variables
+from conformance.tester.cell_timeouts import end_of_time_wait
+from conformance.wire import NO_FLAGS, Flags
+
+if TYPE_CHECKING:
+    from conformance.tester.case import Case
+
+
+async def run_arc(case: Case, cell: Cell) -> None:
+    """Put the target to the arc's beginning, have it go along, and see where it is and what works there.
+
+    Raises Violation, and NotApplicable where nobody could see the row.
+    """
+    if not cell.runs:
+        raise NotApplicable(cell.unseen)
+    if isinstance(cell.stimulus, Segment):
+        await _by_segment(case, cell, cell.stimulus)
+    elif isinstance(cell.stimulus, Timeout):
+        await _by_time(case, cell)
+    else:
+        await _by_call(case, cell)
+
+
+async def _by_call(case: Case, cell: Cell) -> None:
+    scene = await scene_of(case, cell)
+    if cell.state is not State.CLOSED:
+        await scene.conn.confirm(cell.state)
+    elif scene.conn.remote_port is not None:
+        await listens_no_more(scene.conn)
+    await call_in(scene)
+
+
+async def _by_segment(case: Case, cell: Cell, stimulus: Segment) -> None:
+    conn = await case.drive_to(cell.state, by="active" if cell.origin == "active" else "passive")
+    await conn.confirm(cell.state)
+    placed = stimulus.place(variables(conn))
+    flags = NO_FLAGS
+    for name in stimulus.flags:
+        flags |= Flags[name]
+    await conn.send(flags, seq=placed.seq, ack=placed.ack or 0, text=cell.event)
+    outcome = cell.outcomes[0]
+    wanted = forms(conn, outcome.response, b"")
+    if wanted and outcome.response.optional:
+        await conn.allow(*wanted, within=QUIET_S)
+    elif wanted:
+        await conn.expect_any(*wanted)
+    outcome = await reached(case, conn, cell, cell.outcomes)
+    await works(case, conn, outcome.next)
+
+
+async def _by_time(case: Case, cell: Cell) -> None:
+    """TIME-WAIT by the long way: both ends have closed at the same time."""
+    conn = await case.drive_to(State.TIME_WAIT, via=State.CLOSING)
+    entered_ns = max(frame.at_ns for frame in case.trace.frames if not frame.inbound)
+    await conn.confirm(State.TIME_WAIT, probe=False)
+    await end_of_time_wait(case, cell, conn, entered_ns=entered_ns, bound=case.timer("time-wait"))

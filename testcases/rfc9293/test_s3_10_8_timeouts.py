@@ -1,0 +1,22 @@
+"""RFC 9293 section 3.10.8: each timer of the target in each state, one case a row of the state machine."""
+
+import pytest
+
+from conformance.api import Case, Cell, cells, verifies_cell
+from conformance.tester.cell_timeouts import capabilities, lasts, run_timeout, settings
+
+ROWS = [
+    verifies_cell(row, needs=capabilities(row), lasts=lasts(row), sysctl=settings(row))
+    for row in cells()
+    if row.kind == "timeout"
+]
+
+
+@pytest.mark.parametrize("cell", ROWS)
+async def test_timeout(tcp: Case, cell: Cell) -> None:
+    """A timer of the target runs out while we say nothing that would stop it.
+
+    It must do what the row says within the timer's bounds, and nothing else; the connection goes on, or is gone and the
+    application told.
+    """
+    await run_timeout(tcp, cell)
