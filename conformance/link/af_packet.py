@@ -73,12 +73,15 @@ class PacketLink:
         except OSError as error:
             raise LinkError(f"{self._name}: a frame can't be sent: {error.strerror}") from None
         self._sent += 1
-        # The stamp is there at once on veth, and what is read here wakes nobody later.
-        self._read_stamps()
         return self._sent
 
     async def sent_at(self, number: int) -> int:
-        """The transmit stamp (ns since the epoch); the time of the call where the driver stamps nothing."""
+        """The transmit stamp (ns since the epoch); the time of the call where the driver stamps nothing.
+
+        On veth the stamp is there at once, and so is what the target answers: both are read here, so that an answer to that
+        does not wait for all the tasks that are ready to run before the loop looks at the socket again.
+        """
+        self._readable()
         stamp = self._stamps.pop(number, None)
         if stamp is not None:
             return stamp

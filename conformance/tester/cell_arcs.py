@@ -9,9 +9,8 @@ from conformance.standard.cells import Cell
 from conformance.standard.states import State
 from conformance.standard.vocabulary import Segment, Timeout
 from conformance.tester.cell import QUIET_S, reached, works
-from conformance.tester.cell_calls import call_in, forms, listens_no_more, scene_of, variables
+from conformance.tester.cell_calls import bits, call_in, forms, listens_no_more, scene_of, variables
 from conformance.tester.cell_timeouts import end_of_time_wait
-from conformance.wire import NO_FLAGS, Flags
 
 if TYPE_CHECKING:
     from conformance.tester.case import Case
@@ -45,13 +44,10 @@ async def _by_segment(case: Case, cell: Cell, stimulus: Segment) -> None:
     conn = await case.drive_to(cell.state, by="active" if cell.origin == "active" else "passive")
     await conn.confirm(cell.state)
     placed = stimulus.place(variables(conn))
-    flags = NO_FLAGS
-    for name in stimulus.flags:
-        flags |= Flags[name]
-    await conn.send(flags, seq=placed.seq, ack=placed.ack or 0, text=cell.event)
-    outcome = cell.outcomes[0]
-    wanted = forms(conn, outcome.response, b"")
-    if wanted and outcome.response.optional:
+    await conn.send(bits(stimulus.flags), seq=placed.seq, ack=placed.ack or 0, text=cell.event)
+    response = cell.outcomes[0].response
+    wanted = forms(conn, response, b"")
+    if wanted and response.optional:
         await conn.allow(*wanted, within=QUIET_S)
     elif wanted:
         await conn.expect_any(*wanted)

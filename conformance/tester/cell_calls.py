@@ -13,7 +13,8 @@ The application has BSD sockets, which are not the RFC's user interface:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import functools
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -141,9 +142,7 @@ def forms(conn: Connection, response: Response, data: bytes) -> list[Expectation
     fields = response.fields(variables(conn), 0, 0, 0)
     if fields is None:
         return []
-    flags = NO_FLAGS
-    for name in fields.flags:
-        flags |= Flags[name]
+    flags = bits(fields.flags)
     known = conn.irs is not None  # before the target's first segment, which chooses its ISS
     return [
         Expectation(
@@ -156,6 +155,11 @@ def forms(conn: Connection, response: Response, data: bytes) -> list[Expectation
         )
         for either in ((flags, flags | ACK) if flags & RST else (flags,))
     ]
+
+
+def bits(names: Iterable[str]) -> Flags:
+    """The control bits with these names."""
+    return functools.reduce(Flags.__or__, (Flags[name] for name in names), NO_FLAGS)
 
 
 def variables(conn: Connection) -> Variables:

@@ -1,12 +1,14 @@
 """Frames around segments: scapy describes them, bytes are patched for each segment.
 
 scapy takes about half a millisecond for a frame; a template made by it once, with the TCP part rewritten, a few
-microseconds. Everything that is not TCP (ARP, neighbour discovery) is rare enough for scapy alone.
+microseconds; one that is prepared before it is needed, one microsecond. Everything that is not TCP (ARP, neighbour
+discovery) is rare enough for scapy alone.
 """
 
 from __future__ import annotations
 
 import logging
+import struct
 from typing import NamedTuple
 
 logging.getLogger("scapy.runtime").setLevel(logging.ERROR)
@@ -22,6 +24,8 @@ from scapy.layers.inet6 import (  # noqa: E402
 from scapy.layers.l2 import ARP, Ether  # noqa: E402
 
 from conformance.wire.segment import Segment, internet_checksum  # noqa: E402
+
+_NUMBERS, _CHECKSUM = struct.Struct("!II"), struct.Struct("!H")
 
 
 class Template:
@@ -55,6 +59,22 @@ class Template:
             else IP(**{"src": segment.src, "dst": segment.dst, "flags": "DF", "proto": 6, **segment.ip})
         )
         return bytes(Ether(src=self._macs[0], dst=self._macs[1], type=0x86DD if self._v6 else 0x0800) / layer / raw)
+
+
+class PreparedFrame:
+    """A frame rendered beforehand with seq and ack 0: they and the checksum are put in when it leaves."""
+
+    def __init__(self, frame: bytes) -> None:
+        self._frame = bytearray(frame)
+        self._tcp = 54 if frame[12:14] == b"\x86\xdd" else 34
+        self._sum = 0xFFFF - int.from_bytes(frame[self._tcp + 16 : self._tcp + 18], "big")
+
+    def patched(self, seq: int, ack: int) -> bytes:
+        """The frame with these numbers, which the checksum's sum grows by (RFC 1624)."""
+        _NUMBERS.pack_into(self._frame, self._tcp + 4, seq, ack)
+        checksum = 0xFFFF - ((self._sum + int(seq) + int(ack)) % 0xFFFF or 0xFFFF)
+        _CHECKSUM.pack_into(self._frame, self._tcp + 16, checksum)
+        return bytes(self._frame)
 
 
 class Neighbour(NamedTuple):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from conformance.wire import options as opt
-from conformance.wire.flags import FIN, SYN, Flags
+from conformance.wire.flags import Flags
 from conformance.wire.seq import Seq
 
 ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_ARP = 0x0800, 0x86DD, 0x0806
@@ -43,7 +43,8 @@ class Segment:
     @property
     def length(self) -> int:
         """SEG.LEN: octets of data, SYN and FIN counted (RFC 9293 section 3.3.1)."""
-        return len(self.payload) + bool(self.flags & SYN) + bool(self.flags & FIN)
+        bits = int(self.flags)  # an integer, because each operation on an enum takes half a microsecond
+        return len(self.payload) + (bits >> 1 & 1) + (bits & 1)
 
     @property
     def end(self) -> Seq:
@@ -71,7 +72,9 @@ class Segment:
         if self.checksum is None:
             return True
         raw = self.header()
-        return tcp_checksum(self.src, self.dst, raw[:16] + b"\0\0" + raw[18:]) == self.checksum
+        right = tcp_checksum(self.src, self.dst, raw[:16] + b"\0\0" + raw[18:])
+        # One's complement has two zeros (RFC 1071), and stacks write either.
+        return (right - self.checksum) % 0xFFFF == 0
 
 
 def internet_checksum(data: bytes) -> int:
@@ -93,18 +96,21 @@ def tcp_checksum(src: str, dst: str, raw: bytes) -> int:
     return internet_checksum(packed(src) + packed(dst) + struct.pack("!IBBBB", len(raw), 0, 0, 0, 6) + raw)
 
 
-def _addresses(frame: bytes) -> tuple[str, str, int, int] | None:
-    """Source, destination, and where TCP starts and ends; None for what is not whole TCP over IP."""
+def _bounds(frame: bytes) -> tuple[int, int, int] | None:
+    """Where the TCP header, its data and the end of both are; None for what is not whole TCP over IP."""
     ethertype = int.from_bytes(frame[12:14], "big")
     if ethertype == ETHERTYPE_IPV4 and len(frame) >= 34 and frame[23] == 6:
-        start = 14 + (frame[14] & 0xF) * 4
-        end = 14 + int.from_bytes(frame[16:18], "big")
+        start, end = 14 + (frame[14] & 0xF) * 4, 14 + int.from_bytes(frame[16:18], "big")
         if int.from_bytes(frame[20:22], "big") & 0x3FFF:
             return None
-        return _text(frame[26:30]), _text(frame[30:34]), start, end
-    if ethertype == ETHERTYPE_IPV6 and len(frame) >= 54 and frame[20] == 6:
-        return _text(frame[22:38]), _text(frame[38:54]), 54, 54 + int.from_bytes(frame[18:20], "big")
-    return None
+    elif ethertype == ETHERTYPE_IPV6 and len(frame) >= 54 and frame[20] == 6:
+        start, end = 54, 54 + int.from_bytes(frame[18:20], "big")
+    else:
+        return None
+    if end > len(frame) or end - start < 20:
+        return None
+    data = start + (frame[start + 12] >> 4) * 4
+    return (start, data, end) if start + 20 <= data <= end else None
 
 
 @lru_cache(maxsize=4096)
@@ -112,25 +118,34 @@ def _text(address: bytes) -> str:
     return str(ipaddress.ip_address(address))
 
 
+def glance(frame: bytes) -> tuple[int, int] | None:
+    """The flags, and the sequence number after the last octet, of the segment that `dissect` finds in a frame.
+
+    No values are made of them: an answer that is prepared for the segment waits for this alone.
+    """
+    found = _bounds(frame)
+    if found is None:
+        return None
+    start, data, end = found
+    flags = frame[start + 13]
+    seq = int.from_bytes(frame[start + 4 : start + 8], "big")
+    return flags, (seq + end - data + (flags >> 1 & 1) + (flags & 1)) & 0xFFFFFFFF
+
+
 def dissect(frame: bytes) -> Segment | None:
     """The segment in an Ethernet frame, None where there is none that is whole.
 
     Written by hand because scapy takes 70 to 90 us for what this does in a few; a test holds the two together.
     """
-    found = _addresses(frame)
+    found = _bounds(frame)
     if found is None:
         return None
-    src, dst, start, end = found
-    if end > len(frame) or end - start < 20:
-        return None
+    start, data, end = found
+    src, dst = (frame[26:30], frame[30:34]) if frame[12] == 0x08 else (frame[22:38], frame[38:54])
     sport, dport, seq, ack, bits, window, checksum, urgent = _TCP.unpack_from(frame, start)
-    offset = bits >> 12
-    data = start + offset * 4
-    if offset < 5 or data > end:
-        return None
     return Segment(
-        src,
-        dst,
+        _text(src),
+        _text(dst),
         sport,
         dport,
         Seq(seq),
@@ -140,7 +155,7 @@ def dissect(frame: bytes) -> Segment | None:
         urgent,
         frame[start + 20 : data],
         frame[data:end],
-        offset,
+        bits >> 12,
         bits >> 8 & 0xF,
         checksum,
     )

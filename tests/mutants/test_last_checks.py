@@ -13,12 +13,22 @@ from conformance.plugin.marks import cases_folder
 from tests.conftest import Ran, clean_environment
 
 KINDS = ("seq", "ack", "flags")
+# What the target says there is what the case is to find out, so that any number will do.
+FREE = {
+    (
+        "seq",
+        "test_isn_of_one_four_tuple_is_a_clock_with_a_constant_offset",
+    ): "an ISN one off is still within the clock's bounds",
+    ("seq", "test_isns_of_different_four_tuples_look_unrelated"): "the ISN is free",
+    ("ack", "test_isn_of_one_four_tuple_is_a_clock_with_a_constant_offset"): "a SYN acknowledges nothing",
+    ("ack", "test_isns_of_different_four_tuples_look_unrelated"): "a SYN acknowledges nothing",
+}
 
 
 def _start(folder: Path, kind: str) -> subprocess.Popen[str]:
     """All cases in a process of its own; without a kind, nothing is broken."""
     name = kind or "clean"
-    options = ["-p", "tests.mutants.instrument", "-p", "no:cacheprovider", "-q", "--family=4", "--concurrency=512"]
+    options = ["-p", "tests.mutants.instrument", "-p", "no:cacheprovider", "-q", "--family=4", "--concurrency=100"]
     return subprocess.Popen(
         [sys.executable, "-m", "pytest", str(cases_folder()), *options, f"--output={folder / name}"],
         cwd=Path(__file__).parent.parent.parent,
@@ -32,6 +42,10 @@ def _start(folder: Path, kind: str) -> subprocess.Popen[str]:
 def _end(process: subprocess.Popen[str], output: Path) -> Ran:
     out, _ = process.communicate(timeout=600)
     return Ran(process.returncode, out, output)
+
+
+def _function(name: str) -> str:
+    return name.rpartition("::")[2].partition("[")[0]
 
 
 def test_every_case_fails_when_its_last_check_is_broken(lab: None, tmp_path: Path) -> None:
@@ -48,5 +62,10 @@ def test_every_case_fails_when_its_last_check_is_broken(lab: None, tmp_path: Pat
     for kind, process in running.items():
         ran = _end(process, tmp_path / kind)
         verdicts = {one["id"]: one["verdict"] for one in ran.results.values()}
-        survivors += [f"{kind} {checks[name][-1]} {name}" for name in conforming if verdicts.get(name) == "conforms"]
+        survivors += [
+            f"{kind} {checks[name][-1]} {name}: {verdicts.get(name)}"
+            for name in conforming
+            if verdicts.get(name) not in ("violates", "breaks should", "deviates")
+            and (kind, _function(name)) not in FREE
+        ]
     assert not survivors, "\n".join(sorted(survivors))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +13,7 @@ from scapy.layers.l2 import Ether
 
 from conformance.wire import ACK, FIN, SYN, URG, Flags, Segment, Seq, dissect
 from conformance.wire import options as opt
-from conformance.wire.frames import Template, neighbour_answer, neighbour_message, neighbour_question
+from conformance.wire.frames import PreparedFrame, Template, neighbour_answer, neighbour_message, neighbour_question
 
 MACS = ("02:00:00:00:00:01", "02:00:00:00:00:02")
 ADDRESSES = {4: ("10.77.4.1", "10.77.0.1"), 6: ("fd77::4:1", "fd77::1")}
@@ -172,3 +174,15 @@ def test_neighbours_are_asked_and_answered(family: int) -> None:
     assert said is not None
     assert (said.request, said.address, said.sender_mac) == (False, tester, MACS[0])
     assert answer[:6] == bytes.fromhex(MACS[1].replace(":", ""))
+
+
+@given(segments(), u32, u32)
+def test_a_prepared_frame_is_what_would_have_been_built(segment: Segment, seq: int, ack: int) -> None:
+    template = Template(*MACS, segment.src, segment.dst)
+    prepared = PreparedFrame(template.frame(replace(segment, seq=Seq(0), ack=Seq(0))))
+    made = dissect(prepared.patched(Seq(seq), Seq(ack)))
+    assert made is not None
+    assert made.checksum_ok
+    built = dissect(template.frame(replace(segment, seq=Seq(seq), ack=Seq(ack))))
+    assert built is not None
+    assert replace(made, checksum=None) == replace(built, checksum=None)
