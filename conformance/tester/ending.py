@@ -42,30 +42,30 @@ async def see_end(case: Case, conn: Connection, *, since_ns: int, expected: Boun
     clock = case.clock
     low_s, high_s = max(0.0, expected.low_s - _AROUND_S), expected.high_s + _AROUND_S
     every_s = max(_EVERY_S, (high_s - low_s) / _MOST)
-    start_ns, count = since_ns + round(low_s * SECOND), 0
-    await conn.silence(for_=max(0.0, (start_ns - clock.now_ns()) / SECOND))
+    await conn.silence(for_=max(0.0, low_s - (clock.now_ns() - since_ns) / SECOND))
     # Each probe has a number of its own: the reset acknowledges the one that it answers.
     sent: list[tuple[Seq, int]] = []
     there = Expectation(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0, label="still there:")
     gone = Expectation(RST | ACK, seq=Seq(0), label="no connection:")
     while clock.now_ns() < since_ns + round(high_s * SECOND):
-        number = conn.snd_nxt - 1_000 - count
+        number = conn.snd_nxt - 1_000 - len(sent)
         probe = await conn.inject(SYN, seq=number, options=(), text="probe: an old SYN")
         sent.append((number, probe.at_ns))
-        count += 1
-        due_ns = start_ns + round(count * every_s * SECOND)
-        while (left_s := (due_ns - clock.now_ns()) / SECOND) > 0:
-            taken = await conn.allow(there, gone, within=left_s)
-            if taken is not None and taken[0] == 1:
-                return _ending(sent, taken[1].segment, since_ns, since)
+        due_ns = clock.now_ns() + round(every_s * SECOND)
+        while (taken := await conn.allow(there, gone, within=max(0.0, (due_ns - clock.now_ns()) / SECOND))) is not None:
+            if taken[0] == 1:
+                return await _ending(conn, sent, taken[1].segment, since_ns, since)
     last_s = (sent[-1][1] - since_ns) / SECOND
     raise Violation(f"the connection is still there after {last_s:.2f} s, allowed is {expected}")
 
 
-def _ending(sent: list[tuple[Seq, int]], reset: Segment, since_ns: int, since: str) -> Ending:
+async def _ending(conn: Connection, sent: list[tuple[Seq, int]], reset: Segment, since_ns: int, since: str) -> Ending:
     answered = next((at for at, (number, _) in enumerate(sent) if number + 1 == reset.ack), None)
     if answered is None:
         raise Violation(f"the reset acknowledges {int(reset.ack)}, which is none of the probes")
+    for number, _ in sent[answered + 1 :]:
+        # Sent before we came to read that reset: each is owed one of its own.
+        await conn.expect(RST | ACK, seq=Seq(0), ack=number + 1, label="no connection:")
     gone_s = (sent[answered][1] - since_ns) / SECOND
     there_s = (sent[answered - 1][1] - since_ns) / SECOND if answered else 0.0
     how = f"transmit stamp of {since} to that of the first old SYN that was reset, up to {gone_s - there_s:.3f} s late"
