@@ -136,6 +136,10 @@ def describe(item: pytest.Item) -> CaseInfo:
     if fixtures := [name for name in taken if name not in params and name != "tcp"]:
         raise pytest.UsageError(f"{where}: a case takes tcp and its own parameters, not the fixture {fixtures[0]}")
     cell = params.get("cell")
+    family = params.get("family", 4)
+    which = "-".join(part for part in getattr(item, "callspec").id.split("-") if part != f"ipv{family}")  # noqa: B009
+    if title and which:
+        title = f"{title.rstrip('.')} ({which})."
     if isinstance(cell, Cell):
         title, description = _title_of(cell), f"{doc}\n\n{cell.note}".strip()
     if not title:
@@ -154,7 +158,7 @@ def describe(item: pytest.Item) -> CaseInfo:
         lasts_s=float(mark.kwargs.get("lasts", 0.0)),
         alone=bool(mark.kwargs.get("alone", False) or mark.kwargs.get("sysctl")),
         sysctl=mark.kwargs.get("sysctl", {}),
-        family=int(params.get("family", 4)),
+        family=int(family),
         generated_from=cell.id if isinstance(cell, Cell) else "",
     )
 
