@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from conformance.plugin import whole_number
+from conformance.plugin import TIERS, whole_number
 from conformance.plugin.marks import CaseInfo, cases_folder, describe, is_case
 from conformance.standard.cells import Cell, cell, cells
 from conformance.standard.states import State
@@ -51,6 +51,9 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="run the cases; what follows -- goes to pytest", description="Run the cases.")
     run.add_argument("--target", default="linux", metavar="NAME|FILE.toml", help="default: linux, the embedded lab")
     run.add_argument("--family", choices=("4", "6", "both"), default="both")
+    run.add_argument(
+        "--tier", choices=tuple(TIERS), default="standard", help="how long a case may wait (default: standard)"
+    )
     run.add_argument("--concurrency", type=whole_number, default=64, metavar="N", help="cases at once (default: 64)")
     run.add_argument("--strict", action="store_true", help="a SHOULD that is not followed fails too")
     run.add_argument("--output", default="reports/latest", metavar="DIR", help="default: reports/latest")
@@ -76,7 +79,7 @@ def _run(options: argparse.Namespace, rest: list[str]) -> int:
     output = Path(options.output)
     command = [
         *_pytest_basics(),
-        *(f"--{name}={getattr(options, name)}" for name in ("target", "family", "concurrency", "output")),
+        *(f"--{name}={getattr(options, name)}" for name in ("target", "family", "tier", "concurrency", "output")),
         *(["--strict"] if options.strict else []),
     ]
     for option, name in (("--html", "pytest.html"), ("--junitxml", "junit.xml")):

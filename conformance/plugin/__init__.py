@@ -31,6 +31,8 @@ _MARKERS = (
     "text: checks what the standard's text describes",
 )
 _WAIT_S = 0.1
+# The longest that a case of the tier waits, in seconds.
+TIERS = {"quick": 5.0, "standard": 150.0, "full": float("inf")}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -44,6 +46,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--family", choices=("4", "6", "both"), default="both", help="run the cases over IPv4, IPv6 or both"
+    )
+    group.addoption(
+        "--tier",
+        choices=tuple(TIERS),
+        default="standard",
+        help="quick: nothing that waits longer than 5 s; standard: about two minutes (default); full: everything",
     )
     group.addoption(
         "--concurrency", type=whole_number, default=64, metavar="N", help="how many cases run at once (default: 64)"
@@ -110,7 +118,8 @@ class ConformancePlugin:
 
     # Collection
 
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        longest_s, left_out = TIERS[config.getoption("--tier")], []
         for item in items:
             info = self._describe(item)
             if info is not None:
@@ -120,6 +129,11 @@ class ConformancePlugin:
                     ("requirements", " ".join(info.requirements)),
                     ("level", info.level),
                 ]
+                if info.lasts_s > longest_s:
+                    left_out.append(item)
+        if left_out:
+            config.hook.pytest_deselected(items=left_out)
+            items[:] = [item for item in items if item not in left_out]
 
     def _describe(self, item: pytest.Item) -> CaseInfo | None:
         from conformance.plugin.marks import describe, is_case  # noqa: PLC0415

@@ -131,6 +131,27 @@ def test_selection_is_plain_pytest(suite: Callable[[str], Suite]) -> None:
     assert "test_conforms[ipv4]" in ran.results
 
 
+def test_tiers_leave_out_what_waits_longer(suite: Callable[[str], Suite]) -> None:
+    made = suite(
+        '''
+        @verifies("RFC9293:3.5-handshake", lasts=5)
+        async def test_short(tcp):
+            """It waits five seconds."""
+
+        @verifies("RFC9293:3.5-handshake", lasts=5.1)
+        async def test_long(tcp):
+            """It waits longer."""
+
+        @verifies("RFC9293:3.5-handshake", lasts=900)
+        async def test_longest(tcp):
+            """It waits a quarter of an hour."""
+        '''
+    )
+    assert set(made.run("--family=4", "--tier=quick").verdicts) == {"test_short[ipv4]"}
+    assert set(made.run("--family=4").verdicts) == {"test_short[ipv4]", "test_long[ipv4]"}
+    assert len(made.run("--family=4", "--tier=full").verdicts) == 3
+
+
 def test_workers_share_the_cases_and_one_record(suite: Callable[[str], Suite]) -> None:
     """Each worker has a lab of its own; every case runs once, side by side within a worker."""
     pytest.importorskip("xdist")
