@@ -227,7 +227,7 @@ async def _closed_after_data(conn: Connection) -> None:
 async def listens_no_more(conn: Connection) -> None:
     """A SYN is reset: an ACK would be where a port listens, too."""
     sent = await conn.inject(SYN, text="probe: does the port listen?")
-    await conn.expect(RST | ACK, ack=sent.segment.end, length=0, label="it does not:")
+    await conn.expect(RST | ACK, seq=Seq(0), ack=sent.segment.end, length=0, label="it does not:")
 
 
 # Scenes
