@@ -224,7 +224,7 @@ class ConformancePlugin:
         self._outcomes[item.nodeid] = outcome
         item.user_properties.append(("verdict", outcome.verdict.value))
         if outcome.verdict is Verdict.ERROR:
-            raise CaseError(outcome.failure)
+            raise _said(pytest.fail, outcome.failure)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> bool | None:
@@ -234,13 +234,13 @@ class ConformancePlugin:
         if outcome is None:
             return None
         if outcome.stopped_deviating and _strict(self._config):
-            raise CaseFailed(outcome.message)
+            raise _said(pytest.fail, outcome.message)
         match outcome.verdict:
             case Verdict.VIOLATES:
-                raise CaseFailed(outcome.failure)
+                raise _said(pytest.fail, outcome.failure)
             case Verdict.DEVIATES:
                 assert outcome.deviation is not None
-                pytest.xfail(f"deviates: {outcome.deviation.reason}")
+                raise _said(pytest.xfail, f"deviates: {outcome.deviation.reason}")
             case Verdict.NOT_APPLICABLE:
                 pytest.skip(f"not applicable: {outcome.message}")
             case Verdict.INCONCLUSIVE:
@@ -255,8 +255,6 @@ class ConformancePlugin:
         outcome = self._outcomes.get(item.nodeid)
         if outcome is None:
             return report
-        if call.excinfo is not None and isinstance(call.excinfo.value, (CaseFailed, CaseError)):
-            report.longrepr = str(call.excinfo.value)
         if report.when == ("setup" if report.failed else "call"):
             report.duration = outcome.duration_s
         if report.when == "call" or report.failed:
@@ -324,12 +322,13 @@ class ConformancePlugin:
             terminalreporter.write_line(f"report: {self._page}")
 
 
-class CaseFailed(AssertionError):
-    """The target violates: the text is the whole failure."""
+def _said(how: Any, text: str) -> Exception:
+    """pytest's own exception with nothing but the text.
 
-
-class CaseError(Exception):
-    """The harness, the agent or the lab failed."""
+    A traceback through the plugin tells nobody anything, and making one compiles its source while the engine's thread runs.
+    """
+    raised: Exception = how.Exception(text, pytrace=False)
+    return raised
 
 
 def _strict(config: pytest.Config) -> bool:

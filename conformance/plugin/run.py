@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from conformance.judge import Verdict, Violation
+from conformance.judge import Inconclusive, NotApplicable, Verdict, Violation
 from conformance.judge.verdict import verdict_of
 from conformance.plugin.engine import Engine
 from conformance.plugin.marks import CaseInfo
@@ -220,7 +220,7 @@ class Run:
             lines.append(f"Stimulus: {told(sent) if sent else 'none'}")
         if isinstance(raised, Violation):
             lines += [raised.details] if raised.details else []
-        elif not isinstance(raised, HarnessFault):
+        elif not isinstance(raised, (HarnessFault, NotApplicable, Inconclusive)):
             lines += ["", "".join(traceback.format_exception(raised)).rstrip()]
         if case is not None:
             lines += ["", f"Frames (numbers as in {capture_name(info.id)}):", case.report_of_frames()]
