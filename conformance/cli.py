@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import difflib
 import io
 import itertools
 import json
+import re
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
@@ -19,9 +22,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from conformance.plugin import TIERS, whole_number
-from conformance.plugin.marks import CaseInfo, cases_folder, describe, is_case
+from conformance.plugin.marks import LEVELS, CaseInfo, cases_folder, describe, is_case
+from conformance.standard.catalogue import Requirement, level_of, requirements
 from conformance.standard.cells import Cell, cell, cells
 from conformance.standard.states import State
+
+_NUMBERED = re.compile(r":(MUST|SHLD|MAY|REC)-\d+$")  # as RFC 9293 numbers its own requirements
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,15 +60,27 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--tier", choices=tuple(TIERS), default="standard", help="how long a case may wait (default: standard)"
     )
+    run.add_argument(
+        "--requirement", action="append", default=[], metavar="ID", help="only what verifies it, as RFC9293:MUST-13"
+    )
+    run.add_argument(
+        "--rfc", action="append", default=[], metavar="NUMBER", help="only what verifies a requirement of that RFC"
+    )
     run.add_argument("--concurrency", type=whole_number, default=64, metavar="N", help="cases at once (default: 64)")
     run.add_argument("--strict", action="store_true", help="a SHOULD that is not followed fails too")
     run.add_argument("--output", default="reports/latest", metavar="DIR", help="default: reports/latest")
     run.set_defaults(function=_run)
 
     list_ = commands.add_parser("list", help="every case with its section, requirements and needs; runs none")
-    list_.add_argument("--cells", action="store_true", help="every row of the documented machine, with its case")
+    what = list_.add_mutually_exclusive_group()
+    what.add_argument("--cells", action="store_true", help="every row of the documented machine, with its case")
+    what.add_argument(
+        "--requirements", action="store_true", help="every requirement of the documents, with the cases that verify it"
+    )
     list_.add_argument("--state", metavar="STATE", help="only cells of that state, as CLOSING")
     list_.add_argument("--event", metavar="TEXT", help="only cells with that event, as rst or 'out of window'")
+    list_.add_argument("--document", metavar="RFC", help="only requirements of that document, as RFC9293")
+    list_.add_argument("--level", choices=LEVELS, help="only requirements of that level")
     list_.add_argument("--json", action="store_true", help="as JSON")
     list_.set_defaults(function=_list)
 
@@ -80,6 +98,7 @@ def _run(options: argparse.Namespace, rest: list[str]) -> int:
     command = [
         *_pytest_basics(),
         *(f"--{name}={getattr(options, name)}" for name in ("target", "family", "tier", "concurrency", "output")),
+        *(f"--{name}={one}" for name in ("requirement", "rfc") for one in getattr(options, name)),
         *(["--strict"] if options.strict else []),
     ]
     for option, name in (("--html", "pytest.html"), ("--junitxml", "junit.xml")):
@@ -108,6 +127,7 @@ class _Collector:
 def _list(options: argparse.Namespace, rest: list[str]) -> int:
     try:
         state = None if options.state is None else State.parse(options.state)
+        rows = _requirements(options)
     except ValueError as error:
         print(f"tcp-conformance list: {error}", file=sys.stderr)
         return 2
@@ -119,17 +139,89 @@ def _list(options: argparse.Namespace, rest: list[str]) -> int:
     collector = _Collector()
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
-        code = pytest.main([*_pytest_basics(), "--collect-only", "-q", "--family=4", *rest], plugins=[collector])
+        code = pytest.main(
+            [*_pytest_basics(), "--collect-only", "-q", "--family=4", "--tier=full", *rest], plugins=[collector]
+        )
     if code not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
         print(said.getvalue(), file=sys.stderr)
         return int(code)
-    if options.cells:
+    if options.requirements:
+        _list_requirements(rows, collector.found, as_json=options.json)
+    elif options.cells:
         _list_cells([row for row in cells() if wanted(row)], collector.found, as_json=options.json)
     else:
         every = options.state is None and options.event is None
         found = [one for one in collector.found if every or any(wanted(cell(name)) for name in one.cells)]
         _list_cases(found, as_json=options.json)
     return 0
+
+
+def _requirements(options: argparse.Namespace) -> list[Requirement]:
+    """The catalogues' rows that were asked for. Raises ValueError."""
+    if not options.requirements:
+        if options.document is not None or options.level is not None:
+            raise ValueError("--document and --level choose among requirements: add --requirements")
+        return []
+    if options.state is not None or options.event is not None:
+        raise ValueError("--state and --event choose among cells and cases: leave them out with --requirements")
+    documents = dict.fromkeys(row.document for row in requirements().values())
+    document: str | None = options.document and options.document.upper()
+    if document is not None and document not in documents:
+        near = difflib.get_close_matches(document, documents, n=1, cutoff=0.0)[0]
+        raise ValueError(f"no document is called {options.document!r}; the nearest is {near}")
+    return [
+        row
+        for row in requirements().values()
+        if document in (None, row.document) and options.level in (None, level_of([row.id]).lower())
+    ]
+
+
+def _list_requirements(rows: Sequence[Requirement], cases: Sequence[CaseInfo], *, as_json: bool) -> None:
+    by_id: dict[str, list[str]] = {}
+    for one in cases:
+        # The case of a row that nobody can see only says so.
+        if not one.generated_from or cell(one.generated_from).runs:
+            for name in one.requirements:
+                by_id.setdefault(name, []).append(_without_family(one.id))
+    if as_json:
+        print(json.dumps([_requirement_as_json(row, by_id.get(row.id, [])) for row in rows], indent=2))
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    sums = []
+    for document, members in itertools.groupby(rows, key=lambda row: row.document):
+        console.print(f"\n[bold]{document}[/]")
+        counts: Counter[tuple[str, bool]] = Counter()
+        for row in members:
+            found = len(by_id.get(row.id, []))
+            has = (
+                f"{found} case{'s' * (found > 1)}"
+                if found
+                else f"no case: {row.reason}"
+                if row.reason
+                else "no case yet"
+            )
+            shown = escape(f"{row.id}  {level_of([row.id])}  {row.section}  {row.summary}")
+            console.print(f"  {shown}  [dim]{escape(has)}[/]")
+            counts["numbered" if _NUMBERED.search(row.id) else "without a number", found > 0] += 1
+        parts = [
+            f"{counts[kind, True] + counts[kind, False]} {kind}, {counts[kind, True]} with a case"
+            for kind in ("numbered", "without a number")
+            if counts[kind, True] + counts[kind, False]
+        ]
+        sums.append(f"{document}: {'; '.join(parts)}")
+    print("\n".join(["", *sums]) if sums else "no requirement is like that")
+
+
+def _requirement_as_json(row: Requirement, cases: list[str]) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "level": level_of([row.id]),
+        "document": row.document,
+        "section": row.section,
+        "summary": row.summary,
+        "cases": cases,
+        "reason": "" if cases else row.reason,
+    }
 
 
 def _list_cells(rows: Sequence[Cell], cases: Sequence[CaseInfo], *, as_json: bool) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from conformance.plugin.marks import CaseInfo
     from conformance.plugin.progress import Progress
     from conformance.plugin.run import Outcome, Run
+    from conformance.plugin.selection import Selection
     from conformance.plugin.workers import Controller
 
 _MARKERS = (
@@ -54,6 +55,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="quick: nothing that waits longer than 5 s; standard: about two minutes (default); full: everything",
     )
     group.addoption(
+        "--requirement",
+        action="append",
+        default=[],
+        metavar="ID",
+        help="only cases that verify this requirement (RFC9293:MUST-13), claim (C-18) or cell (TIME-WAIT/fin-duplicate);"
+        " may be repeated",
+    )
+    group.addoption(
+        "--rfc",
+        action="append",
+        default=[],
+        metavar="NUMBER",
+        help="only cases that verify a requirement of this RFC (5961); may be repeated, and narrows --requirement",
+    )
+    group.addoption(
         "--concurrency", type=whole_number, default=64, metavar="N", help="how many cases run at once (default: 64)"
     )
     group.addoption(
@@ -77,7 +93,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
         controller = Controller()
         config.pluginmanager.register(controller, "conformance-workers")
-    config.pluginmanager.register(ConformancePlugin(config, controller), "conformance-run")
+    selection = None
+    names, rfcs = config.getoption("--requirement"), config.getoption("--rfc")
+    if names or rfcs:
+        from conformance.plugin.selection import Selection  # noqa: PLC0415
+
+        selection = Selection(names, rfcs)
+    config.pluginmanager.register(ConformancePlugin(config, controller, selection), "conformance-run")
 
 
 @pytest.fixture
@@ -105,8 +127,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 class ConformancePlugin:
     """The one object that holds a run; what pytest asks for is answered from the outcomes of cases."""
 
-    def __init__(self, config: pytest.Config, workers: Controller | None) -> None:
-        self._config, self._workers = config, workers
+    def __init__(self, config: pytest.Config, workers: Controller | None, selection: Selection | None) -> None:
+        self._config, self._workers, self._selection = config, workers, selection
         self._run: Run | None = None
         self._progress: Progress | None = None
         self._infos: dict[str, CaseInfo] = {}
@@ -119,7 +141,8 @@ class ConformancePlugin:
     # Collection
 
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
-        longest_s, left_out = TIERS[config.getoption("--tier")], []
+        kept: list[pytest.Item] = []
+        left_out: list[pytest.Item] = []
         for item in items:
             info = self._describe(item)
             if info is not None:
@@ -129,11 +152,18 @@ class ConformancePlugin:
                     ("requirements", " ".join(info.requirements)),
                     ("level", info.level),
                 ]
-                if info.lasts_s > longest_s:
-                    left_out.append(item)
+            (kept if self._wants(info) else left_out).append(item)
         if left_out:
             config.hook.pytest_deselected(items=left_out)
-            items[:] = [item for item in items if item not in left_out]
+            items[:] = kept
+
+    def _wants(self, info: CaseInfo | None) -> bool:
+        """Whether an item was asked for; one that is no case verifies nothing, and waits for nothing."""
+        if info is None:
+            return self._selection is None
+        if info.lasts_s > TIERS[self._config.getoption("--tier")]:
+            return False
+        return self._selection is None or self._selection.wants(info)
 
     def _describe(self, item: pytest.Item) -> CaseInfo | None:
         from conformance.plugin.marks import describe, is_case  # noqa: PLC0415
@@ -348,5 +378,6 @@ def _clear(output: Path) -> None:
     for name in ("captures", "cases"):
         if (output / name).is_dir():
             shutil.rmtree(output / name)
-    for name in ("results.jsonl", "index.html", "states.html"):
+    pages = ("index.html", "states.html", "requirements.html")
+    for name in ("results.jsonl", *pages, "requirements.csv", "requirements.json"):
         (output / name).unlink(missing_ok=True)

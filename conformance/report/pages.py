@@ -20,14 +20,20 @@ from conformance.record.errors import RecordError
 from conformance.record.names import case_name
 from conformance.record.pcapng import Capture, read_pcapng
 from conformance.record.results import read_record, scan_results
-from conformance.report import figure5, state_map, text
+from conformance.report import figure5, matrix, state_map, text
 from conformance.report.bar import draw_bar
 from conformance.report.frames import relate
 from conformance.report.ladder import draw_ladder
 from conformance.report.text import VERDICTS
 
 LEVELS = ("MUST", "text", "SHOULD", "MAY")
-BESIDES = {"pytest.html": "pytest's own report", "junit.xml": "JUnit XML", "results.jsonl": "all results as JSON lines"}
+BESIDES = {
+    "pytest.html": "pytest's own report",
+    "junit.xml": "JUnit XML",
+    "results.jsonl": "all results as JSON lines",
+    "requirements.csv": "the requirement matrix",
+    "requirements.json": "the same as JSON",
+}
 FRAMES = 2_000  # frames shown on a page: a flood's capture is for wireshark
 LISTED = 150  # rows of an overview's table
 LINKS = 8  # cases named beside a reason, a choice, a timer
@@ -82,12 +88,14 @@ class Overview:
     counts: Counter[str] = field(default_factory=Counter)
     table: Counter[tuple[str, str]] = field(default_factory=Counter)
     machine: state_map.Machine = field(default_factory=state_map.Machine)
+    requirements: matrix.Matrix = field(default_factory=matrix.Matrix)
 
 
 def make_report(run_dir: Path) -> Path:
     """Write `index.html`, `style.css` and `cases/*.html` into a run's folder, and give the path of the first.
 
-    A run that checked cells of the documented machine gets `states.html` too.
+    A run that checked cells of the documented machine gets `states.html` too, one whose cases name requirements
+    `requirements.html`, `requirements.csv` and `requirements.json`.
 
     Reads the folder's `results.jsonl` and captures alone; may be called again at any time, also while the run
     goes on. Missing or damaged parts are said on the pages. RecordError when there are no results, or when
@@ -128,6 +136,7 @@ def _add(overview: Overview, record: dict[str, Any], offset: int) -> None:
     overview.counts[entry.verdict] += 1
     overview.table[entry.level, entry.verdict] += 1
     overview.machine.add(record, entry)
+    overview.requirements.add(record, entry)
     target, run = record["target"], record["run"]
     facts = overview.targets.setdefault(
         (target["name"], target["version"], target["profile"]), {**target, "addresses": []}
@@ -185,11 +194,13 @@ def _write(run_dir: Path, results: Path, overview: Overview, order: Sequence[Ent
         if old.name not in written:
             old.unlink()
     cells = _states(run_dir, environment, overview)
+    table = _requirements(run_dir, environment, overview)
     index_page = run_dir / "index.html"
     besides = {name: what for name, what in BESIDES.items() if (run_dir / name).is_file()}
     shown = environment.get_template("index.html").render(
         overview=overview,
         cells=cells,
+        requirement_table=table,
         headline=_headline(overview.counts),
         by_verdict={verdict: [entry for entry in order if entry.verdict == verdict] for verdict in VERDICTS},
         sections=_sections(order),
@@ -237,6 +248,23 @@ def _states(run_dir: Path, environment: Environment, overview: Overview) -> Cell
     )
     _put(page, shown)
     return cells
+
+
+def _requirements(run_dir: Path, environment: Environment, overview: Overview) -> Counter[tuple[str, str]]:
+    """Write the requirement matrix as a page, CSV and JSON, and give its numbers; without any, there are no such files."""
+    names = ("requirements.html", "requirements.csv", "requirements.json")
+    page, table, data = (run_dir / name for name in names)
+    rows = overview.requirements.rows()
+    counts = matrix.counts(rows)
+    if not rows:
+        for path in (page, table, data):
+            path.unlink(missing_ok=True)
+        return counts
+    template = environment.get_template("requirements.html")
+    _put(page, template.render(overview=overview, rows=rows, requirement_table=counts, worst=matrix.WORST))
+    _put(table, matrix.as_csv(rows))
+    _put(data, matrix.as_json(rows))
+    return counts
 
 
 def _put(path: Path, content: str) -> None:

@@ -411,7 +411,7 @@ class Page(HTMLParser):
 
 
 def pages(run: Path) -> dict[Path, Page]:
-    found = [*sorted(run.glob("[is]*.html")), *sorted((run / "cases").glob("*.html"))]
+    found = [*sorted(run.glob("[irs]*.html")), *sorted((run / "cases").glob("*.html"))]
     return {path: Page(path.read_text("utf-8")) for path in found}
 
 

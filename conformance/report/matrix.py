@@ -1,0 +1,121 @@
+"""The requirement matrix: every numbered sentence that a run's cases rest on, with what came of it.
+
+Several cases rest on one sentence: the worst of their verdicts is the sentence's. A sentence that no case of the run
+names is not in its record, and so not here.
+"""
+
+import csv
+import io
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from conformance.report.text import clean
+
+WORST = ("violates", "error", "breaks should", "deviates", "inconclusive", "conforms", "not applicable")
+
+
+class Case(Protocol):
+    """What the matrix needs to know of a case."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def verdict(self) -> str: ...
+
+
+@dataclass(slots=True)
+class Row:
+    """One requirement in this run; `level` and what follows is empty where a record names it without its sentence."""
+
+    id: str
+    level: str = ""
+    section: str = ""
+    text: str = ""
+    url: str = ""
+    cases: list[Case] = field(default_factory=list)
+
+    @property
+    def document(self) -> str:
+        """The document, as in the id."""
+        return self.id.rpartition(":")[0]
+
+    @property
+    def worst_first(self) -> list[Case]:
+        """The cases, the one that decides first; of equals, by id."""
+        return sorted(self.cases, key=lambda case: (WORST.index(case.verdict), case.id))
+
+    @property
+    def verdict(self) -> str:
+        """The worst verdict of the cases."""
+        return min((case.verdict for case in self.cases), key=WORST.index)
+
+    def exported(self) -> dict[str, Any]:
+        """The row as `requirements.csv` and `requirements.json` have it."""
+        return {
+            "id": self.id,
+            "level": self.level,
+            "document": self.document,
+            "section": self.section,
+            "verdict": self.verdict,
+            "cases": sorted(case.id for case in self.cases),
+        }
+
+
+class Matrix:
+    """Every requirement that the records name, with the cases."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, Row] = {}
+
+    def add(self, record: Mapping[str, Any], case: Case) -> None:
+        """Take in what a case's record says of its requirements."""
+        sentences = {one["id"]: one for one in record["sentences"]}
+        for name in dict.fromkeys((*record["requirements"], *sentences)):
+            row = self._rows.setdefault(name, Row(name))
+            if name in sentences and not row.level:
+                one = sentences[name]
+                row.level, row.section, row.text, row.url = one["level"], one["section"], one["text"], one["url"]
+            row.cases.append(case)
+
+    def rows(self) -> list[Row]:
+        """All of them, by document, section and id; 3.10 comes after 3.9."""
+        return sorted(self._rows.values(), key=lambda row: tuple(map(_natural, (row.document, row.section, row.id))))
+
+
+def counts(rows: list[Row]) -> Counter[tuple[str, str]]:
+    """How many requirements of a level have a verdict."""
+    return Counter((row.level, row.verdict) for row in rows)
+
+
+def as_csv(rows: list[Row]) -> str:
+    """The table for a spreadsheet; the cases of a requirement stand in one field, with `; ` between them."""
+    file = io.StringIO()
+    writer = csv.DictWriter(
+        file, ("id", "level", "document", "section", "verdict", "cases"), lineterminator="\n", quoting=csv.QUOTE_MINIMAL
+    )
+    writer.writeheader()
+    for row in rows:
+        found = row.exported()
+        found["cases"] = "; ".join(found["cases"])
+        writer.writerow({name: _cell(value) for name, value in found.items()})
+    return file.getvalue()
+
+
+def as_json(rows: list[Row]) -> str:
+    """The same as a JSON list."""
+    return json.dumps([row.exported() for row in rows], indent=1) + "\n"
+
+
+def _cell(value: str) -> str:
+    # A spreadsheet takes what begins like this for a formula.
+    value = clean(value)
+    return f"'{value}" if value.startswith(("=", "+", "-", "@")) else value
+
+
+def _natural(text: str) -> list[Any]:
+    """Numbers within a text count as numbers."""
+    return [int(part) if index % 2 else part for index, part in enumerate(re.split(r"([0-9]{1,9})", text))]
