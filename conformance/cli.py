@@ -1,4 +1,4 @@
-"""tcp-conformance: run | list | doctor | report."""
+"""tcp-conformance: run | list | doctor | report | baseline | compare."""
 
 from __future__ import annotations
 
@@ -23,6 +23,9 @@ from rich.table import Table
 
 from conformance.plugin import TIERS, whole_number
 from conformance.plugin.marks import LEVELS, CaseInfo, cases_folder, describe, is_case
+from conformance.report.baseline import Baseline
+from conformance.report.compare import Comparison
+from conformance.report.text import NOTHING, bounds, clean, count, seconds
 from conformance.standard.catalogue import Requirement, level_of, requirements
 from conformance.standard.cells import Cell, cell, cells
 from conformance.standard.states import State
@@ -52,7 +55,8 @@ def _parser() -> argparse.ArgumentParser:
         description="Write raw TCP segments at a host's real stack and check what it answers, and when.",
     )
     parser.add_argument("--version", action="version", version=f"tcp-conformance {metadata.version('tcp-conformance')}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="run | list | doctor | report")
+    names = "run | list | doctor | report | baseline | compare"
+    commands = parser.add_subparsers(dest="command", required=True, metavar=names)
 
     run = commands.add_parser("run", help="run the cases; what follows -- goes to pytest", description="Run the cases.")
     run.add_argument("--target", default="linux", metavar="NAME|FILE.toml", help="default: linux, the embedded lab")
@@ -69,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--concurrency", type=whole_number, default=64, metavar="N", help="cases at once (default: 64)")
     run.add_argument("--strict", action="store_true", help="a SHOULD that is not followed fails too")
     run.add_argument("--output", default="reports/latest", metavar="DIR", help="default: reports/latest")
+    run.add_argument("--baseline", metavar="NAME|FILE", help="what has changed since then; fail only on what got worse")
     run.set_defaults(function=_run)
 
     list_ = commands.add_parser("list", help="every case with its section, requirements and needs; runs none")
@@ -90,6 +95,20 @@ def _parser() -> argparse.ArgumentParser:
     report = commands.add_parser("report", help="make the pages of a run again from what it recorded")
     report.add_argument("folder", type=Path, metavar="DIR", help="the folder of the run, as reports/latest")
     report.set_defaults(function=_report)
+
+    baseline = commands.add_parser("baseline", help="keep a run's results, to hold later runs against them")
+    actions = baseline.add_subparsers(dest="action", required=True, metavar="save")
+    save = actions.add_parser("save", help="keep a run in reports/baselines/NAME.json")
+    save.add_argument("name", metavar="NAME")
+    save.add_argument("--run", type=Path, default=Path("reports/latest"), metavar="DIR", help="default: reports/latest")
+    save.set_defaults(function=_save_baseline)
+
+    compare = commands.add_parser("compare", help="runs and baselines beside each other: what differs")
+    compare.add_argument("first", metavar="A", help="a run's folder, a results.jsonl, or a baseline's name or file")
+    compare.add_argument("others", nargs="+", metavar="B")
+    compare.add_argument("--json", action="store_true", help="as JSON")
+    compare.add_argument("--html", type=Path, metavar="FILE", help="as a page, too")
+    compare.set_defaults(function=_compare)
     return parser
 
 
@@ -100,6 +119,7 @@ def _run(options: argparse.Namespace, rest: list[str]) -> int:
         *(f"--{name}={getattr(options, name)}" for name in ("target", "family", "tier", "concurrency", "output")),
         *(f"--{name}={one}" for name in ("requirement", "rfc") for one in getattr(options, name)),
         *(["--strict"] if options.strict else []),
+        *([f"--baseline={options.baseline}"] if options.baseline is not None else []),
     ]
     for option, name in (("--html", "pytest.html"), ("--junitxml", "junit.xml")):
         if not any(one.startswith(option) for one in rest):
@@ -320,6 +340,97 @@ def _report(options: argparse.Namespace, rest: list[str]) -> int:
         print(f"tcp-conformance report: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _save_baseline(options: argparse.Namespace, rest: list[str]) -> int:
+    from conformance.record import RecordError  # noqa: PLC0415
+    from conformance.report.baseline import save  # noqa: PLC0415
+
+    try:
+        path, kept = save(options.name, options.run)
+    except RecordError as error:
+        print(f"tcp-conformance baseline: {error}", file=sys.stderr)
+        return 2
+    _say_problems("baseline", kept)
+    print(f"{path}: {count(len(kept.cases), 'case')}")
+    return 0
+
+
+def _compare(options: argparse.Namespace, rest: list[str]) -> int:
+    from conformance.record import RecordError  # noqa: PLC0415
+    from conformance.report import make_comparison  # noqa: PLC0415
+    from conformance.report.baseline import load  # noqa: PLC0415
+    from conformance.report.compare import compare  # noqa: PLC0415
+
+    try:
+        runs = [load(where) for where in (options.first, *options.others)]
+        found = compare(runs)
+        if options.html is not None:
+            make_comparison(options.html, found)
+    except RecordError as error:
+        print(f"tcp-conformance compare: {error}", file=sys.stderr)
+        return 2
+    for run in runs:
+        _say_problems("compare", run)
+    if options.json:
+        print(json.dumps(found.as_json(), indent=2))
+    else:
+        _show_comparison(found)
+    return 0
+
+
+def _say_problems(command: str, run: Baseline) -> None:
+    if run.problems:
+        many = count(len(run.problems), "line")
+        print(f"tcp-conformance {command}: {run.name}: {many} left out: {run.problems[0]}", file=sys.stderr)
+
+
+def _show_comparison(found: Comparison) -> None:
+    console = Console(highlight=False)
+    heads = [clean(one.name) for one in found.runs]
+    targets = [clean(f"{one.name}\n{one.target} {one.version}") for one in found.runs]
+    counts = Table("verdict", *map(escape, targets), box=None, pad_edge=False)
+    for verdict, numbers in found.counts.items():
+        counts.add_row(verdict, *(f"{number:,}" for number in numbers))
+    counts.add_row("all", *(f"{len(one.cases):,}" for one in found.runs))
+    console.print(counts)
+    tables = (
+        ("Other verdicts", heads, [(row.case, row.values) for row in found.verdicts]),
+        ("Other choices", heads, [(f"{row.case}: {row.what}", row.values) for row in found.choices]),
+        (
+            "Timers",
+            [*heads, "allowed"],
+            [
+                (
+                    f"{row.case}: {row.what}",
+                    [
+                        *(seconds(one.measured_s if one else None) for one in row.values),
+                        bounds(row.bounds.low_s, row.bounds.high_s),
+                    ],
+                )
+                for row in found.times
+            ],
+        ),
+    )
+    for title, names, rows in tables:
+        if rows:
+            console.print(f"\n[bold]{title}[/] ({len(rows):,})")
+            _show_rows(console, names, rows)
+    said = f"{count(found.common, 'case')} in all of them, {found.alone:,} in one only"
+    console.print(f"\n{said}{': no case differs' if found.same else ''}")
+
+
+def _show_rows(console: Console, heads: Sequence[str], rows: Sequence[tuple[str, Sequence[str | None]]]) -> None:
+    """The values side by side, each case on a line of its own above them: ids are long."""
+    shown = [(clean(case), [clean(one or NOTHING) for one in values]) for case, values in rows]
+    widths = [max(map(len, column)) for column in zip(heads, *(values for _, values in shown), strict=True)]
+
+    def line(values: Sequence[str]) -> str:
+        return "  ".join(f"{one:<{width}}" for one, width in zip(values, widths, strict=True)).rstrip()
+
+    console.print(f"[dim]  {escape(line(heads))}[/]", soft_wrap=True)
+    for case, values in shown:
+        console.print(f"{escape(case)}\n  {escape(line(values))}", soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from conformance.plugin.run import Outcome, Run
     from conformance.plugin.selection import Selection
     from conformance.plugin.workers import Controller
+    from conformance.report.baseline import Baseline, Changes
 
 _MARKERS = (
     "verifies(*ids, cells, level, needs, lasts, alone, sysctl): what a conformance case checks (set by @verifies)",
@@ -75,6 +76,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--output", default="reports/latest", metavar="DIR", help="where the run is recorded (default: reports/latest)"
     )
+    group.addoption(
+        "--baseline",
+        metavar="NAME|FILE",
+        help="say what has changed since then, and fail only where something got worse",
+    )
 
 
 def whole_number(text: str) -> int:
@@ -87,6 +93,7 @@ def whole_number(text: str) -> int:
 def pytest_configure(config: pytest.Config) -> None:
     for line in _MARKERS:
         config.addinivalue_line("markers", line)
+    baseline = _baseline(config)
     controller = None
     if config.getoption("dist", "no") != "no" and not hasattr(config, "workerinput"):
         from conformance.plugin.workers import Controller  # noqa: PLC0415
@@ -99,7 +106,21 @@ def pytest_configure(config: pytest.Config) -> None:
         from conformance.plugin.selection import Selection  # noqa: PLC0415
 
         selection = Selection(names, rfcs)
-    config.pluginmanager.register(ConformancePlugin(config, controller, selection), "conformance-run")
+    config.pluginmanager.register(ConformancePlugin(config, controller, selection, baseline), "conformance-run")
+
+
+def _baseline(config: pytest.Config) -> Baseline | None:
+    """What `--baseline` names; read before anything runs, for the run may write over it. Workers leave it to their controller."""
+    where = config.getoption("--baseline")
+    if where is None or hasattr(config, "workerinput"):
+        return None
+    from conformance.record import RecordError  # noqa: PLC0415
+    from conformance.report.baseline import load  # noqa: PLC0415
+
+    try:
+        return load(where)
+    except RecordError as error:
+        raise pytest.UsageError(str(error)) from None
 
 
 @pytest.fixture
@@ -127,8 +148,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 class ConformancePlugin:
     """The one object that holds a run; what pytest asks for is answered from the outcomes of cases."""
 
-    def __init__(self, config: pytest.Config, workers: Controller | None, selection: Selection | None) -> None:
-        self._config, self._workers, self._selection = config, workers, selection
+    def __init__(
+        self,
+        config: pytest.Config,
+        workers: Controller | None,
+        selection: Selection | None,
+        baseline: Baseline | None,
+    ) -> None:
+        self._config, self._workers, self._selection, self._baseline = config, workers, selection, baseline
         self._run: Run | None = None
         self._progress: Progress | None = None
         self._infos: dict[str, CaseInfo] = {}
@@ -137,6 +164,8 @@ class ConformancePlugin:
         self._records: list[dict[str, Any]] = []
         self._problems: list[str] = []
         self._page: Path | None = None
+        self._changes: Changes | None = None
+        self._other_failures = False
 
     # Collection
 
@@ -285,6 +314,8 @@ class ConformancePlugin:
         outcome = self._outcomes.get(item.nodeid)
         if outcome is None:
             return report
+        if report.failed:
+            report.judged = True  # type: ignore[attr-defined] # goes from a worker to its controller
         if report.when == ("setup" if report.failed else "call"):
             report.duration = outcome.duration_s
         if report.when == "call" or report.failed:
@@ -309,6 +340,15 @@ class ConformancePlugin:
 
     # The end
 
+    @pytest.hookimpl
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Notice failures that are no verdict: a baseline does not excuse them."""
+        self._other_failures |= report.failed and not getattr(report, "judged", False)
+
+    @pytest.hookimpl
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        self._other_failures |= report.failed
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         problems, output = self._stop()
@@ -329,8 +369,26 @@ class ConformancePlugin:
         except RecordError as error:
             problems.append(str(error))
         self._problems = problems
+        self._hold_against_baseline(session)
         if problems and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def _hold_against_baseline(self, session: pytest.Session) -> None:
+        """Decide a finished run's exit code by what got worse; a run that was stopped early can only get worse by it."""
+        if self._baseline is None or not self._records:
+            return
+        from conformance.report.baseline import changes, of_records  # noqa: PLC0415
+
+        stopped = bool(session.shouldfail or session.shouldstop)
+        ended = session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
+        whole = ended and not stopped and not _selects(self._config)
+        self._changes = changes(self._baseline, of_records("this run", self._records), whole=whole)
+        if not ended:
+            return
+        if self._changes.worse:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        elif not stopped and not self._other_failures:
+            session.exitstatus = pytest.ExitCode.OK
 
     def _stop(self) -> tuple[list[str], Path | None]:
         """End the run, here or in the workers; what its record lacks, and where it is (None: there was no run)."""
@@ -347,6 +405,12 @@ class ConformancePlugin:
         from conformance.plugin.progress import summary  # noqa: PLC0415
 
         summary(terminalreporter, self._records, self._problems)
+        if self._changes is not None:
+            from conformance.report.baseline import told  # noqa: PLC0415
+
+            terminalreporter.section("baseline", "=")
+            for line in told(self._changes):
+                terminalreporter.write_line(line)
         if self._page is not None:
             terminalreporter.write_line("")
             terminalreporter.write_line(f"report: {self._page}")
@@ -364,6 +428,16 @@ def _said(how: Any, text: str) -> Exception:
 def _strict(config: pytest.Config) -> bool:
     """Whether `--strict` was said: pytest 8 has it as an option, pytest 9 as an override of its own setting."""
     return bool(getattr(config.option, "strict", False)) or "strict=true" in (config.option.override_ini or ())
+
+
+def _selects(config: pytest.Config) -> bool:
+    """Whether only some of the cases in the named files were asked for."""
+    chosen = ("keyword", "markexpr", "deselect", "lf")
+    return (
+        any(config.getoption(name, None) for name in chosen)
+        or config.getoption("--family") != "both"
+        or any("::" in argument for argument in config.args)
+    )
 
 
 def _parameters(function: Any) -> set[str]:

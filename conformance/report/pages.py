@@ -22,6 +22,7 @@ from conformance.record.pcapng import Capture, read_pcapng
 from conformance.record.results import read_record, scan_results
 from conformance.report import figure5, matrix, state_map, text
 from conformance.report.bar import draw_bar
+from conformance.report.compare import Comparison
 from conformance.report.frames import relate
 from conformance.report.ladder import draw_ladder
 from conformance.report.text import VERDICTS
@@ -175,9 +176,7 @@ def _write(run_dir: Path, results: Path, overview: Overview, order: Sequence[Ent
     environment = _environment()
     pages = run_dir / "cases"
     pages.mkdir(exist_ok=True)
-    _put(
-        run_dir / "style.css", resources.files("conformance.report").joinpath("templates/style.css").read_text("utf-8")
-    )
+    _put(run_dir / "style.css", _style())
     template = environment.get_template("case.html")
     for index, entry in enumerate(order):
         record = read_record(results, entry.offset)
@@ -265,6 +264,24 @@ def _requirements(run_dir: Path, environment: Environment, overview: Overview) -
     _put(table, matrix.as_csv(rows))
     _put(data, matrix.as_json(rows))
     return counts
+
+
+def make_comparison(page: Path, found: Comparison) -> None:
+    """Write the page of a comparison, and `style.css` beside it; RecordError when that can't be."""
+    style = page.with_name("style.css")
+    try:
+        page.parent.mkdir(parents=True, exist_ok=True)
+        # Where a user names the page, there may be a style sheet that is not ours.
+        if style.exists() and style.read_bytes()[:60] != _style().encode()[:60]:
+            raise RecordError(f"can't write {page}: {style} belongs to something else; name another folder")
+        _put(page, _environment().get_template("compare.html").render(found=found, runs=found.runs))
+        _put(style, _style())
+    except OSError as error:
+        raise RecordError(f"can't write {page}: {error.strerror or error}") from error
+
+
+def _style() -> str:
+    return resources.files("conformance.report").joinpath("templates/style.css").read_text("utf-8")
 
 
 def _put(path: Path, content: str) -> None:

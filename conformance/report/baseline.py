@@ -1,0 +1,298 @@
+"""Baselines: the results of an earlier run in a small file that reads well in a diff, and what has changed since.
+
+A baseline keeps of each case its verdict, the choices that the target took and the times that were measured.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from conformance.record.errors import RecordError
+from conformance.record.results import read_results
+from conformance.report.text import VERDICTS, bounds, clean, count, seconds
+
+SCHEMA = 1
+FOLDER = Path("reports/baselines")
+LISTED = 20  # lines of one kind of change
+BAD = ("violates", "error")
+"""Verdicts that make a run fail."""
+_BROKEN = (*BAD, "breaks should", "deviates")
+_DRIFT_S, _DRIFT = 0.05, 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Time:
+    """A measured time in seconds and its bounds, to the millisecond; None where there is none."""
+
+    measured_s: float | None
+    low_s: float | None = None
+    high_s: float | None = None
+
+    def drifted(self, now: "Time") -> bool:
+        """Whether a later measurement is another by more than 10 % and 50 ms."""
+        if self.measured_s is None or now.measured_s is None:
+            return False
+        return round(abs(now.measured_s - self.measured_s), 6) > max(_DRIFT_S, _DRIFT * abs(self.measured_s))
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a baseline keeps of a case."""
+
+    verdict: str
+    choices: Mapping[str, str] = field(default_factory=dict)
+    times: Mapping[str, Time] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """The results of a run by the cases' ids; `problems` are lines of its record that could not be read."""
+
+    name: str
+    target: str
+    version: str
+    cases: Mapping[str, Result]
+    problems: Sequence[str] = ()
+
+
+def of_records(name: str, records: Sequence[Mapping[str, Any]], problems: Sequence[str] = ()) -> Baseline:
+    """The baseline that a run's records make."""
+    target = records[0]["target"] if records else {"name": "", "version": ""}
+    return Baseline(name, target["name"], target["version"], {one["id"]: _result(one) for one in records}, problems)
+
+
+def _result(record: Mapping[str, Any]) -> Result:
+    return Result(
+        record["verdict"],
+        dict(_apart((one["name"], one["taken"]) for one in record["choices"])),
+        dict(
+            _apart(
+                (one["name"], Time(_rounded(one["measured_s"]), _rounded(one["low_s"]), _rounded(one["high_s"])))
+                for one in record["timings"]
+            )
+        ),
+    )
+
+
+def _apart(named: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """The same pairs; a name that comes again gets a number."""
+    seen: dict[str, int] = {}
+    for name, value in named:
+        seen[name] = seen.get(name, 0) + 1
+        yield (name if seen[name] == 1 else f"{name} ({seen[name]})"), value
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(float(value), 3)
+
+
+# Files
+
+
+def save(name: str, run: Path, folder: Path = FOLDER) -> tuple[Path, Baseline]:
+    """Keep a run (its folder or its results.jsonl) under a name; RecordError when there is nothing to keep, or no place."""
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name, re.ASCII) or name.endswith((".json", ".jsonl")):
+        raise RecordError(
+            f"can't call a baseline {name!r}: letters, digits, dots and dashes make a name, without .json"
+        )
+    kept = _read_run(str(run), run)
+    path = folder / f"{name}.json"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(written(kept), "utf-8")
+    except OSError as error:
+        raise RecordError(f"can't write {path}: {error.strerror or error}") from error
+    return path, kept
+
+
+def written(baseline: Baseline) -> str:
+    """The file: sorted JSON, one case a line. A time is [measured, low, high]."""
+    cases = []
+    for name, one in sorted(baseline.cases.items()):
+        kept: dict[str, Any] = {"verdict": one.verdict}
+        if one.choices:
+            kept["choices"] = dict(sorted(one.choices.items()))
+        if one.times:
+            times = sorted(one.times.items())
+            kept["timings"] = {what: [time.measured_s, time.low_s, time.high_s] for what, time in times}
+        cases.append(f"{json.dumps(name)}: {json.dumps(kept)}")
+    target = json.dumps({"name": baseline.target, "version": baseline.version})
+    return f'{{\n"schema": {SCHEMA},\n"target": {target},\n"cases": {{\n' + ",\n".join(cases) + "\n}\n}\n"
+
+
+def load(where: str, folder: Path = FOLDER) -> Baseline:
+    """A baseline by its name or file, or a run by its folder or results.jsonl; RecordError, in one line, when it is none."""
+    path = folder / f"{where}.json"
+    if Path(where).name != where or not path.is_file():
+        path = Path(where)
+    if path.is_dir() or path.suffix == ".jsonl":
+        return _read_run(where, path)
+    try:
+        content = path.read_text("utf-8")
+    except FileNotFoundError:
+        known = ", ".join(sorted(one.stem for one in folder.glob("*.json"))) or "none yet"
+        raise RecordError(f"there is no baseline or run {where!r}; baselines in {folder}: {known}") from None
+    except (OSError, ValueError) as error:
+        raise RecordError(f"can't read {path}: {getattr(error, 'strerror', None) or error}") from error
+    return _read(where, path, content)
+
+
+def _read_run(name: str, path: Path) -> Baseline:
+    path = path / "results.jsonl" if path.is_dir() else path
+    results = read_results(path)
+    if not results.records:
+        raise RecordError(f"{path} holds no case")
+    return of_records(name, results.records, results.problems)
+
+
+def _read(name: str, path: Path, content: str) -> Baseline:
+    try:
+        found = json.loads(content, parse_constant=lambda _: None)
+    except (ValueError, RecursionError) as error:
+        raise RecordError(f"{path} is no baseline: it is not JSON ({error})") from error
+    schema = found.get("schema") if isinstance(found, dict) else None
+    if schema != SCHEMA:
+        raise RecordError(f"{path} is no baseline that can be read here: its schema is {schema!r}, not {SCHEMA}")
+    try:
+        cases = {
+            case: Result(
+                _verdict(one["verdict"]),
+                {what: str(taken) for what, taken in one.get("choices", {}).items()},
+                {what: Time(*map(_rounded, time)) for what, time in one.get("timings", {}).items()},
+            )
+            for case, one in found["cases"].items()
+        }
+        target, version = str(found["target"]["name"]), str(found["target"]["version"])
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+        raise RecordError(f"{path} is no baseline: it lacks something or has it in another form ({error})") from error
+    return Baseline(name, target, version, cases)
+
+
+def _verdict(found: object) -> str:
+    if found not in VERDICTS:
+        raise ValueError(f"no verdict is called {found!r}")
+    return str(found)
+
+
+# What has changed
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One thing of a case that was one way and is another."""
+
+    case: str
+    then: str
+    now: str
+    what: str = "verdict"
+
+
+@dataclass(slots=True)
+class Changes:
+    """What has changed since a baseline, of the cases that ran; `as_before` counts those that were as bad then."""
+
+    since: Baseline
+    violations: list[Change] = field(default_factory=list)
+    errors: list[Change] = field(default_factory=list)
+    mended: list[Change] = field(default_factory=list)
+    otherwise: list[Change] = field(default_factory=list)
+    choices: list[Change] = field(default_factory=list)
+    times: list[Change] = field(default_factory=list)
+    added: list[str] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
+    compared: int = 0
+    as_before: int = 0
+    not_run: int = 0
+
+    @property
+    def worse(self) -> bool:
+        """Whether a case violates, or ends in an error, that did not do so."""
+        return bool(self.violations or self.errors)
+
+
+def changes(then: Baseline, now: Baseline, *, whole: bool) -> Changes:
+    """What has changed from `then` to `now`.
+
+    Where `now` is a whole run, no selection, a case that is missing from a module that ran is gone.
+    """
+    found = Changes(then, compared=len(then.cases.keys() & now.cases.keys()))
+    for case, new in sorted(now.cases.items()):
+        old = then.cases.get(case)
+        if old is None:
+            found.added.append(case)
+        if old is None or old.verdict != new.verdict:
+            _sort_in(found, Change(case, old.verdict if old else "not there", new.verdict))
+        else:
+            found.as_before += new.verdict in BAD
+        if old is not None:
+            found.choices += _choices(case, old, new)
+            found.times += _times(case, old, new)
+    modules = {_module(case) for case in now.cases}
+    for case in sorted(then.cases.keys() - now.cases.keys()):
+        if whole and _module(case) in modules:
+            found.gone.append(case)
+        else:
+            found.not_run += 1
+    return found
+
+
+def _module(case: str) -> str:
+    return case.partition("::")[0]
+
+
+def _sort_in(found: Changes, change: Change) -> None:
+    if change.now == "violates":
+        found.violations.append(change)
+    elif change.now == "error":
+        found.errors.append(change)
+    elif change.then in _BROKEN and change.now == "conforms":
+        found.mended.append(change)
+    elif change.then in VERDICTS:
+        found.otherwise.append(change)
+
+
+def _choices(case: str, old: Result, new: Result) -> Iterator[Change]:
+    for what, taken in new.choices.items():
+        if old.choices.get(what, taken) != taken:
+            yield Change(case, old.choices[what], taken, what)
+
+
+def _times(case: str, old: Result, new: Result) -> Iterator[Change]:
+    for what, time in new.times.items():
+        if what in old.times and old.times[what].drifted(time):
+            allowed = f"{seconds(time.measured_s)} (allowed: {bounds(time.low_s, time.high_s)})"
+            yield Change(case, seconds(old.times[what].measured_s), allowed, what)
+
+
+def told(found: Changes) -> list[str]:
+    """The changes as lines of text."""
+    since = found.since
+    lines = [
+        f"since {since.name} ({since.target} {since.version}): {'worse' if found.worse else 'nothing got worse'}",
+        f"{count(found.compared, 'case')} compared"
+        + (f", {found.as_before:,} as bad as before" if found.as_before else "")
+        + (f", {found.not_run:,} of the baseline not run" if found.not_run else ""),
+        *([f"of the baseline, {count(len(since.problems), 'line')} can't be read"] if since.problems else []),
+    ]
+    for title, group in (
+        ("new violations", found.violations),
+        ("new errors", found.errors),
+        ("mended", found.mended),
+        ("other verdicts", found.otherwise),
+    ):
+        lines += _listed(title, [f"{one.case}: {one.now}, was {one.then}" for one in group])
+    for title, group in ("other choices", found.choices), ("timers that drifted", found.times):
+        lines += _listed(title, [f"{one.case}: {one.what}: {one.now}, was {one.then}" for one in group])
+    lines += _listed("added", found.added)
+    lines += _listed("gone", found.gone)
+    return [clean(line) for line in lines]
+
+
+def _listed(title: str, lines: Sequence[str]) -> list[str]:
+    if not lines:
+        return []
+    more = [f"  and {len(lines) - LISTED:,} more"] if len(lines) > LISTED else []
+    return ["", f"{title} ({len(lines):,}):", *(f"  {line}" for line in lines[:LISTED]), *more]

@@ -1,0 +1,281 @@
+"""Baselines and comparisons as functions over records: what is kept, what counts as worse, what is shown."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from conformance.cli import main
+from conformance.record import RecordError, ResultsWriter
+from conformance.report import make_comparison, make_report
+from conformance.report.baseline import Baseline, Result, Time, changes, load, of_records, save, told, written
+from conformance.report.compare import compare
+from conformance.report.text import NOTHING, VERDICTS
+from tests.unit.test_results import SAMPLE
+
+CASE = "rfc9293/test_s3_6_closing.py::test_{}[ipv4]"
+
+
+def record(name: str, verdict: str = "conforms", **rest: Any) -> dict[str, Any]:
+    return {**SAMPLE, "id": CASE.format(name), "verdict": verdict, "timings": [], "choices": [], **rest}
+
+
+def timing(name: str, measured_s: float | None) -> dict[str, Any]:
+    return {"name": name, "measured_s": measured_s, "low_s": 1.0, "high_s": None, "source": "s", "how": "h", "ok": True}
+
+
+def choice(taken: str) -> dict[str, Any]:
+    return {"name": "colour", "taken": taken, "allowed": ["red", "blue"]}
+
+
+def run(name: str = "then", **verdicts: str) -> Baseline:
+    return of_records(name, [record(case, verdict) for case, verdict in verdicts.items()])
+
+
+def recorded(folder: Path, *records: dict[str, Any]) -> Path:
+    with ResultsWriter(folder / "results.jsonl") as results:
+        for one in records:
+            results.append(one)
+    return folder
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+# -- files ---------------------------------------------------------------------------------------------------
+
+
+def test_a_baseline_is_sorted_json_with_one_case_a_line(here: Path) -> None:
+    recorded(
+        here / "run",
+        record("b", timings=[timing("rto", 1.00049), timing("rto", None)], choices=[choice("red")]),
+        record("a", "violates"),
+    )
+    path, kept = save("first", here / "run")
+    assert path == Path("reports/baselines/first.json")
+    lines = path.read_text().splitlines()
+    assert json.loads(path.read_text())["schema"] == 1
+    assert lines[4] == f'"{CASE.format("a")}": {{"verdict": "violates"}},'
+    assert lines[5] == (
+        f'"{CASE.format("b")}": {{"verdict": "conforms", "choices": {{"colour": "red"}},'
+        ' "timings": {"rto": [1.0, 1.0, null], "rto (2)": [null, 1.0, null]}}'
+    )
+    read = load("first")
+    assert (read.cases, read.target, read.version) == (kept.cases, kept.target, kept.version)
+    assert read.cases == load(str(path)).cases == load("run").cases == load("run/results.jsonl").cases
+
+
+results = st.builds(
+    Result,
+    st.sampled_from(list(VERDICTS)),
+    st.dictionaries(st.text(), st.text()),
+    st.dictionaries(
+        st.text(), st.builds(Time, st.none() | st.floats(0, 9e3).map(lambda value: round(value, 3)), st.just(None))
+    ),
+)
+
+
+@settings(deadline=None)  # it writes a file
+@given(st.dictionaries(st.text(), results))
+def test_what_is_written_is_read_again(tmp_path_factory: pytest.TempPathFactory, cases: dict[str, Result]) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.json"
+    path.write_text(written(Baseline("any", "linux", "6", cases)), "utf-8")
+    assert load(str(path)).cases == cases
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("{", "it is not JSON"),
+        ("[" * 100_000, "it is not JSON"),
+        ("[]", "its schema is None, not 1"),
+        ('{"schema": 2}', "its schema is 2, not 1"),
+        ('{"schema": 1}', "it lacks something"),
+        ('{"schema": 1, "target": {"name": "x", "version": "1"}, "cases": {"a": {"verdict": "fine"}}}', "'fine'"),
+        ('{"schema": 1, "target": {"name": "x", "version": "1"}, "cases": {"a": {"verdict": []}}}', "lacks something"),
+        (
+            '{"schema": 1, "target": {}, "cases": {"a": {"verdict": "error", "timings": {"t": [1, 2, 3, 4]}}}}',
+            "lacks something",
+        ),
+    ],
+)
+def test_what_is_no_baseline_gets_one_line(here: Path, content: str, says: str) -> None:
+    Path("x.json").write_text(content)
+    with pytest.raises(RecordError, match=says) as error:
+        load("x.json")
+    assert "x.json is no baseline" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_baseline_says_which_there_are(here: Path) -> None:
+    with pytest.raises(RecordError, match="no baseline or run 'x'; baselines in reports/baselines: none yet"):
+        load("x")
+    save("first", recorded(here / "run", record("a")))
+    with pytest.raises(RecordError, match="baselines: first"):
+        load("x")
+
+
+@pytest.mark.parametrize("name", ["", "../x", "x.json", "-x", "a b", "a/b", "x\n"])
+def test_a_baseline_has_a_plain_name(here: Path, name: str) -> None:
+    with pytest.raises(RecordError, match="can't call a baseline"):
+        save(name, recorded(here / "run", record("a")))
+
+
+# -- what has changed ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "group", "worse"),
+    [
+        ("conforms", "violates", "violations", True),
+        ("deviates", "violates", "violations", True),
+        ("error", "violates", "violations", True),
+        ("violates", "error", "errors", True),
+        ("conforms", "error", "errors", True),
+        ("violates", "violates", None, False),
+        ("error", "error", None, False),
+        ("conforms", "conforms", None, False),
+        ("violates", "conforms", "mended", False),
+        ("error", "conforms", "mended", False),
+        ("deviates", "conforms", "mended", False),
+        ("violates", "inconclusive", "otherwise", False),
+        ("conforms", "breaks should", "otherwise", False),
+        ("inconclusive", "conforms", "otherwise", False),
+    ],
+)
+def test_a_change_of_verdict_is_worse_mended_or_another(then: str, now: str, group: str | None, worse: bool) -> None:
+    found = changes(run(a=then), run(a=now), whole=True)
+    groups = ("violations", "errors", "mended", "otherwise")
+    assert [name for name in groups if getattr(found, name)] == ([group] if group else [])
+    assert found.worse is worse
+    assert found.as_before == (then == now != "conforms")
+
+
+def test_a_new_case_is_worse_only_where_it_violates() -> None:
+    found = changes(run(a="conforms"), run(a="conforms", b="conforms"), whole=True)
+    assert (found.added, found.worse) == ([CASE.format("b")], False)
+    found = changes(run(a="conforms"), run(a="conforms", b="violates"), whole=True)
+    assert found.worse
+    assert f"  {CASE.format('b')}: violates, was not there" in told(found)
+
+
+def test_only_a_whole_run_tells_that_a_case_is_gone() -> None:
+    then, now = run(a="violates", b="conforms"), run("now", b="conforms")
+    part = changes(then, now, whole=False)
+    assert (part.gone, part.mended, part.not_run, part.compared) == ([], [], 1, 1)
+    assert told(part) == ["since then (linux 6.18): nothing got worse", "1 case compared, 1 of the baseline not run"]
+    assert changes(then, now, whole=True).gone == [CASE.format("a")]
+    elsewhere = of_records("now", [{**record("b"), "id": "linux/test_own.py::test_b[ipv4]"}])
+    assert (changes(then, elsewhere, whole=True).gone, changes(then, elsewhere, whole=True).not_run) == ([], 2)
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "drifts"),
+    [
+        (1.0, 1.1, False),
+        (1.0, 1.101, True),
+        (1.0, 0.89, True),
+        (0.01, 0.06, False),
+        (0.01, 0.061, True),
+        (60, 65, False),
+    ],
+)
+def test_a_timer_drifts_by_more_than_a_tenth_and_50_ms(then: float, now: float, drifts: bool) -> None:
+    old, new = (of_records("x", [record("a", timings=[timing("rto", one)])]) for one in (then, now))
+    found = changes(old, new, whole=True)
+    assert bool(found.times) is drifts
+    assert not found.worse
+    assert bool(compare([old, new]).times) is drifts
+    assert not Time(None).drifted(Time(1.0))
+    assert not Time(1.0).drifted(Time(None))
+
+
+def test_the_changes_are_told_in_words() -> None:
+    then = of_records("before", [record("a", timings=[timing("rto", 1.0)], choices=[choice("red")])])
+    now = of_records("now", [record("a", timings=[timing("rto", 3.0)], choices=[choice("blue\x1b[2J")])])
+    lines = told(changes(then, now, whole=True))
+    assert f"  {CASE.format('a')}: colour: blue�[2J, was red" in lines
+    assert f"  {CASE.format('a')}: rto: 3 s (allowed: at least 1 s), was 1 s" in lines
+    many = {f"case{number}": "violates" for number in range(30)}
+    lines = told(changes(run(**dict.fromkeys(many, "conforms")), run(**many), whole=True))
+    assert lines[0].endswith(": worse")
+    assert "new violations (30):" in lines
+    assert lines[-1] == "  and 10 more"
+
+
+# -- comparison ----------------------------------------------------------------------------------------------
+
+
+def three(here: Path) -> list[str]:
+    recorded(here / "a", record("x"), record("y", choices=[choice("red")]), record("only"))
+    recorded(here / "b", record("x", "violates"), record("y", choices=[choice("<b>[red]blue</b>")]))
+    recorded(here / "c", record("y", timings=[timing("rto", 1.0)], choices=[choice("red")]))
+    return ["a", "b", "c"]
+
+
+def test_runs_stand_beside_each_other(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = three(here)
+    assert main(["compare", *names, "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["common"], said["alone"]) == (1, 1)
+    assert said["counts"] == {"violates": [0, 1, 0], "conforms": [3, 1, 1]}
+    assert said["verdicts"] == [{"case": CASE.format("x"), "values": ["conforms", "violates", None]}]
+    assert said["choices"][0]["values"] == ["red", "<b>[red]blue</b>", "red"]
+    assert main(["compare", *names]) == 0
+    said = capsys.readouterr().out
+    for part in ("Other verdicts (1)", "Other choices (1)", "1 case in all of them, 1 in one only"):
+        assert part in said
+    assert f"{CASE.format('x')}\n  conforms  violates  {NOTHING}\n" in said
+    assert "Timers" not in said
+    assert main(["compare", "a", "a"]) == 0
+    assert "no case differs" in capsys.readouterr().out
+
+
+def test_the_page_of_a_comparison_needs_no_script_and_no_inline_style(here: Path) -> None:
+    three(here)
+    recorded(here / "d", record("x"), record("y", timings=[timing("rto", 2.0)]))
+    assert main(["compare", "a", "b", "c", "d", "--html", "new/page.html"]) == 0
+    page = Path("new/page.html").read_text()
+    assert (here / "new" / "style.css").exists()
+    assert not [what for what in ("<script", "style=", "<style", "<b>[red]", "None") if what in page]
+    for part in ("&lt;b&gt;[red]blue", "v-violates", 'id="timers"', "at least 1 s"):
+        assert part in page
+    found = compare([load(name) for name in ("a", "b")])
+    make_report(here / "a")
+    make_comparison(here / "a" / "compare.html", found)
+    own = here / "own"
+    own.mkdir()
+    (own / "style.css").write_text("body {}")
+    with pytest.raises(RecordError, match="belongs to something else"):
+        make_comparison(own / "compare.html", found)
+
+
+def test_wrong_calls_get_one_line_and_2(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recorded(here / "a", record("x"))
+    recorded(here / "b", record("y"))
+    (here / "empty").mkdir()
+    for arguments, says in (
+        (["compare", "a", "b"], "a and b have no case in common"),
+        (["compare", "a", "nothing"], "there is no baseline or run 'nothing'"),
+        (["compare", "a", "empty"], "can't read empty/results.jsonl: No such file"),
+        (["compare", "a", "a", "--html", "empty"], "can't write empty: Is a directory"),
+        (["baseline", "save", "x"], "can't read reports/latest: No such file"),
+        (["baseline", "save", "x/y", "--run", "a"], "can't call a baseline 'x/y'"),
+    ):
+        assert main(arguments) == 2
+        said = capsys.readouterr()
+        assert says in said.err
+        assert said.err.count("\n") == 1
+        assert not said.out
+    with (here / "a" / "results.jsonl").open("a") as file:
+        file.write("{")
+    assert main(["baseline", "save", "x", "--run", "a"]) == 0
+    said = capsys.readouterr()
+    assert said.out == "reports/baselines/x.json: 1 case\n"
+    assert "1 line left out: results.jsonl:2: the last line is cut off" in said.err
