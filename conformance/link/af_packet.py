@@ -14,28 +14,10 @@ from conformance.link import FaultHandler, FrameHandler, LinkError
 _SO_TIMESTAMPNS, _SO_TIMESTAMPING, _SO_RCVBUFFORCE = 35, 37, 33
 _SOL_PACKET, _PACKET_IGNORE_OUTGOING, _PACKET_TX_TIMESTAMP = 263, 23, 16
 _TX_SOFTWARE, _SOFTWARE, _OPT_ID, _OPT_TSONLY = 1 << 1, 1 << 4, 1 << 7, 1 << 11
-_ETH_P_ALL = 0x0003
 _TIMESPEC = struct.Struct("=qq")
 _EXTENDED_ERROR = struct.Struct("=IBBBxII")
 _STAMP_WAIT_S = 0.05
 _BATCH = 64
-
-
-def packet_socket(interface: str) -> socket.socket:
-    """A raw packet socket on an interface of this network namespace. Raises LinkError, in one line."""
-    try:
-        sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL))
-    except PermissionError:
-        raise LinkError(
-            f"no right to open a packet socket on {interface}: run as root, or give CAP_NET_RAW "
-            "(`tcp-conformance doctor` says what this machine allows)"
-        ) from None
-    try:
-        sock.bind((interface, 0))
-    except OSError as error:
-        sock.close()
-        raise LinkError(f"can't use interface {interface}: {error.strerror}") from None
-    return sock
 
 
 class PacketLink:
