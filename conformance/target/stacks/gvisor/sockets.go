@@ -208,6 +208,9 @@ func (a *agent) listen(_ int64, to struct {
 	Backlog int      `json:"backlog" default:"16"`
 	Options []option `json:"options" default:"[]"`
 }) (any, error) {
+	if to.Backlog < 0 || to.Backlog > 65535 {
+		return nil, refuse("bad-request", "backlog: a number from 0 to 65535 is needed, not %d", to.Backlog)
+	}
 	address, err := to.Family.parse("address", to.Address)
 	if err != nil {
 		return nil, err
@@ -216,7 +219,8 @@ func (a *agent) listen(_ int64, to struct {
 	if err != nil {
 		return nil, err
 	}
-	if failure := ep.Listen(to.Backlog); failure != nil {
+	// As the Sentry's listen(2): one more than was asked for, as Linux does.
+	if failure := ep.Listen(to.Backlog + 1); failure != nil {
 		ep.Close()
 		return nil, posix(failure)
 	}
