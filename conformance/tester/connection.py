@@ -558,6 +558,29 @@ class Connection:
         await self.expect(ACK, seq=self.rcv_nxt, ack=self.snd_nxt, payload=data)
         await self.send(ACK)
 
+    async def collect_segments(self, data: bytes, *, within: float = REACTION_S) -> list[Received]:
+        """Have the application send data, and acknowledge each segment that it comes in, in order and without a gap.
+
+        Returns the segments. Raises Violation.
+        """
+        assert self.app is not None
+        sending = asyncio.ensure_future(self.app.send(data))
+        try:
+            came: list[Received] = []
+            at = 0
+            while at < len(data):
+                received = await self.expect(ACK, seq=self.rcv_nxt, ack=self.snd_nxt, within=within)
+                payload = received.segment.payload
+                if not payload or payload != data[at : at + len(payload)]:
+                    raise Violation(f"expected octets {at} to {len(data)} of what was sent, came {len(payload)} others")
+                came.append(received)
+                at += len(payload)
+                await self.send(ACK)
+            await sending
+        finally:
+            sending.cancel()
+        return came
+
     # States
 
     async def probe(self) -> None:
