@@ -26,6 +26,7 @@ import base64
 import collections
 import contextlib
 import errno
+import fcntl
 import heapq
 import itertools
 import json
@@ -99,6 +100,7 @@ TCP_INFO_FIELDS = {
 }
 # fmt: on
 LINGER = struct.Struct("=ii")  # struct linger: onoff, seconds
+SIOCATMARK = 0x8905  # Linux's number: the fcntl module names none
 
 # Netlink (linux/netlink.h, sock_diag.h, inet_diag.h): nlmsghdr; inet_diag_req_v2, which holds an inet_diag_sockid
 # (ports and addresses in network order, interface, cookie); inet_diag_msg: state, timer, retransmits, the sockid
@@ -734,6 +736,12 @@ class Agent:
         return None
 
     @operation
+    def at_mark(self, number: int, *, sock: Sock) -> dict[str, Any]:
+        """Whether the next byte to read is the one that urgent data ends with (SIOCATMARK)."""
+        mark = fcntl.ioctl(sock.socket, SIOCATMARK, bytes(4))
+        return {"at_mark": struct.unpack("=i", mark) != (0,)}
+
+    @operation
     def shutdown(self, number: int, *, sock: Sock, how: str) -> dict[str, Any]:
         sock.socket.shutdown(HOW[how])
         return {}
@@ -1075,6 +1083,14 @@ def capabilities(netlink: bool) -> list[str]:
         "user-timeout": takes(4, "tcp", "TCP_USER_TIMEOUT", 1000),
         "half-close": hasattr(socket, "SHUT_WR"),
         "urgent": hasattr(socket, "MSG_OOB"),
+        "urgent-mark": hasattr(socket, "MSG_OOB") and sys.platform == "linux",
+        "no-delay": takes(4, "tcp", "TCP_NODELAY", 1),
+        "maximum-segment": takes(4, "tcp", "TCP_MAXSEG", 536),
+        "receive-buffer": takes(4, "socket", "SO_RCVBUF", 4096),
+        "type-of-service": takes(4, "ip", "IP_TOS", 0),
+        "time-to-live": takes(4, "ip", "IP_TTL", 64),
+        "ip-options": takes(4, "ip", "IP_OPTIONS", b"\1\1\1\0"),
+        "error-reports": takes(4, "ip", "IP_RECVERR", 1),
     }
     return [name for name, there in found.items() if there]
 
