@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from conformance.standard.states import State
 from conformance.tester.app import SocketOption
-from conformance.tester.connection import Connection
+from conformance.tester.connection import Connection, Offer
 from conformance.wire import ACK, FIN, SYN
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ class _Way:
     how: str
     conn: Connection | None
     options: Sequence[SocketOption]
+    offer: Offer | None
     iss: int | None
     established: Callable[[Connection], Awaitable[None]] | None
 
@@ -38,6 +39,7 @@ async def drive_to(
     how: str,
     conn: Connection | None,
     options: Sequence[SocketOption],
+    offer: Offer | None = None,
     iss: int | None,
     established: Callable[[Connection], Awaitable[None]] | None = None,
 ) -> Connection:
@@ -49,7 +51,7 @@ async def drive_to(
     if via not in (None, State.FIN_WAIT_1, State.FIN_WAIT_2, State.CLOSING):
         raise ValueError(f"via={via}: TIME-WAIT is reached via FIN-WAIT-1, FIN-WAIT-2 or CLOSING")
     case.needs("app")
-    way = _Way(case, by, via or State.FIN_WAIT_2, how, conn, options, iss, established)
+    way = _Way(case, by, via or State.FIN_WAIT_2, how, conn, options, offer, iss, established)
     reached = await _DRIVERS[state](way)
     case.trace.state(case.clock.now_ns(), state.value, "wire")
     return reached
@@ -60,11 +62,11 @@ async def _closed(way: _Way) -> Connection:
 
 
 async def _listen(way: _Way) -> Connection:
-    return way.conn or await way.case.listen(options=way.options, iss=way.iss)
+    return way.conn or await way.case.listen(options=way.options, offer=way.offer, iss=way.iss)
 
 
 async def _syn_sent(way: _Way) -> Connection:
-    conn = way.conn or await way.case.connect(options=way.options, iss=way.iss)
+    conn = way.conn or await way.case.connect(options=way.options, offer=way.offer, iss=way.iss)
     await conn.expect(SYN, length=0, label="the target opens:")
     return conn
 
