@@ -505,6 +505,19 @@ class Connection:
         await case.station.prove_alive(case.address, case.trace)
         case.trace.step("silence", started, until_ns=until_ns, ok=True, text=said)
 
+    # Opening
+
+    async def complete(self) -> None:
+        """Finish the handshake behind the target's SYN,ACK, or its SYN, and have its application's socket. Raises Violation."""
+        if self.listener is not None:
+            await self.send(ACK)
+            self.app = await self.listener.accept()
+            return
+        await self.send(SYN | ACK)
+        await self.expect(ACK, seq=self.rcv_nxt, ack=self.snd_nxt, length=0)
+        assert self.app is not None
+        await self.app.connected()
+
     # Data
 
     async def deliver(self, data: bytes) -> None:

@@ -51,6 +51,8 @@ async def drive_to(
     if via not in (None, State.FIN_WAIT_1, State.FIN_WAIT_2, State.CLOSING):
         raise ValueError(f"via={via}: TIME-WAIT is reached via FIN-WAIT-1, FIN-WAIT-2 or CLOSING")
     case.needs("app")
+    if conn is not None and offer is not None:
+        conn.offer(offer)
     way = _Way(case, by, via or State.FIN_WAIT_2, how, conn, options, offer, iss, established)
     reached = await _DRIVERS[state](way)
     case.trace.state(case.clock.now_ns(), state.value, "wire")
@@ -91,17 +93,8 @@ async def _established(way: _Way) -> Connection:
 
 
 async def _opened(way: _Way) -> Connection:
-    if way.by == "active":
-        conn = await _syn_sent(way)
-        await conn.send(SYN | ACK)
-        await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
-        assert conn.app is not None
-        await conn.app.connected()
-        return conn
-    conn = await _syn_received(way)
-    await conn.send(ACK)
-    assert conn.listener is not None
-    conn.app = await conn.listener.accept()
+    conn = await (_syn_sent if way.by == "active" else _syn_received)(way)
+    await conn.complete()
     return conn
 
 
