@@ -1091,8 +1091,21 @@ def capabilities(netlink: bool) -> list[str]:
         "time-to-live": takes(4, "ip", "IP_TTL", 64),
         "ip-options": takes(4, "ip", "IP_OPTIONS", b"\1\1\1\0"),
         "error-reports": takes(4, "ip", "IP_RECVERR", 1),
+        "timestamps": is_on("tcp_timestamps"),
+        "sack": is_on("tcp_sack"),
+        "wscale": is_on("tcp_window_scaling"),
+        "ecn": is_on("tcp_ecn"),
+        "fastopen": is_on("tcp_fastopen"),
     }
     return [name for name, there in found.items() if there]
+
+
+def is_on(setting: str) -> bool:
+    """Whether Linux has the setting, and not at 0."""
+    try:
+        return read_whole(sysctl_path(f"net.ipv4.{setting}")).strip() != "0"
+    except OSError:
+        return False
 
 
 def takes(family: int, level: str = "", name: str = "", value: int | bytes = 0) -> bool:
