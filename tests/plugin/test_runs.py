@@ -345,7 +345,7 @@ def test_a_setting_of_no_parameter_is_said(suite: Callable[[str], Suite]) -> Non
         '''
     ).run("--family=4")
     assert ran.code == pytest.ExitCode.USAGE_ERROR
-    assert "a sysctl's value names 'seconds', which is no parameter of the case" in ran.out
+    assert "a sysctl names 'seconds', which is no parameter of the case" in ran.out
 
 
 def test_a_known_deviation_is_expected_and_strict(suite: Callable[[str], Suite], tmp_path: Path) -> None:
