@@ -16,6 +16,7 @@ from typing import Any
 
 from conformance.judge import Inconclusive, NotApplicable, Verdict, Violation
 from conformance.judge.verdict import verdict_of
+from conformance.plugin.changed import ChangedTargets
 from conformance.plugin.engine import Engine
 from conformance.plugin.marks import CaseInfo
 from conformance.record import PcapngWriter, RecordError, ResultsWriter, capture_name
@@ -65,6 +66,7 @@ class Run:
     def __init__(self, target: Target, *, output: Path, concurrency: int, strict: bool, command: str) -> None:
         self.target, self.output, self.concurrency, self.strict = target, output, concurrency, strict
         self.clock, self.engine = Clock(), Engine()
+        self._changed = ChangedTargets(target, self.clock)
         self.profile: Profile = profile(target.profile)
         self.problems: list[str] = []
         """What went wrong with the record itself, one line each."""
@@ -107,7 +109,7 @@ class Run:
         self, info: CaseInfo, function: CaseFunction, arguments: Mapping[str, Any]
     ) -> concurrent.futures.Future[Outcome]:
         """Start a case as soon as there is a place for it."""
-        return self.engine.submit(self._run(info, function, arguments))
+        return self.engine.submit(self._changed.used_by(info.sysctl, self._run(info, function, arguments)))
 
     def last_timer_s(self) -> float:
         """Seconds until the last wait that is under way now ends."""
@@ -137,6 +139,9 @@ class Run:
             if info.alone and not missing:
                 target = await self.target.alone(info.sysctl)
                 station = Station(target, self.clock)
+            elif info.sysctl and not missing:
+                station = await self._changed.station(info.sysctl)
+                target = station.target
             case = Case(
                 station=station,
                 target=target,
@@ -151,7 +156,7 @@ class Run:
         except Exception as error:
             raised = await self._fault(target) or error
         finally:
-            closed = await self._close(case, target)
+            closed = await self._close(case, target if info.alone else None)
         return case, raised or closed
 
     async def _fault(self, target: Target) -> HarnessFault | None:
@@ -164,12 +169,12 @@ class Run:
             pass
         return None
 
-    async def _close(self, case: Case | None, target: Target) -> BaseException | None:
+    async def _close(self, case: Case | None, own: Target | None) -> BaseException | None:
         try:
             if case is not None:
                 await case.close()
-            if target is not self.target:
-                await target.close()
+            if own is not None and own is not self.target:
+                await own.close()
         except Exception as error:
             return error
         return None
