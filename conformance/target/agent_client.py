@@ -31,7 +31,7 @@ class AgentClient:
         try:
             line = await asyncio.wait_for(self._reader.readline(), _ANSWER_S)
             self.hello = dict(json.loads(line)["hello"])
-        except (TimeoutError, ValueError, KeyError, TypeError, OSError):
+        except (TimeoutError, ValueError, KeyError, TypeError, OSError, RecursionError):
             raise AgentFault(f"{self._name}: the agent did not say hello: is it the protocol's version?") from None
         if self.hello.get("protocol") != PROTOCOL:
             raise AgentFault(
@@ -64,7 +64,7 @@ class AgentClient:
                 self._writer.write(json.dumps({"id": 0, "op": "cancel", "request": number}).encode() + b"\n")
         if "error" in reply:
             raise AppError(str(reply["error"].get("code")), str(reply["error"].get("message")))
-        return {"at_ns": reply.get("at_ns", 0), **reply["ok"]}
+        return _Answer(self._name, op, {"at_ns": reply.get("at_ns", 0), **reply["ok"]})
 
     async def close(self) -> None:
         """Close the pipe: the agent closes its sockets and ends."""
@@ -82,9 +82,13 @@ class AgentClient:
             while line := await self._reader.readline():
                 reply = json.loads(line)
                 future = self._waiting.get(reply.get("id"))
-                if future is not None and not future.done() and ("ok" in reply or "error" in reply):
+                if not _is_reply(reply):
+                    break
+                if future is not None and not future.done():
                     future.set_result(reply)
-        except (ValueError, AttributeError, TypeError):
+            if line:
+                why = "the agent said something that is not the protocol"
+        except (ValueError, AttributeError, TypeError, RecursionError):
             why = "the agent said something that is not the protocol"
         except OSError as error:
             why = f"the agent's pipe broke: {error.strerror}"
@@ -92,6 +96,21 @@ class AgentClient:
         for future in self._waiting.values():
             if not future.done():
                 future.set_exception(AgentFault(self._fault))
+
+
+def _is_reply(reply: dict[str, Any]) -> bool:
+    return isinstance(reply.get("ok", reply.get("error")), dict) and isinstance(reply.get("at_ns", 0), int)
+
+
+class _Answer(dict[str, Any]):
+    """What a call came to; a member that is not there is the agent's fault."""
+
+    def __init__(self, name: str, op: str, members: dict[str, Any]) -> None:
+        super().__init__(members)
+        self._name, self._op = name, op
+
+    def __missing__(self, key: str) -> Any:
+        raise AgentFault(f"{self._name}: the agent's answer to `{self._op}` has no `{key}`")
 
 
 _WAITING = frozenset({"accept", "connected", "send", "receive"})
