@@ -218,7 +218,12 @@ class _Run:
         placed = row.place(before)
         payload = self._payload(placed, before)
         flags = functools.reduce(Flags.__or__, (_BITS[name] for name in row.flags), NO_FLAGS)
-        fields = {"seq": placed.seq, "ack": placed.ack or 0, "payload": payload, "options": self._options(flags)}
+        fields: dict[str, Any] = {
+            "seq": placed.seq,
+            "ack": placed.ack or 0,
+            "payload": payload,
+            "options": self._options(flags),
+        }
         if row.urgent:
             fields["urgent"] = max(1, len(payload))
         if row.offers:
