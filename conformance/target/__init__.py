@@ -32,6 +32,12 @@ class AppError(Exception):
         self.code = code
 
 
+def capabilities_of(hello: Mapping[str, Any]) -> frozenset[str]:
+    """What a hello says, and what follows from it: an application can open any port."""
+    said = frozenset(map(str, hello.get("capabilities", ())))
+    return said | {"open-port", "discard-port"} if "app" in said else said
+
+
 class App(Protocol):
     """The application on the target: socket calls made for a case."""
 

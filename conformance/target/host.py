@@ -19,7 +19,7 @@ from pyroute2 import IPRoute
 
 from conformance.link import LinkError
 from conformance.link.af_packet import PacketLink, packet_socket
-from conformance.target import AgentFault, App, HarnessFault, Machine
+from conformance.target import AgentFault, App, HarnessFault, Machine, capabilities_of
 from conformance.target.agent_client import AgentClient
 from conformance.target.netns import CLOSED_PORT
 from conformance.target.safety import network_of, refusal
@@ -214,7 +214,7 @@ class SshHost(LabHost):
         except AgentFault as fault:
             raise HarnessFault(await asyncio.to_thread(self._why, str(fault))) from None
         self.version = str(hello.get("version", ""))
-        self.capabilities = frozenset(map(str, hello.get("capabilities", ())))
+        self.capabilities = capabilities_of(hello)
         await super().open()
 
     def _why(self, fault: str) -> str:
@@ -260,7 +260,10 @@ class BlackBox(LabHost):
         self.closed_port = closed_port
         self.app = _OpenPorts(name, open_ports)
         families = {f"ipv{family}" for family in segment.addresses}
-        self.capabilities = frozenset(families | ({"open-port"} if open_ports else set()))
+        found = {
+            name for name, there in (("open-port", open_ports), ("discard-port", "discard" in open_ports)) if there
+        }
+        self.capabilities = frozenset(families | found)
 
 
 class _OpenPorts:

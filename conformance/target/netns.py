@@ -17,7 +17,7 @@ from typing import Any
 from netaddr import IPRange
 
 from conformance.link.af_packet import PacketLink
-from conformance.target import HarnessFault, Machine
+from conformance.target import HarnessFault, Machine, capabilities_of
 from conformance.target.agent_client import AgentClient
 
 _HERE = Path(__file__).parent
@@ -141,7 +141,7 @@ class NetnsTarget:
         self.app = AgentClient(channel, self.name)
         hello = await self.app.open()
         self.version = str(hello.get("version", self.version))
-        self.capabilities = frozenset(map(str, hello.get("capabilities", ()))) | {
+        self.capabilities = capabilities_of(hello) | {
             "settings",
             "instances",
             "group-address",

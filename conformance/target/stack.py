@@ -12,7 +12,7 @@ from netaddr import IPRange
 
 from conformance.link import Link
 from conformance.link.wire import WireLink
-from conformance.target import HarnessFault, Machine
+from conformance.target import HarnessFault, Machine, capabilities_of
 from conformance.target.agent_client import AgentClient
 from conformance.target.netns import ADDRESSES, CLOSED_PORT, GROUPS, POOLS, LabServer
 from conformance.target.virtual import VirtualMachine
@@ -86,7 +86,7 @@ class StackTarget:
         if not self.virtual:
             hello = await self.app.open()
         self.version = str(hello.get("version", ""))
-        self.capabilities = frozenset(map(str, hello.get("capabilities", ()))) | {"instances", "group-address"}
+        self.capabilities = capabilities_of(hello) | {"instances", "group-address"}
 
     async def alone(self, sysctl: Mapping[str, str]) -> StackTarget:
         """Another instance, for one case. Raises HarnessFault."""

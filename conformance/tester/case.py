@@ -46,6 +46,11 @@ class Case:
         finally:
             self.station.release(self.address)
 
+    @property
+    def has_app(self) -> bool:
+        """Whether the target has an application that can be asked to do things."""
+        return "app" in self.target.capabilities
+
     def needs(self, *capabilities: str) -> None:
         """Raise NotApplicable, naming the first capability that the target lacks."""
         for one in capabilities:

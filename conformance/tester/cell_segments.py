@@ -56,6 +56,7 @@ _ANY_NUMBER = 0x01020304
 # A source address has to be of one host (RFC 1122, 3.2.1.3; RFC 4291, 2.7).
 _INVALID_SOURCE = {4: "224.0.0.1", 6: "ff02::1"}
 _BITS = {"SYN": SYN, "FIN": FIN, "RST": RST, "ACK": ACK, "URG": URG, "PSH": PSH}
+_ALONE = (State.CLOSED, State.LISTEN, State.SYN_RECEIVED, State.ESTABLISHED)
 _NO_NUMBERS = (State.CLOSED, State.LISTEN)
 _ONE_SIDED = (State.CLOSED, State.LISTEN, State.SYN_SENT)
 _IN_ORDER = (Edge.NATURAL, Edge.LEFT_EDGE, Edge.STRADDLE_LEFT)
@@ -600,14 +601,25 @@ def _pattern(count: int) -> bytes:
     return bytes(at % 251 for at in range(count))
 
 
-def capabilities(cell: Cell) -> tuple[str, ...]:
+def capabilities(cell: Cell, *, wrap: bool = False) -> tuple[str, ...]:
     """What a target must be able to do for the row."""
-    found = ["app"]
+    found = [_application(cell, wrap=wrap)]
     if "group-address" in cell.needs:
         found.append("group-address")
     if settings(cell):
         found.append("settings")
     return tuple(found)
+
+
+def _application(cell: Cell, *, wrap: bool) -> str:
+    """How much of an application the row needs: one to be asked, or a port that is open."""
+    row, ends = cell.stimulus, {one.next for one in cell.outcomes}
+    assert isinstance(row, Segment)
+    asks = row.zero_window or row.urgent or row.from_invalid or cell.needs or (wrap and cell.origin == "either")
+    if asks or cell.origin == "active" or not {cell.state, *ends} <= set(_ALONE):
+        return "app"
+    # Data that arrives must be read, and nothing said about it.
+    return "discard-port" if State.ESTABLISHED in (cell.state, *ends) else "open-port"
 
 
 def settings(cell: Cell) -> dict[str, str]:

@@ -583,7 +583,8 @@ class Connection:
         """Finish the handshake behind the target's SYN,ACK, or its SYN, and have its application's socket. Raises Violation."""
         if self.listener is not None:
             await self.send(ACK)
-            self.app = await self.listener.accept()
+            if self._case.has_app:
+                self.app = await self.listener.accept()
             return
         await self.send(SYN | ACK)
         await self.expect(ACK, seq=self.rcv_nxt, ack=self.snd_nxt, length=0)
