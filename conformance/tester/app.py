@@ -46,12 +46,18 @@ class Application:
         return await self._open("listen", arguments)
 
     async def connect(
-        self, *, remote_port: int, port: int = 0, options: Sequence[SocketOption] = (), reuse: bool = False
+        self,
+        *,
+        remote_port: int,
+        address: str | None = None,
+        port: int = 0,
+        options: Sequence[SocketOption] = (),
+        reuse: bool = False,
     ) -> AppSocket:
-        """An active open towards the tester; returned as soon as the call is made."""
+        """An active open towards the tester; returned as soon as the call is made. `address` is the target's, "" its choice."""
         arguments = {
             "family": self._case.family,
-            "address": self._case.remote,
+            "address": self._case.remote if address is None else address,
             "port": port,
             "remote_address": self._case.address,
             "remote_port": remote_port,
