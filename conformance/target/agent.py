@@ -1069,15 +1069,13 @@ def read_whole(path: str) -> str:
 
 def capabilities(netlink: bool) -> list[str]:
     """What this host can do, found by trying it."""
-    settings: list[str] = []
-    with contextlib.suppress(OSError), os.scandir("/proc/sys/net/ipv4") as entries:
-        settings = [entry.path for entry in entries if entry.name.startswith("tcp_")]
+    settings = writable_settings()
     found = {
         "app": True,
         "state": netlink or os.access("/proc/net/tcp", os.R_OK),
         "ipv4": takes(4),
         "ipv6": takes(6),
-        "sysctl": any(os.access(path, os.W_OK) for path in settings),
+        "sysctl": any(name.startswith("net.ipv4.tcp_") for name in settings),
         "linger": takes(4, "socket", "SO_LINGER", LINGER.pack(1, 0)),
         "keepalive": takes(4, "socket", "SO_KEEPALIVE", 1) and takes(4, "tcp", "TCP_KEEPIDLE", 60),
         "user-timeout": takes(4, "tcp", "TCP_USER_TIMEOUT", 1000),
@@ -1091,8 +1089,30 @@ def capabilities(netlink: bool) -> list[str]:
         "time-to-live": takes(4, "ip", "IP_TTL", 64),
         "ip-options": takes(4, "ip", "IP_OPTIONS", b"\1\1\1\0"),
         "error-reports": takes(4, "ip", "IP_RECVERR", 1),
+        "timestamps": is_on("tcp_timestamps"),
+        "sack": is_on("tcp_sack"),
+        "wscale": is_on("tcp_window_scaling"),
+        "ecn": is_on("tcp_ecn"),
+        "fastopen": is_on("tcp_fastopen"),
     }
-    return [name for name, there in found.items() if there]
+    return [name for name, there in found.items() if there] + [f"sysctl:{name}" for name in settings]
+
+
+def writable_settings() -> list[str]:
+    """The settings of the host that can be written, by name: a kernel has not all, a namespace not all of its kernel's."""
+    found = []
+    for group in ("core", "ipv4", "ipv6"):
+        with contextlib.suppress(OSError), os.scandir(f"/proc/sys/net/{group}") as entries:
+            found += [f"net.{group}.{one.name}" for one in entries if one.is_file() and os.access(one.path, os.W_OK)]
+    return sorted(found)
+
+
+def is_on(setting: str) -> bool:
+    """Whether Linux has the setting, and not at 0."""
+    try:
+        return read_whole(sysctl_path(f"net.ipv4.{setting}")).strip() != "0"
+    except OSError:
+        return False
 
 
 def takes(family: int, level: str = "", name: str = "", value: int | bytes = 0) -> bool:

@@ -54,7 +54,7 @@ class Application:
         options: Sequence[SocketOption] = (),
         reuse: bool = False,
     ) -> AppSocket:
-        """An active open towards the tester; returned as soon as the call is made. `address` is the target's, "" its choice."""
+        """An active open towards the tester; returned as soon as the call is made. With `address` "" nothing is bound."""
         arguments = {
             "family": self._case.family,
             "address": self._case.remote if address is None else address,
