@@ -8,7 +8,7 @@ R2_S, R2_OF_SYN_S = 100, 180
 BACKED_OFF_S = 60
 
 
-@verifies("RFC9293:MUST-21", needs=("app", "user-timeout"), lasts=3)
+@verifies("RFC9293:MUST-21", "RFC1122:4.2.3.5-r1-r2", needs=("app", "user-timeout"), lasts=3)
 async def test_application_sets_how_long_is_retransmitted(tcp: Case) -> None:
     """On one of two connections the application sets R2 to a second and a half; on neither is its data acknowledged.
 
@@ -29,7 +29,7 @@ async def test_application_sets_how_long_is_retransmitted(tcp: Case) -> None:
     await other.confirm(State.ESTABLISHED)
 
 
-@verifies("RFC9293:SHLD-11", "RFC9293:SHLD-10", "RFC1122:4.2.3.5-r2", lasts=R2_S + BACKED_OFF_S)
+@verifies("RFC9293:SHLD-11", "RFC9293:SHLD-10", "RFC1122:4.2.3.5-r2", "RFC1122:4.2.3.5-r1", lasts=R2_S + BACKED_OFF_S)
 async def test_data_is_retransmitted_for_a_hundred_seconds(tcp: Case) -> None:
     """The application's data is not acknowledged for a hundred seconds.
 

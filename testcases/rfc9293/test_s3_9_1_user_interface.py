@@ -196,7 +196,7 @@ async def test_differentiated_services_field_can_be_set_before_the_open(tcp: Cas
 # SEND and RECEIVE
 
 
-@verifies("RFC9293:3.10.2-send", "RFC9293:3.10.3-receive")
+@verifies("RFC9293:3.10.2-send", "RFC9293:3.10.3-receive", "RFC9293:3.3.2-established")
 async def test_sends_and_receives_are_served_in_their_order(tcp: Case) -> None:
     """The application makes ten SEND calls and five RECEIVE calls at once, while as much comes from us.
 
