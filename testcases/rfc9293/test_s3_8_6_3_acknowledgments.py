@@ -151,3 +151,5 @@ async def test_congestion_notification_is_agreed_on(tcp: Case) -> None:
     conn = await tcp.listen()
     await conn.send(SYN | ECE | CWR)
     await conn.expect(SYN | ACK | ECE, ack=conn.snd_nxt, length=0)
+    await conn.send(ACK)
+    await conn.confirm(State.ESTABLISHED)

@@ -49,9 +49,9 @@ async def test_second_listen_leaves_what_there_is_alone(tcp: Case) -> None:
     await other.send(ACK)
     other.app = await conn.listener.accept()
     await other.deliver(DATA)
+    await tcp.probe_listening(conn.remote_port)
     await conn.deliver(DATA)
     await conn.confirm(State.ESTABLISHED)
-    await tcp.probe_listening(conn.remote_port)
 
 
 @pytest.mark.parametrize("state", [State.SYN_SENT, State.SYN_RECEIVED], ids=lambda state: state.value.lower())
@@ -93,7 +93,12 @@ async def test_local_address_can_be_named(tcp: Case) -> None:
     await tcp.app.fails("listen", IN_USE, **wrong)
     other = await tcp.listen(address=tcp.remote)
     await other.send(SYN)
-    await other.expect(SYN | ACK, ack=other.snd_nxt, length=0)
+    answer = await other.expect(SYN | ACK, ack=other.snd_nxt, length=0)
+    assert answer.ip.src == tcp.remote, (
+        f"the answer comes from {answer.ip.src}, the application listens on {tcp.remote}"
+    )
+    await other.send(ACK)
+    await other.confirm(State.ESTABLISHED)
 
 
 @BY

@@ -109,6 +109,8 @@ async def test_fragmented_segment_is_put_together(tcp: Case, where: str) -> None
         conn = await tcp.listen()
         await conn.send(SYN, fragment=octets)
         await conn.expect(SYN | ACK, ack=conn.snd_nxt, length=0)
+        await conn.send(ACK, fragment=octets)
+        await conn.confirm(State.ESTABLISHED)
         return
     conn = await tcp.drive_to(State.ESTABLISHED)
     await conn.send((ACK | PSH) if where == "data" else FIN | ACK, payload=DATA, fragment=octets)
