@@ -8,6 +8,7 @@ from conformance.target import AppError
 from conformance.tester.case import Case
 from conformance.tester.clock import SECOND
 from conformance.tester.connection import Connection, Offer, Received, ReceivedIcmp, Sent
+from conformance.tester.kinds import KINDS, Kind
 from conformance.wire import ACK, CWR, ECE, FIN, NO_FLAGS, PSH, RST, SYN, URG, Flags, Segment, Seq, icmp
 from conformance.wire import options as opt
 
@@ -16,6 +17,7 @@ __all__ = [
     "CWR",
     "ECE",
     "FIN",
+    "KINDS",
     "NO_FLAGS",
     "PSH",
     "RST",
@@ -31,6 +33,7 @@ __all__ = [
     "Expectation",
     "Flags",
     "Inconclusive",
+    "Kind",
     "NotApplicable",
     "Offer",
     "Received",
