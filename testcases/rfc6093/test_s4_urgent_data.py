@@ -109,7 +109,7 @@ async def test_urgent_octet_is_delivered(tcp: Case) -> None:
     await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0, within=1.5)
     forms = ["in line", "the last octet out of band"]
     try:
-        beside = await conn.app.receive(1, urgent=True, wait_s=0.5)
+        beside = await conn.app.receive_urgent(wait_s=0.5)
     except AppError:
         beside = b""
     tcp.choice("urgent data", forms[bool(beside)], forms)
@@ -141,7 +141,7 @@ async def test_urgent_pointer_of_ours_is_read(tcp: Case, setting: str, reading: 
     conn = await tcp.drive_to(State.ESTABLISHED)
     assert conn.app is not None
     await urgent(conn, b"abcd", 3)
-    beside = await conn.app.receive(1, urgent=True)
+    beside = await conn.app.receive_urgent()
     readings = {b"c": "the octet behind", b"d": "the last octet"}
     taken = readings.get(beside, "something else")
     assert taken == reading, f"with tcp_stdurg={setting} the pointer is read as {taken}, not as {reading}"
@@ -159,7 +159,7 @@ async def test_application_is_told_of_each_urgent_octet(tcp: Case) -> None:
     assert conn.app is not None
     for octet in (b"1", b"2", b"3"):
         await urgent(conn, octet, 1)
-        told = await conn.app.receive(1, urgent=True)
+        told = await conn.app.receive_urgent()
         assert told == octet, f"the application got {told!r}, not {octet!r}"
     await conn.confirm(State.ESTABLISHED)
 
@@ -175,7 +175,7 @@ async def test_urgent_pointer_ahead_of_the_data_counts_when_the_data_comes(tcp: 
     await urgent(conn, b"ab", 5)
     await conn.send(ACK | PSH, payload=b"cde")
     await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0, within=1.5)
-    told = await conn.app.receive(1, urgent=True)
+    told = await conn.app.receive_urgent()
     assert told == b"e", f"the urgent octet is {told!r}, not b'e'"
     assert await conn.app.receive(4) == b"abcd"
 
