@@ -34,6 +34,7 @@ class Case:
         self.app = Application(self)
         self.connections: list[Connection] = []
         self.address = station.lease(family, self.trace)
+        self._more: list[str] = []
 
     async def open(self) -> None:
         """Make the case's address known to the target. Raises TargetGone."""
@@ -44,7 +45,8 @@ class Case:
         try:
             await self.app.close()
         finally:
-            self.station.release(self.address)
+            for address in (self.address, *self._more):
+                self.station.release(address)
 
     @property
     def has_app(self) -> bool:
@@ -59,13 +61,27 @@ class Case:
 
     # Connections
 
+    async def another_address(self) -> str:
+        """One more tester address of this case's own, known to the target. Raises TargetGone."""
+        self._more.append(self.station.lease(self.family, self.trace))
+        await self.station.introduce(self._more[-1])
+        return self._more[-1]
+
     def connection(
-        self, remote_port: int | None = None, *, port: int | None = None, iss: int | None = None
+        self,
+        remote_port: int | None = None,
+        *,
+        port: int | None = None,
+        address: str | None = None,
+        iss: int | None = None,
     ) -> Connection:
-        """A four-tuple with that port of the target; without one, the port from which the target will connect to us."""
+        """A four-tuple with that port of the target; without one, the port from which the target will connect to us.
+
+        `address` is one of `another_address`.
+        """
         if port is None:
             port = self.station.own_port()
-        one = Connection(self, port=port, remote_port=remote_port, iss=iss)
+        one = Connection(self, port=port, remote_port=remote_port, address=address, iss=iss)
         self.connections.append(one)
         return one
 
@@ -138,7 +154,7 @@ class Case:
         """The agent's own word about the connection's state; None where the target has no such word."""
         if "state" not in self.target.capabilities or conn.remote_port is None:
             return None
-        return await self.app.state(conn.remote_port, conn.port)
+        return await self.app.state(conn.remote_port, conn.port, conn.address)
 
     async def confirm(self, conn: Connection, state: State, *, probe: bool = True) -> None:
         """See that the target's end of `conn` is in `state`. Raises Violation."""

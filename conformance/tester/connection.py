@@ -95,8 +95,10 @@ class Connection:
     `snd_nxt`, `snd_una`, `iss` are the tester's; `rcv_nxt`, `irs` are None until the target's SYN was taken.
     """
 
-    def __init__(self, case: Case, *, port: int, remote_port: int | None, iss: int | None = None) -> None:
-        self._case, self.port, self.remote_port = case, port, remote_port
+    def __init__(
+        self, case: Case, *, port: int, remote_port: int | None, address: str | None = None, iss: int | None = None
+    ) -> None:
+        self._case, self.address, self.port, self.remote_port = case, address or case.address, port, remote_port
         self.iss = Seq(random.getrandbits(32) if iss is None else iss)
         self.snd_nxt = self.snd_una = self.iss
         self.irs: Seq | None = None
@@ -129,7 +131,7 @@ class Connection:
         if remote_port is not None:
             self._bind(remote_port)
         else:
-            case.station.receive_open(case.address, port, self._on_segment)
+            case.station.receive_open(self.address, port, self._on_segment)
 
     def offer(self, offer: Offer) -> None:
         """Set the options of our SYN, or SYN,ACK. Timestamps begin anywhere; they are then part of every segment."""
@@ -151,13 +153,13 @@ class Connection:
 
     def _bind(self, remote_port: int) -> None:
         self.remote_port = remote_port
-        ends = self._case.address, self.port, self._case.remote, remote_port
+        ends = self.address, self.port, self._case.remote, remote_port
         self._case.station.receive(*ends, self._on_segment)
         self._case.station.receive_icmp(*ends, self._on_icmp)
 
     def next_incarnation(self, *, iss: Seq | None = None) -> Connection:
         """A new connection on the same four-tuple; what comes from now on belongs to it."""
-        other = Connection(self._case, port=self.port, remote_port=self.remote_port, iss=iss)
+        other = Connection(self._case, port=self.port, remote_port=self.remote_port, address=self.address, iss=iss)
         other.syn_options, other.listener = self.syn_options, self.listener
         return other
 
@@ -211,7 +213,7 @@ class Connection:
             if sack:
                 options = (*options, opt.Option(opt.NOP), opt.Option(opt.NOP), opt.sack(*sack))
         return Segment(
-            self._case.address,
+            self.address,
             self._case.remote,
             self.port,
             self.remote_port,
@@ -301,7 +303,7 @@ class Connection:
         """
         segment, station = self.segment(reply, payload=payload, seq=0, ack=0), self._case.station
         self._prepared.append(_Prepared(when & _NOT_PSH, segment, PreparedFrame(station.render(segment)), text))
-        station.prepare(self._case.address, self.port, segment.dst, segment.dport, self._answer)
+        station.prepare(self.address, self.port, segment.dst, segment.dport, self._answer)
 
     # In
 
