@@ -8,13 +8,13 @@ import platform
 import time
 import traceback
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from conformance.judge import Inconclusive, NotApplicable, Verdict, Violation
+from conformance.judge import Inconclusive, NotApplicable, Series, Timing, Verdict, Violation
 from conformance.judge.verdict import verdict_of
 from conformance.plugin.engine import Engine
 from conformance.plugin.marks import CaseInfo
@@ -57,6 +57,8 @@ class Outcome:
     deviation: Deviation | None
     stopped_deviating: bool
     capture: str | None = None
+    ran_again: str = ""
+    """Why a first run, among the others, gave no verdict."""
 
 
 class Run:
@@ -64,12 +66,15 @@ class Run:
 
     def __init__(self, target: Target, *, output: Path, concurrency: int, strict: bool, command: str) -> None:
         self.target, self.output, self.concurrency, self.strict = target, output, concurrency, strict
-        self.clock, self.engine = Clock(), Engine()
+        self.engine = Engine()
+        self.clock = Clock(self.engine.jitter)
         self.profile: Profile = profile(target.profile)
         self.problems: list[str] = []
         """What went wrong with the record itself, one line each."""
         self.running: dict[str, int] = {}
         self.done = 0
+        # One is written by pytest's thread alone, the other by the engine's.
+        self._submitted = self._ended = 0
         started = time.time_ns()
         self._facts = {
             "id": datetime.fromtimestamp(started / SECOND, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -90,6 +95,7 @@ class Run:
 
     async def _open(self) -> None:
         self._places = asyncio.Semaphore(self.concurrency)
+        self._case_ended, self._by_itself = asyncio.Condition(), asyncio.Lock()
         await self.target.open()
         self.station = Station(self.target, self.clock)
         await self.station.check_reachable()
@@ -107,6 +113,7 @@ class Run:
         self, info: CaseInfo, function: CaseFunction, arguments: Mapping[str, Any]
     ) -> concurrent.futures.Future[Outcome]:
         """Start a case as soon as there is a place for it."""
+        self._submitted += 1
         return self.engine.submit(self._run(info, function, arguments))
 
     def last_timer_s(self) -> float:
@@ -115,16 +122,34 @@ class Run:
         return max(0.0, (max(ends, default=0) - self.clock.now_ns()) / SECOND)
 
     async def _run(self, info: CaseInfo, function: CaseFunction, arguments: Mapping[str, Any]) -> Outcome:
-        async with self._places:
-            started = self.running[info.id] = self.clock.now_ns()
-            try:
-                case, raised = await self._execute(info, function, arguments)
-                outcome = self._judged(info, function, case, raised, started)
-                await asyncio.get_running_loop().run_in_executor(None, self._record, outcome, case)
-                return outcome
-            finally:
-                self.running.pop(info.id)
-                self.done += 1
+        """Run, judge and record a case; one that gave no verdict runs once more when all others have ended, by itself."""
+        try:
+            async with self._places:
+                outcome, case = await self._attempt(info, function, arguments)
+        finally:
+            async with self._case_ended:
+                self._ended += 1
+                self._case_ended.notify_all()
+        if outcome.verdict is Verdict.INCONCLUSIVE:
+            async with self._case_ended:
+                await self._case_ended.wait_for(lambda: self._ended == self._submitted)
+            async with self._by_itself:
+                first = outcome
+                outcome, case = await self._attempt(info, function, arguments)
+                outcome = replace(outcome, ran_again=first.message)
+        await asyncio.get_running_loop().run_in_executor(None, self._record, outcome, case)
+        self.done += 1
+        return outcome
+
+    async def _attempt(
+        self, info: CaseInfo, function: CaseFunction, arguments: Mapping[str, Any]
+    ) -> tuple[Outcome, Case | None]:
+        started = self.running[info.id] = self.clock.now_ns()
+        try:
+            case, raised = await self._execute(info, function, arguments)
+            return self._judged(info, function, case, raised, started), case
+        finally:
+            self.running.pop(info.id)
 
     async def _execute(
         self, info: CaseInfo, function: CaseFunction, arguments: Mapping[str, Any]
@@ -236,7 +261,7 @@ class Run:
         steps = trace.numbered()[1] if trace else []
         conn = case.connections[0] if case is not None and case.connections else None
         return {
-            "schema": 1,
+            "schema": 2,
             "id": info.id,
             "title": info.title,
             "description": info.description,
@@ -258,21 +283,12 @@ class Run:
                 "address": target.address(info.family),
                 "settings": dict(target.settings),
             },
-            "run": {**self._facts, "jitter": self.engine.jitter()},
+            "run": {**self._facts, "jitter": self.engine.jitter.summary()},
             "started_ns": outcome.started_ns,
             "duration_s": round(outcome.duration_s, 6),
-            "timings": [
-                {
-                    "name": one.name,
-                    "measured_s": one.measured_s,
-                    "low_s": one.bound.low_s,
-                    "high_s": one.bound.high_s,
-                    "source": one.bound.source,
-                    "how": one.how,
-                    "ok": one.ok,
-                }
-                for one in (trace.timings if trace else ())
-            ],
+            "timings": [_timing(one) for one in (trace.timings if trace else ())],
+            "series": [_series(one) for one in (trace.series if trace else ())],
+            "ran_again": outcome.ran_again,
             "states": trace.states if trace else [],
             "choices": trace.choices if trace else [],
             "deviation": None
@@ -314,6 +330,52 @@ class Run:
             )
             for frame in frames:
                 writer.write(frame.data, frame.at_ns, inbound=frame.inbound, comment=frame.comment)
+
+
+def _timing(one: Timing) -> dict[str, Any]:
+    """A measured interval as the record keeps it."""
+    return {
+        "name": one.name,
+        "measured_s": one.measured_s,
+        "low_s": one.bound.low_s,
+        "high_s": one.bound.high_s,
+        "source": one.bound.source,
+        "how": one.how,
+        "ok": None if one.unclear else one.ok,
+        "shortened": one.shortened,
+        "jitter_s": one.jitter_s,
+    }
+
+
+def _series(one: Series) -> dict[str, Any]:
+    """A series as the record keeps it."""
+    steps, faults = one.steps(), one.faults()
+    return {
+        "name": one.name,
+        "intervals": [
+            {
+                "measured_s": step.measured_s,
+                "low_s": step.allowed.low_s,
+                "high_s": step.allowed.high_s,
+                "ratio": step.ratio,
+                "source": step.allowed.source,
+                "ok": None if step.unclear else step.ok,
+            }
+            for step in steps
+        ],
+        "growth": None if one.growth is None else one.growth.factor,
+        "cap_s": None if one.cap is None else one.cap.high_s,
+        "count": one.repetitions,
+        "count_low": one.count[0] if one.count else None,
+        "count_high": one.count[1] if one.count else None,
+        "end": one.end,
+        "source": "; ".join(dict.fromkeys(part.bound.source for step in steps for part in step.timings)),
+        "how": one.how,
+        "ok": None if one.unclear else not faults,
+        "faults": list(faults),
+        "shortened": one.shortened,
+        "jitter_s": max(one.jitters_s, default=0.0),
+    }
 
 
 def _asserted_in(raised: AssertionError, function: CaseFunction) -> bool:

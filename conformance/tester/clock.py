@@ -7,16 +7,19 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from conformance.tester.jitter import Jitter
+
 SECOND = 1_000_000_000
 
 
 class Clock:
     """Real time, in ns since the epoch: the same scale as the kernel's stamps.
 
-    `deadlines` holds what is being waited for, so that the run can say when the last timer ends.
+    `deadlines` holds what is being waited for, so that the run can say when the last timer ends; `jitter` how late we were.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, jitter: Jitter | None = None) -> None:
+        self.jitter = jitter or Jitter()
         self.deadlines: set[tuple[int, int]] = set()
         self._waits = 0
 

@@ -85,6 +85,9 @@ class Connection:
         self.ts_recent = 0
         self.syn_options: tuple[opt.Option, ...] = (opt.mss(1460 if case.family == 4 else 1440),)
         self.fin_seen: Segment | None = None
+        self.opening_ns = 0
+        self.round_trip_s = 0.0
+        """The target's first measurement, from its SYN to our answer, where `drive_to` opened the connection."""
         self.state = State.CLOSED
         """Our own end's state, as far as the ladder needs it."""
         self.listener: AppSocket | None = None
@@ -440,6 +443,14 @@ class Connection:
             raise self._unexpected(received, said, min(misses, key=len))
         self._take(received, "", said)
         return received
+
+    async def expect_retransmissions(self, of: Received, within: Sequence[float]) -> list[int]:
+        """Take one retransmission of `of` for each of those waits in seconds; the stamps of all of them in ns, `of` first.
+
+        Raises Violation.
+        """
+        again = [await self.expect_retransmission(of, within=seconds) for seconds in within]
+        return [of.at_ns, *(one.at_ns for one in again)]
 
     def _drop_aside(self) -> None:
         """Retransmissions put aside while something else was waited for count: hand them out again first."""

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from conformance.standard.states import State
 from conformance.tester.app import SocketOption
+from conformance.tester.clock import SECOND
 from conformance.tester.connection import Connection
-from conformance.wire import ACK, FIN, SYN
+from conformance.wire import ACK, FIN, SYN, Flags
 
 if TYPE_CHECKING:
     from conformance.tester.case import Case
@@ -26,6 +27,7 @@ class _Way:
     conn: Connection | None
     options: Sequence[SocketOption]
     iss: int | None
+    round_trip_s: float
     established: Callable[[Connection], Awaitable[None]] | None
 
 
@@ -39,6 +41,7 @@ async def drive_to(
     conn: Connection | None,
     options: Sequence[SocketOption],
     iss: int | None,
+    round_trip_s: float = 0.0,
     established: Callable[[Connection], Awaitable[None]] | None = None,
 ) -> Connection:
     """See `Case.drive_to`. Raises Violation when the target does not follow, ValueError for a way that does not exist."""
@@ -49,7 +52,7 @@ async def drive_to(
     if via not in (None, State.FIN_WAIT_1, State.FIN_WAIT_2, State.CLOSING):
         raise ValueError(f"via={via}: TIME-WAIT is reached via FIN-WAIT-1, FIN-WAIT-2 or CLOSING")
     case.needs("app")
-    way = _Way(case, by, via or State.FIN_WAIT_2, how, conn, options, iss, established)
+    way = _Way(case, by, via or State.FIN_WAIT_2, how, conn, options, iss, round_trip_s, established)
     reached = await _DRIVERS[state](way)
     case.trace.state(case.clock.now_ns(), state.value, "wire")
     return reached
@@ -65,7 +68,8 @@ async def _listen(way: _Way) -> Connection:
 
 async def _syn_sent(way: _Way) -> Connection:
     conn = way.conn or await way.case.connect(options=way.options, iss=way.iss)
-    await conn.expect(SYN, length=0, label="the target opens:")
+    opening = await conn.expect(SYN, length=0, label="the target opens:")
+    conn.opening_ns = opening.at_ns
     return conn
 
 
@@ -77,7 +81,8 @@ async def _syn_received(way: _Way) -> Connection:
         return conn
     conn = await _listen(way)
     await conn.send(SYN)
-    await conn.expect(SYN | ACK, ack=conn.snd_nxt, length=0)
+    opening = await conn.expect(SYN | ACK, ack=conn.snd_nxt, length=0)
+    conn.opening_ns = opening.at_ns
     return conn
 
 
@@ -91,16 +96,23 @@ async def _established(way: _Way) -> Connection:
 async def _opened(way: _Way) -> Connection:
     if way.by == "active":
         conn = await _syn_sent(way)
-        await conn.send(SYN | ACK)
+        await _answers(way, conn, SYN | ACK)
         await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
         assert conn.app is not None
         await conn.app.connected()
         return conn
     conn = await _syn_received(way)
-    await conn.send(ACK)
+    await _answers(way, conn, ACK)
     assert conn.listener is not None
     conn.app = await conn.listener.accept()
     return conn
+
+
+async def _answers(way: _Way, conn: Connection, flags: Flags) -> None:
+    """Answer the target's SYN after the round trip that the case wants it to measure."""
+    await way.case.clock.sleep_until(conn.opening_ns + round(way.round_trip_s * SECOND))
+    sent = await conn.send(flags)
+    conn.round_trip_s = (sent.at_ns - conn.opening_ns) / SECOND
 
 
 async def _app_closes(way: _Way, conn: Connection) -> None:

@@ -135,7 +135,8 @@ class Station:
 
     async def stamp(self, number: int, frame: Frame) -> int:
         """Give a sent frame the kernel's transmit stamp."""
-        frame.at_ns = await self._link.sent_at(number)
+        called_ns, frame.at_ns = frame.at_ns, await self._link.sent_at(number)
+        self.clock.jitter.note("sent", frame.at_ns, frame.at_ns - called_ns)
         return frame.at_ns
 
     def transmit_raw(self, data: bytes) -> int:
@@ -165,6 +166,8 @@ class Station:
 
     def _on_frame(self, data: bytes, at_ns: int) -> None:
         """Where answers are prepared, all else waits until every frame that came together with this one has had its answer."""
+        now_ns = self.clock.now_ns()
+        self.clock.jitter.note("read", now_ns, now_ns - at_ns)
         if not self._answerers and not self._came:
             self._sort(data, at_ns)
             return
