@@ -1075,8 +1075,21 @@ def capabilities(netlink: bool) -> list[str]:
         "user-timeout": takes(4, "tcp", "TCP_USER_TIMEOUT", 1000),
         "half-close": hasattr(socket, "SHUT_WR"),
         "urgent": hasattr(socket, "MSG_OOB"),
+        "timestamps": is_on("tcp_timestamps"),
+        "sack": is_on("tcp_sack"),
+        "wscale": is_on("tcp_window_scaling"),
+        "ecn": is_on("tcp_ecn"),
+        "fastopen": is_on("tcp_fastopen"),
     }
     return [name for name, there in found.items() if there]
+
+
+def is_on(setting: str) -> bool:
+    """Whether Linux has the setting, and not at 0."""
+    try:
+        return read_whole(sysctl_path(f"net.ipv4.{setting}")).strip() != "0"
+    except OSError:
+        return False
 
 
 def takes(family: int, level: str = "", name: str = "", value: int | bytes = 0) -> bool:

@@ -177,9 +177,13 @@ class AppSocket:
         reply = await self._app.call("send", socket=self.number, data=encoded, urgent=urgent, wait=wait)
         return int(reply["sent"])
 
-    async def receive(self, count: int, *, wait_s: float = _WAIT_S) -> bytes:
-        """At least `count` octets, fewer only at the end of the stream; 0 takes what is there."""
-        reply = await self._app.call("receive", wait_s=wait_s, socket=self.number, count=count)
+    async def receive(self, count: int, *, urgent: bool = False, wait_s: float = _WAIT_S) -> bytes:
+        """At least `count` octets, fewer only at the end of the stream; 0 takes what is there.
+
+        `urgent` reads what is kept out of band (MSG_OOB).
+        """
+        more = {"urgent": True} if urgent else {}
+        reply = await self._app.call("receive", wait_s=wait_s, socket=self.number, count=count, **more)
         return base64.b64decode(reply["data"])
 
     async def at_end(self, *, wait_s: float = _WAIT_S) -> bool:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from conformance.standard.states import State
 from conformance.tester.app import SocketOption
 from conformance.tester.clock import SECOND
-from conformance.tester.connection import Connection
-from conformance.wire import ACK, FIN, SYN, Flags
+from conformance.tester.connection import Connection, Offer
+from conformance.wire import ACK, FIN, SYN
 
 if TYPE_CHECKING:
     from conformance.tester.case import Case
@@ -26,6 +26,7 @@ class _Way:
     how: str
     conn: Connection | None
     options: Sequence[SocketOption]
+    offer: Offer | None
     iss: int | None
     round_trip_s: float
     established: Callable[[Connection], Awaitable[None]] | None
@@ -40,6 +41,7 @@ async def drive_to(
     how: str,
     conn: Connection | None,
     options: Sequence[SocketOption],
+    offer: Offer | None = None,
     iss: int | None,
     round_trip_s: float = 0.0,
     established: Callable[[Connection], Awaitable[None]] | None = None,
@@ -52,7 +54,9 @@ async def drive_to(
     if via not in (None, State.FIN_WAIT_1, State.FIN_WAIT_2, State.CLOSING):
         raise ValueError(f"via={via}: TIME-WAIT is reached via FIN-WAIT-1, FIN-WAIT-2 or CLOSING")
     case.needs("app")
-    way = _Way(case, by, via or State.FIN_WAIT_2, how, conn, options, iss, round_trip_s, established)
+    if conn is not None and offer is not None:
+        conn.offer(offer)
+    way = _Way(case, by, via or State.FIN_WAIT_2, how, conn, options, offer, iss, round_trip_s, established)
     reached = await _DRIVERS[state](way)
     case.trace.state(case.clock.now_ns(), state.value, "wire")
     return reached
@@ -63,13 +67,12 @@ async def _closed(way: _Way) -> Connection:
 
 
 async def _listen(way: _Way) -> Connection:
-    return way.conn or await way.case.listen(options=way.options, iss=way.iss)
+    return way.conn or await way.case.listen(options=way.options, offer=way.offer, iss=way.iss)
 
 
 async def _syn_sent(way: _Way) -> Connection:
-    conn = way.conn or await way.case.connect(options=way.options, iss=way.iss)
-    opening = await conn.expect(SYN, length=0, label="the target opens:")
-    conn.opening_ns = opening.at_ns
+    conn = way.conn or await way.case.connect(options=way.options, offer=way.offer, iss=way.iss)
+    await conn.expect(SYN, length=0, label="the target opens:")
     return conn
 
 
@@ -81,8 +84,7 @@ async def _syn_received(way: _Way) -> Connection:
         return conn
     conn = await _listen(way)
     await conn.send(SYN)
-    opening = await conn.expect(SYN | ACK, ack=conn.snd_nxt, length=0)
-    conn.opening_ns = opening.at_ns
+    await conn.expect(SYN | ACK, ack=conn.snd_nxt, length=0)
     return conn
 
 
@@ -94,25 +96,10 @@ async def _established(way: _Way) -> Connection:
 
 
 async def _opened(way: _Way) -> Connection:
-    if way.by == "active":
-        conn = await _syn_sent(way)
-        await _answers(way, conn, SYN | ACK)
-        await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
-        assert conn.app is not None
-        await conn.app.connected()
-        return conn
-    conn = await _syn_received(way)
-    await _answers(way, conn, ACK)
-    assert conn.listener is not None
-    conn.app = await conn.listener.accept()
-    return conn
-
-
-async def _answers(way: _Way, conn: Connection, flags: Flags) -> None:
-    """Answer the target's SYN after the round trip that the case wants it to measure."""
+    conn = await (_syn_sent if way.by == "active" else _syn_received)(way)
     await way.case.clock.sleep_until(conn.opening_ns + round(way.round_trip_s * SECOND))
-    sent = await conn.send(flags)
-    conn.round_trip_s = (sent.at_ns - conn.opening_ns) / SECOND
+    await conn.complete()
+    return conn
 
 
 async def _app_closes(way: _Way, conn: Connection) -> None:
