@@ -206,7 +206,9 @@ class AppSocket:
         await self._app.call("abort", socket=self.number)
 
     async def option(self, level: str, name: str, value: Any = None) -> Any:
-        """Read a socket option, or set it where `value` is given."""
+        """Read a socket option, or set it where `value` is given: a number, or bytes."""
+        if isinstance(value, bytes):
+            value = {"bytes": base64.b64encode(value).decode()}
         if value is None:
             return (await self._app.call("option_get", socket=self.number, level=level, name=name))["value"]
         await self._app.call("option_set", socket=self.number, level=level, name=name, value=value)

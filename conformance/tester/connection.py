@@ -550,6 +550,26 @@ class Connection:
         await self.expect(ACK, seq=self.rcv_nxt, ack=self.snd_nxt, payload=data)
         await self.send(ACK)
 
+    async def expect_flight(self, *, quiet: float = 0.1, within: float = REACTION_S) -> list[Received]:
+        """Take the data that comes in order, until none comes for `quiet` seconds; nothing is acknowledged. Raises Violation.
+
+        The first segment is owed `within` that many seconds. Retransmissions are put aside.
+        """
+        flight = [await self.expect(ACK, seq=self.rcv_nxt, label="data:", within=within)]
+        while (more := await self.allow(Expectation(ACK, seq=self.rcv_nxt, label="data:"), within=quiet)) is not None:
+            flight.append(more[1])
+        return flight
+
+    async def burst(self, *, quiet: float = 0.1) -> list[Received]:
+        """Take all that comes, new or repeated, until nothing comes for `quiet` seconds; nothing of it is judged."""
+        came: list[Received] = []
+        while True:
+            received = await self._next_of_any_kind(self._case.clock.now_ns() + round(quiet * SECOND))
+            if received is None:
+                return came
+            self._take(received, describe(received.segment, self.base), "")
+            came.append(received)
+
     # States
 
     async def probe(self) -> None:

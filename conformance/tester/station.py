@@ -166,8 +166,6 @@ class Station:
 
     def _on_frame(self, data: bytes, at_ns: int) -> None:
         """Where answers are prepared, all else waits until every frame that came together with this one has had its answer."""
-        now_ns = self.clock.now_ns()
-        self.clock.jitter.note("read", now_ns, now_ns - at_ns)
         if not self._answerers and not self._came:
             self._sort(data, at_ns)
             return
@@ -202,6 +200,8 @@ class Station:
             return
         if trace is None:
             return
+        now_ns = self.clock.now_ns()
+        self.clock.jitter.note("read", now_ns, now_ns - at_ns)
         frame = trace.frame(at_ns, data, inbound=True)
         segment = dissect(data)
         if segment is None:
