@@ -20,7 +20,7 @@ async def warmed(tcp: Case) -> Connection:
     return conn
 
 
-@verifies("RFC5681:4.2-500-ms", "RFC5681:4.2-delayed", "RFC9293:MUST-40", "claim:C-34", level="MUST", lasts=2)
+@verifies("RFC5681:4.2-500-ms", "RFC5681:4.2-delayed", "RFC9293:MUST-40", "claim:C-33", level="MUST", lasts=2)
 async def test_acknowledgment_waits_half_a_second_at_most(tcp: Case) -> None:
     """One small segment comes, and nothing after it, three times.
 
@@ -41,7 +41,7 @@ async def test_acknowledgment_waits_half_a_second_at_most(tcp: Case) -> None:
         tcp.check_timing("delayed ACK, by the profile", max(delays), tcp.timer("delayed-ack"), how=how)
 
 
-@verifies("RFC5681:4.2-second", "RFC9293:SHLD-19", lasts=2)
+@verifies("RFC5681:4.2-second", "RFC9293:SHLD-19", "claim:C-33", lasts=2)
 async def test_every_second_full_segment_is_acknowledged(tcp: Case) -> None:
     """Ten full-sized segments come in pairs, and the application reads them.
 

@@ -5,7 +5,7 @@ import pytest
 from conformance.api import ACK, RST, SECOND, SYN, Case, State, verifies
 
 DATA = b"lost again and again"
-BACKOFF = ("RFC6298:5.4", "RFC6298:5.5", "RFC6298:5.6", "RFC9293:MUST-18", "RFC9293:MUST-19")
+BACKOFF = ("claim:C-31", "RFC6298:5.4", "RFC6298:5.5", "RFC6298:5.6", "RFC9293:MUST-18", "RFC9293:MUST-19")
 HOW = "between the receive stamps of one transmission and the next"
 REPEATS = 7
 """With 0.2 s at first and doubling, the seventh comes after 25.4 s."""
