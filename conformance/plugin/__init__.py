@@ -452,6 +452,6 @@ def _clear(output: Path) -> None:
     for name in ("captures", "cases"):
         if (output / name).is_dir():
             shutil.rmtree(output / name)
-    pages = ("index.html", "states.html", "requirements.html")
+    pages = ("index.html", "states.html", "requirements.html", "timing.html")
     for name in ("results.jsonl", *pages, "requirements.csv", "requirements.json"):
         (output / name).unlink(missing_ok=True)
