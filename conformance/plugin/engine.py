@@ -56,6 +56,7 @@ class Engine:
     async def _measure(self) -> None:
         while True:
             due_ns = time.perf_counter_ns() + _TICK_NS
+            self.jitter.due_ns = time.time_ns() + _TICK_NS
             await asyncio.sleep(_TICK_NS / 1e9)
             self.jitter.note("loop", time.time_ns(), max(0, time.perf_counter_ns() - due_ns))
 

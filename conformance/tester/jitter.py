@@ -20,6 +20,8 @@ class Jitter:
     def __init__(self) -> None:
         self._samples: dict[str, deque[int]] = {kind: deque(maxlen=_KEPT) for kind in KINDS}
         self._notable: deque[tuple[int, int]] = deque(maxlen=_KEPT)
+        self.due_ns: int | None = None
+        """When the loop is to wake next: what it is late by now counts before it has come to say so."""
         self._summed: tuple[float, dict[str, float]] | None = None
 
     def note(self, kind: str, at_ns: int, late_ns: int) -> None:
@@ -30,8 +32,10 @@ class Jitter:
 
     def worst_s(self, since_ns: int, until_ns: int) -> float:
         """The greatest lateness that reaches into that time, in seconds; 0 where none was worth keeping."""
-        found = (late_ns for at_ns, late_ns in self._notable if at_ns >= since_ns and at_ns - late_ns <= until_ns)
-        return max(found, default=0) / 1e9
+        found = [late_ns for at_ns, late_ns in self._notable if at_ns >= since_ns and at_ns - late_ns <= until_ns]
+        if self.due_ns is not None and self.due_ns <= until_ns:
+            found.append(time.time_ns() - self.due_ns)
+        return max(0, *found, 0) / 1e9
 
     def summary(self) -> dict[str, float]:
         """Median, 99th percentile and the greatest of the last samples of each kind, in microseconds; a second old at most."""
