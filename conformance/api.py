@@ -1,6 +1,6 @@
 """What a case imports: one line at the top of its module."""
 
-from conformance.judge import Bound, Expectation, Inconclusive, NotApplicable, Violation
+from conformance.judge import Bound, Expectation, Growth, Inconclusive, NotApplicable, Violation
 from conformance.plugin.marks import verifies, verifies_cell
 from conformance.standard.cells import Cell, cells
 from conformance.standard.states import SYNCHRONIZED, State
@@ -32,6 +32,7 @@ __all__ = [
     "Connection",
     "Expectation",
     "Flags",
+    "Growth",
     "Inconclusive",
     "Kind",
     "NotApplicable",

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import pairwise
 
-from conformance.judge import Bound, NotApplicable, Timing, Violation
+from conformance.judge import (
+    Bound,
+    Growth,
+    Inconclusive,
+    NotApplicable,
+    Series,
+    Timing,
+    Violation,
+    retransmission_timeout,
+)
 from conformance.standard.profile import Profile
 from conformance.standard.states import State
 from conformance.target import Target
 from conformance.tester.app import Application, SocketOption
 from conformance.tester.clock import SECOND, Clock
-from conformance.tester.connection import Connection, Offer
+from conformance.tester.connection import Connection, Offer, Received
 from conformance.tester.drive import drive_to
 from conformance.tester.ending import Ending, see_end
+from conformance.tester.giving_up import GivenUp, see_given_up
 from conformance.tester.station import Station
 from conformance.tester.trace import Trace, told
 from conformance.wire import ACK, RST, SYN, Seq
@@ -30,6 +41,7 @@ class Case:
         self.name = name
         self.station, self.target, self.profile, self.clock, self.family = station, target, profile, clock, family
         self.trace = Trace()
+        self.began_ns = clock.now_ns()
         self.remote = target.address(family)
         self.app = Application(self)
         self.connections: list[Connection] = []
@@ -123,6 +135,7 @@ class Case:
         options: Sequence[SocketOption] = (),
         offer: Offer | None = None,
         iss: int | None = None,
+        round_trip_s: float = 0.0,
         established: Callable[[Connection], Awaitable[None]] | None = None,
     ) -> Connection:
         """A connection whose target end is in `state`.
@@ -130,7 +143,8 @@ class Case:
         `by` is how the target opened: `passive` (it listens) or `active` (it connects). `via` picks the way into TIME-WAIT:
         FIN_WAIT_2 (the default), FIN_WAIT_1 or CLOSING. `how` is the application's call that closes: `shutdown` keeps the
         socket held, `close` orphans it. `conn` is a connection of `listen` or `connect` that is set up by the caller.
-        `offer` is what our SYN offers.
+        `offer` is what our SYN offers. `round_trip_s` is how long our answer takes in the handshake, which is the target's first
+        measurement; what it came to is the connection's `round_trip_s`.
 
         `established` is done in ESTABLISHED, on the way. What the target sends there and is not acknowledged there stays
         so, unless the way has to acknowledge the FIN behind it.
@@ -145,6 +159,7 @@ class Case:
             options=options,
             offer=offer,
             iss=iss,
+            round_trip_s=round_trip_s,
             established=established,
         )
 
@@ -216,6 +231,12 @@ class Case:
         """
         return await see_end(self, conn, since_ns=since_ns, expected=expected, since=since)
 
+    async def see_given_up(
+        self, conn: Connection, first: Received, *, within: float, codes: Sequence[str] = ("ETIMEDOUT",)
+    ) -> GivenUp:
+        """Leave `first` unanswered, and every repetition of it, until the application is told. Raises Violation."""
+        return await see_given_up(self, conn, first, within=within, codes=codes)
+
     # Timings and choices
 
     def timer(self, name: str, nominal_s: float | None = None) -> Bound:
@@ -238,12 +259,77 @@ class Case:
             raise NotApplicable(f"profile {self.profile.name} documents no schedule of timer {name} ({bound.source})")
         return tuple(self.timer(name, nominal_s) for nominal_s in schedule)
 
-    def check_timing(self, name: str, measured_s: float, bound: Bound, *, how: str = "") -> None:
-        """Keep a measured interval, and see that it is within its bound. Raises Violation."""
-        timing = Timing(name, measured_s, bound, how)
+    def growth(self, name: str, source: str, *, factor: float = 2.0) -> Growth:
+        """A backoff by `factor`, by the precision of one of the profile's timers. Raises NotApplicable without that timer."""
+        self.timer(name)
+        timer = self.profile.timers[name]
+        return Growth(factor, timer.late_fraction, timer.late_s, source)
+
+    def timeout_after(self, *round_trips_s: float) -> Bound:
+        """The bound of the retransmission timeout after those round trips in seconds, in their order (RFC 6298, 2.2 and 2.3).
+
+        A stack may hold its least timeout (the profile's `rto-min`) on the whole, or on the variation alone.
+        """
+        least = self.timer("rto-min")
+        least_s = self.profile.timers["rto-min"].value_s
+        low_s = max(least_s, retransmission_timeout(round_trips_s))
+        high_s = retransmission_timeout(round_trips_s, least_variation_s=least_s)
+        source = f"RFC 6298, 2.2 and 2.3; at least {least_s:g} s: {least.source}"
+        return Bound(self.timer("rto-min", low_s).low_s, self.timer("rto-min", high_s).high_s, source)
+
+    def check_timing(
+        self,
+        name: str,
+        measured_s: float,
+        bound: Bound,
+        *,
+        how: str = "",
+        shortened: str = "",
+        between: tuple[int, int] | None = None,
+    ) -> None:
+        """Keep a measured interval, and see that it is within its bound. Raises Violation.
+
+        `shortened` says by what the target was told a shorter time (`TCP_KEEPIDLE = 2 s`). `between` are the two stamps,
+        where they are known; without them the tester's lateness in the whole case counts. Raises Inconclusive where that
+        lateness alone may be the reason.
+        """
+        jitter_s = self.clock.jitter.worst_s(*(between or (self.began_ns, self.clock.now_ns())))
+        timing = Timing(name, measured_s, bound, how, shortened, jitter_s)
         self.trace.timings.append(timing)
         if not timing.ok:
-            raise Violation(str(timing), how)
+            self._fails(timing.unclear, str(timing), how, bound.outside_s(measured_s), jitter_s)
+
+    def check_series(
+        self,
+        name: str,
+        stamps_ns: Sequence[int],
+        bounds: Sequence[Bound],
+        *,
+        how: str,
+        growth: Growth | None = None,
+        cap: Bound | None = None,
+        count: tuple[int, int] | None = None,
+        end: str = "",
+        shortened: str = "",
+    ) -> None:
+        """Keep a series of retransmissions or probes, and see that it is as allowed as a whole (see Series). Raises Violation.
+
+        Raises Inconclusive where the tester's own lateness alone may be the reason for all that is wrong.
+        """
+        jitters = tuple(self.clock.jitter.worst_s(*pair) for pair in pairwise(stamps_ns))
+        series = Series(
+            name, tuple(stamps_ns), tuple(bounds), how, growth, cap, count, end, shortened, jitters_s=jitters
+        )
+        self.trace.series.append(series)
+        if faults := series.faults():
+            outside_s = max(one.bound.outside_s(one.measured_s) for step in series.steps() for one in step.timings)
+            self._fails(series.unclear, faults[0], "\n".join((how, *faults[1:])), outside_s, max(jitters))
+
+    def _fails(self, unclear: bool, message: str, details: str, outside_s: float, jitter_s: float) -> None:
+        if unclear:
+            late = f"outside by {outside_s:.4f} s, and the tester itself was up to {jitter_s:.4f} s late in that time"
+            raise Inconclusive(f"{message}: {late}")
+        raise Violation(message, details)
 
     def choice(self, name: str, taken: str, allowed: Sequence[str]) -> None:
         """Keep which of several allowed outcomes the target took. Raises Violation for any other."""

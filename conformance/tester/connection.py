@@ -114,6 +114,9 @@ class Connection:
         self.ts_recent = 0
         self.syn_options: tuple[opt.Option, ...] = (opt.mss(1460 if case.family == 4 else 1440),)
         self.fin_seen: Segment | None = None
+        self.opening_ns = 0
+        self.round_trip_s = 0.0
+        """What the target can measure in the handshake, from its SYN to our answer; known once it is complete."""
         self.state = State.CLOSED
         """Our own end's state, as far as the ladder needs it."""
         self.listener: AppSocket | None = None
@@ -414,7 +417,7 @@ class Connection:
         segment = received.segment
         options = segment.option_list
         if segment.flags & SYN and self.irs is None:
-            self.irs = segment.seq
+            self.irs, self.opening_ns = segment.seq, received.at_ns
             self.rcv_nxt = segment.seq
             self._agree(options)
         if self.rcv_nxt is not None and not segment.flags & RST and segment.seq <= self.rcv_nxt < segment.end:
@@ -552,6 +555,14 @@ class Connection:
         self._take(received, "", said)
         return received
 
+    async def expect_retransmissions(self, of: Received, within: Sequence[float]) -> list[int]:
+        """Take one retransmission of `of` for each of those waits in seconds; the stamps of all of them in ns, `of` first.
+
+        Raises Violation.
+        """
+        again = [await self.expect_retransmission(of, within=seconds) for seconds in within]
+        return [of.at_ns, *(one.at_ns for one in again)]
+
     def _drop_aside(self) -> None:
         """Retransmissions put aside while something else was waited for count: hand them out again first."""
         self._queue.extendleft(reversed(self._aside))
@@ -584,14 +595,17 @@ class Connection:
     async def complete(self) -> None:
         """Finish the handshake behind the target's SYN,ACK, or its SYN, and have its application's socket. Raises Violation."""
         if self.listener is not None:
-            await self.send(ACK)
+            self._measured(await self.send(ACK))
             if self._case.has_app:
                 self.app = await self.listener.accept()
             return
-        await self.send(SYN | ACK)
+        self._measured(await self.send(SYN | ACK))
         await self.expect(ACK, seq=self.rcv_nxt, ack=self.snd_nxt, length=0)
         assert self.app is not None
         await self.app.connected()
+
+    def _measured(self, answer: Sent) -> None:
+        self.round_trip_s = (answer.at_ns - self.opening_ns) / SECOND
 
     # Data
 
@@ -633,6 +647,26 @@ class Connection:
         finally:
             sending.cancel()
         return came
+
+    async def expect_flight(self, *, quiet: float = 0.1, within: float = REACTION_S) -> list[Received]:
+        """Take the data that comes in order, until none comes for `quiet` seconds; nothing is acknowledged. Raises Violation.
+
+        The first segment is owed `within` that many seconds. Retransmissions are put aside.
+        """
+        flight = [await self.expect(ACK, seq=self.rcv_nxt, label="data:", within=within)]
+        while (more := await self.allow(Expectation(ACK, seq=self.rcv_nxt, label="data:"), within=quiet)) is not None:
+            flight.append(more[1])
+        return flight
+
+    async def burst(self, *, quiet: float = 0.1) -> list[Received]:
+        """Take all that comes, new or repeated, until nothing comes for `quiet` seconds; nothing of it is judged."""
+        came: list[Received] = []
+        while True:
+            received = await self._next_of_any_kind(self._case.clock.now_ns() + round(quiet * SECOND))
+            if received is None:
+                return came
+            self._take(received, describe(received.segment, self.base), "")
+            came.append(received)
 
     # States
 

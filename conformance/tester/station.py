@@ -162,7 +162,8 @@ class Station:
 
     async def stamp(self, number: int, frame: Frame) -> int:
         """Give a sent frame the kernel's transmit stamp."""
-        frame.at_ns = await self._link.sent_at(number)
+        called_ns, frame.at_ns = frame.at_ns, await self._link.sent_at(number)
+        self.clock.jitter.note("sent", frame.at_ns, frame.at_ns - called_ns)
         return frame.at_ns
 
     def transmit_raw(self, data: bytes) -> int:
@@ -234,6 +235,8 @@ class Station:
             return
         if trace is None:
             return
+        now_ns = self.clock.now_ns()
+        self.clock.jitter.note("read", now_ns, now_ns - at_ns)
         frame = trace.frame(at_ns, data, inbound=True)
         segment = dissect(data)
         if segment is None:
