@@ -34,6 +34,8 @@ class Case:
         self.app = Application(self)
         self.connections: list[Connection] = []
         self.address = station.lease(family, self.trace)
+        self.spoiled = False
+        """Whether the target keeps something about our address beyond the case, as a path MTU: no other case gets it."""
 
     async def open(self) -> None:
         """Make the case's address known to the target. Raises TargetGone."""
@@ -44,13 +46,18 @@ class Case:
         try:
             await self.app.close()
         finally:
-            self.station.release(self.address)
+            self.station.release(self.address, spoiled=self.spoiled)
 
     def needs(self, *capabilities: str) -> None:
         """Raise NotApplicable, naming the first capability that the target lacks."""
         for one in capabilities:
             if one not in self.target.capabilities:
                 raise NotApplicable(f"needs {one}, which target {self.target.name} does not have")
+
+    def needs_family(self, family: int, what: str) -> None:
+        """Raise NotApplicable over the other family, which does not have that."""
+        if self.family != family:
+            raise NotApplicable(f"{what} is of IPv{family} alone")
 
     # Connections
 
