@@ -116,7 +116,7 @@ class _Run:
         reopens = self.state is State.TIME_WAIT and "SYN" in row.flags
         active = cell.origin == "active" or (wrap and cell.origin == "either" and not reopens)
         options = [_SMALL_BUFFER] if row.zero_window or self._has_hole else []
-        if row.urgent:
+        if row.urgent and "urgent" in case.target.capabilities:  # else its application knows nothing but data
             options.append(_INLINE)
         conn: Connection | None = None
         if self.state is not State.CLOSED:

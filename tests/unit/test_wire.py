@@ -166,6 +166,23 @@ def test_an_impossible_option_length_keeps_the_rest() -> None:
     assert opt.parse(b"\x01\x02\x00abc") == (opt.Option(opt.NOP), opt.Option(opt.MSS, b"abc", 0))
 
 
+def test_options_are_what_their_documents_draw() -> None:
+    assert opt.sack((1, 2), (3, 4)).encode().hex() == "0512" + "00000001000000020000000300000004"
+    assert opt.fast_open(b"cook").encode() == b"\x22\x06cook"
+    assert opt.fast_open().encode() == b"\x22\x02"
+    assert opt.user_timeout(90).encode().hex() == "1c04005a"
+    assert opt.user_timeout(2, minutes=True).encode().hex() == "1c048002"
+
+
+@given(u32, u32)
+def test_what_the_options_say_can_be_read_back(one: int, other: int) -> None:
+    options = opt.parse(opt.encode([*opt.stamped(one, other), opt.sack((one, other))]))
+    assert opt.stamps(options) == (one, other)
+    assert opt.blocks(options) == ((one, other),)
+    assert opt.stamps(()) is None
+    assert opt.blocks((opt.Option(opt.SACK, b"short"),)) == ()
+
+
 @pytest.mark.parametrize("family", [4, 6])
 def test_neighbours_are_asked_and_answered(family: int) -> None:
     tester, target = ADDRESSES[family]
