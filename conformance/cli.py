@@ -22,6 +22,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from conformance.plugin import TIERS, whole_number
+from conformance.plugin.coverage import cases_by_requirement
 from conformance.plugin.marks import LEVELS, CaseInfo, cases_folder, describe, is_case
 from conformance.report.baseline import Baseline
 from conformance.report.compare import Comparison
@@ -207,12 +208,7 @@ def _requirements(options: argparse.Namespace) -> list[Requirement]:
 
 
 def _list_requirements(rows: Sequence[Requirement], cases: Sequence[CaseInfo], *, as_json: bool) -> None:
-    by_id: dict[str, list[str]] = {}
-    for one in cases:
-        # The case of a row that nobody can see only says so.
-        if not one.generated_from or cell(one.generated_from).runs:
-            for name in one.requirements:
-                by_id.setdefault(name, []).append(_without_family(one.id))
+    by_id = {name: [_without_family(one.id) for one in found] for name, found in cases_by_requirement(cases).items()}
     if as_json:
         print(json.dumps([_requirement_as_json(row, by_id.get(row.id, [])) for row in rows], indent=2))
         return
@@ -224,7 +220,7 @@ def _list_requirements(rows: Sequence[Requirement], cases: Sequence[CaseInfo], *
         for row in members:
             found = len(by_id.get(row.id, []))
             has = (
-                f"{found} case{'s' * (found > 1)}"
+                f"{found} case{'s' * (found > 1)}{f', partly: unseen is {row.partly}' if row.partly else ''}"
                 if found
                 else f"no case: {row.reason}"
                 if row.reason
@@ -251,6 +247,7 @@ def _requirement_as_json(row: Requirement, cases: list[str]) -> dict[str, Any]:
         "summary": row.summary,
         "cases": cases,
         "reason": "" if cases else row.reason,
+        "partly": row.partly if cases else "",
     }
 
 

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 _MARKERS = (
     "verifies(*ids, cells, level, needs, lasts, alone, sysctl): what a conformance case checks (set by @verifies)",
-    "must: checks a MUST of the standard",
-    "should: checks a SHOULD of the standard",
-    "may: records a choice that the standard leaves open",
-    "text: checks what the standard's text describes",
+    "must: the strictest requirement that the case checks is a MUST (set from the catalogue, as the other three)",
+    "should: ... is a SHOULD: not followed, the verdict is `breaks should`",
+    "may: ... is a MAY: the choice is recorded, never judged",
+    "text: ... is a sentence without a keyword, judged like a MUST",
 )
 _WAIT_S = 0.1
 # The longest that a case of the tier waits, in seconds.
@@ -169,7 +169,9 @@ class ConformancePlugin:
 
     # Collection
 
-    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+    def pytest_collection_modifyitems(
+        self, session: pytest.Session, config: pytest.Config, items: list[pytest.Item]
+    ) -> None:
         kept: list[pytest.Item] = []
         left_out: list[pytest.Item] = []
         for item in items:
@@ -182,9 +184,20 @@ class ConformancePlugin:
                     ("level", info.level),
                 ]
             (kept if self._wants(info) else left_out).append(item)
+        self._check_coverage(session)
         if left_out:
             config.hook.pytest_deselected(items=left_out)
             items[:] = kept
+
+    def _check_coverage(self, session: pytest.Session) -> None:
+        """See that a run of everything leaves out no requirement. Lists, workers and broken modules are not everything."""
+        config = session.config
+        if not self._infos or session.testsfailed or config.option.collectonly or hasattr(config, "workerinput"):
+            return
+        from conformance.plugin.coverage import check, collects_everything  # noqa: PLC0415
+
+        if collects_everything(config):
+            check(self._infos.values())
 
     def _wants(self, info: CaseInfo | None) -> bool:
         """Whether an item was asked for; one that is no case verifies nothing, and waits for nothing."""

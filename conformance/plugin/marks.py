@@ -90,6 +90,7 @@ class CaseInfo:
                     "section": one.section,
                     "text": one.sentence or one.summary,
                     "url": one.url,
+                    **({"partly": one.partly} if one.partly else {}),
                 }
             )
         return found

@@ -32,6 +32,7 @@ class Sentence(TypedDict):
     section: str
     text: str
     url: str
+    partly: NotRequired[str]
 
 
 class Row(TypedDict):

@@ -26,6 +26,11 @@ def text(name: str) -> str:
         raise DataError(f"{name}: no such file in {__package__}") from None
 
 
+def path(name: str) -> str:
+    """Where a data file is, for messages."""
+    return str(resources.files(__package__).joinpath(name))
+
+
 def names(folder: str, suffix: str) -> tuple[str, ...]:
     """The files of a data folder that end in `suffix`, without it, sorted."""
     found = (entry.name for entry in resources.files(__package__).joinpath(folder).iterdir())

@@ -17,6 +17,7 @@ from conformance.api import (
     Flags,
     Received,
     Segment,
+    Seq,
     State,
     opt,
     verifies,
@@ -95,7 +96,7 @@ async def one_of_each(tcp: Case) -> list[Received]:
 
     closed = await tcp.drive_to(State.CLOSED)
     sent = await closed.inject(SYN)
-    seen.append(await closed.expect(RST | ACK, ack=sent.segment.end, length=0))
+    seen.append(await closed.expect(RST | ACK, seq=Seq(0), ack=sent.segment.end, length=0))
     return seen
 
 

@@ -8,7 +8,7 @@ from conformance.api import ACK, FIN, PSH, RST, Case, Connection, State, verifie
 
 DATA = b"said in the direction that is still open"
 RECEIVES = ("RFC9293:3.6-simplex-close", "RFC9293:3.6-case-1-receive", "RFC9293:3.10.7.4-text", "claim:C-15")
-DATA_LOST = ("RFC9293:SHLD-3", "RFC9293:MAY-1", "RFC1122:4.2.2.13-data-lost")
+DATA_LOST = ("RFC9293:SHLD-3", "RFC9293:MAY-1", "RFC1122:4.2.2.13-data-lost", "RFC1122:4.2.2.13-half-duplex")
 
 
 def in_state(state: State, *, marks: pytest.MarkDecorator) -> Any:

@@ -11,7 +11,7 @@ DATA = b"the last words"
 REPEATS = 7
 """With 0.2 s at first and doubling, the seventh comes after 25.4 s."""
 REPEATED = ("RFC9293:3.6-case-1-retransmit", "RFC9293:3.10.8-retransmission")
-DOUBLING = ("RFC9293:MUST-19", "RFC6298:5.5", *REPEATED, "claim:C-22")
+DOUBLING = ("RFC9293:MUST-19", "RFC1122:4.2.3.1-backoff", "RFC6298:5.5", *REPEATED, "claim:C-22")
 
 
 def in_state(state: State, *then: State, marks: pytest.MarkDecorator) -> Any:

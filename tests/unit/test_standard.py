@@ -151,6 +151,8 @@ group = "Window"
         ('level = "MUST"', 'level = "MSUT"', "level is 'MSUT'; it should be one of MUST, SHOULD"),
         ('observable = "yes"', 'observable = "maybe"', "observable is 'maybe'"),
         ('observable = "yes"', 'observable = "no"', "a reason goes with observable"),
+        ('observable = "yes"', 'observable = "yes"\npartly = "some"', "partly (what remains unseen) with partly alone"),
+        ('observable = "yes"', 'observable = "partly"\npartly = "some"\nreason = "a"', "a reason goes with"),
         ('group = "Window"', "", "group missing; a row has"),
         ('group = "Window"', 'group = "Window"\ncolour = "red"', "unknown key colour"),
         ('summary = "A summary."', 'summary = ""', "summary or section is empty"),
