@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 
 from conformance.judge import Bound, NotApplicable, Timing, Violation
 from conformance.standard.profile import Profile
@@ -25,11 +26,19 @@ class Case:
     """One running case: its own tester address, its own target ports, its own record."""
 
     def __init__(
-        self, *, station: Station, target: Target, profile: Profile, clock: Clock, family: int, name: str = ""
+        self,
+        *,
+        station: Station,
+        target: Target,
+        profile: Profile,
+        clock: Clock,
+        family: int,
+        name: str = "",
+        trace: Trace | None = None,
     ) -> None:
         self.name = name
         self.station, self.target, self.profile, self.clock, self.family = station, target, profile, clock, family
-        self.trace = Trace()
+        self.trace = trace or Trace()
         self.remote = target.address(family)
         self.app = Application(self)
         self.connections: list[Connection] = []
@@ -58,6 +67,24 @@ class Case:
         """Raise NotApplicable over the other family, which does not have that."""
         if self.family != family:
             raise NotApplicable(f"{what} is of IPv{family} alone")
+
+    @asynccontextmanager
+    async def beside(self) -> AsyncIterator[Case]:
+        """The same case at one more address of ours, in the same record. Raises TargetGone."""
+        other = Case(
+            station=self.station,
+            target=self.target,
+            profile=self.profile,
+            clock=self.clock,
+            family=self.family,
+            name=self.name,
+            trace=self.trace,
+        )
+        try:
+            await other.open()
+            yield other
+        finally:
+            await other.close()
 
     # Connections
 

@@ -137,6 +137,20 @@ async def test_other_connections_over_the_path_learn_of_it(tcp: Case) -> None:
     await conn.confirm(State.ESTABLISHED)
 
 
+@verifies("RFC4821:5.2-subnet", "RFC4821:5.2-path")
+async def test_another_host_of_the_network_is_another_path(tcp: Case) -> None:
+    """The path MTU to one of our addresses is 1300; a connection is opened from the next address of the same network.
+
+    The target must send full segments there.
+    """
+    await narrowed(tcp, 1300)
+    async with tcp.beside() as other:
+        conn = await sends(other)
+        path = Path(other, conn, 65_535)
+        await path.deliver(DATA)
+    assert largest(path.carried) == 1500, f"the largest packet has {largest(path.carried)} octets"
+
+
 # Not reduced, not raised
 
 

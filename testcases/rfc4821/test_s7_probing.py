@@ -115,6 +115,24 @@ def waited_for(path: Path, lost: Received) -> float:
     return (again.at_ns - duplicates[2]) / SECOND
 
 
+@verifies("RFC4821:7.3-resume", sysctl={PROBING: "2", BASE: "1024", "net.ipv4.tcp_probe_interval": "2"}, lasts=4)
+async def test_probing_resumes_after_its_interval(tcp: Case) -> None:
+    """Probing has converged below 1300 octets; then the path carries everything. The interval is 2 s (a shortened 10 minutes).
+
+    The target must try larger segments again, and use them.
+    """
+    conn = await established(tcp)
+    path = Path(tcp, conn, 1300, tells=False)
+    for _ in range(6):
+        before = await sent(conn, path)
+    assert path.dropped and max(before) <= 1300
+    path.mtu = 65_535
+    await conn.silence(for_=2.5)
+    for _ in range(6):
+        after = await sent(conn, path)
+    assert max(after) > 1300, f"packets of {max(after)} octets come, the path carries more"
+
+
 @pytest.mark.parametrize("base", [1024, 700])
 @verifies(
     "RFC4821:7.7-black-hole",
