@@ -9,6 +9,7 @@ from conformance.tester.case import Case
 from conformance.tester.clock import SECOND
 from conformance.tester.connection import Connection, Offer, Received, ReceivedIcmp, Sent
 from conformance.tester.kinds import KINDS, Kind
+from conformance.tester.path import Path, size_of
 from conformance.wire import ACK, CWR, ECE, FIN, NO_FLAGS, PSH, RST, SYN, URG, Flags, Segment, Seq, icmp
 from conformance.wire import options as opt
 
@@ -37,6 +38,7 @@ __all__ = [
     "Kind",
     "NotApplicable",
     "Offer",
+    "Path",
     "Received",
     "ReceivedIcmp",
     "Segment",
@@ -47,6 +49,7 @@ __all__ = [
     "cells",
     "icmp",
     "opt",
+    "size_of",
     "verifies",
     "verifies_cell",
 ]

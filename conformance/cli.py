@@ -30,6 +30,7 @@ from conformance.report.text import NOTHING, bounds, clean, count, seconds
 from conformance.standard.catalogue import Requirement, level_of, requirements
 from conformance.standard.cells import Cell, cell, cells
 from conformance.standard.states import State
+from conformance.standard.tc8 import Family, families
 
 _NUMBERED = re.compile(r":(MUST|SHLD|MAY|REC)-\d+$")  # as RFC 9293 numbers its own requirements
 
@@ -82,6 +83,11 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--cells", action="store_true", help="every row of the documented machine, with its case")
     what.add_argument(
         "--requirements", action="store_true", help="every requirement of the documents, with the cases that verify it"
+    )
+    what.add_argument(
+        "--tc8",
+        action="store_true",
+        help="every TCP case of the OPEN Alliance's TC8, with the cases that check the same",
     )
     list_.add_argument("--state", metavar="STATE", help="only cells of that state, as CLOSING")
     list_.add_argument("--event", metavar="TEXT", help="only cells with that event, as rst or 'out of window'")
@@ -178,6 +184,8 @@ def _list(options: argparse.Namespace, rest: list[str]) -> int:
         return int(code)
     if options.requirements:
         _list_requirements(rows, collector.found, as_json=options.json)
+    elif options.tc8:
+        _list_tc8(collector.found, as_json=options.json)
     elif options.cells:
         _list_cells([row for row in cells() if wanted(row)], collector.found, as_json=options.json)
     else:
@@ -236,6 +244,49 @@ def _list_requirements(rows: Sequence[Requirement], cases: Sequence[CaseInfo], *
         ]
         sums.append(f"{document}: {'; '.join(parts)}")
     print("\n".join(["", *sums]) if sums else "no requirement is like that")
+
+
+def _list_tc8(cases: Sequence[CaseInfo], *, as_json: bool) -> None:
+    # The case of a row that nobody can see only says so.
+    run = [one for one in cases if not one.generated_from or cell(one.generated_from).runs]
+    rows = [_tc8_as_json(family, member, run) for family in families() for member in family.members]
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    for family in families():
+        console.print(f"\n[bold]{family.whole.id}[/]  {family.section}  {escape(family.whole.says)}")
+        for row in (one for one in rows if one["family"] == family.whole.id):
+            says = row["says"] if row["own"] else "as its family"
+            shown = dict.fromkeys(_function_or_row(name) for name in row["cases"])
+            some = [*list(shown)[:3], *([f"{len(shown) - 3} more"] if len(shown) > 3 else [])]
+            console.print(f"  {row['id']}  {escape(says)}  [dim]{escape(', '.join(some))}[/]")
+    own = sum(row["own"] for row in rows)
+    print(f"{len(rows)} TC8 cases of {len(families())} families; {own} by themselves, the others as their family")
+
+
+def _tc8_as_json(family: Family, member: str, cases: Sequence[CaseInfo]) -> dict[str, Any]:
+    check = family.check_of(member)
+    return {
+        "id": member,
+        "family": family.whole.id,
+        "section": family.section,
+        "says": check.says,
+        "own": check is not family.whole,
+        "cases": [_without_family(one.id) for one in cases if check.covered_by(*_names(one))],
+    }
+
+
+def _names(case: CaseInfo) -> tuple[str, ...]:
+    """What a map may call a case: its function, that with parameters, and the row that it was generated from."""
+    name = _without_family(case.id).rpartition("::")[2]
+    return name, name.partition("[")[0], case.generated_from
+
+
+def _function_or_row(case_id: str) -> str:
+    """In short: the row of the documented machine that a case is generated from, or its function."""
+    name, _, parameters = case_id.rpartition("::")[2].partition("[")
+    return parameters.rstrip("]") if "/" in parameters else name
 
 
 def _requirement_as_json(row: Requirement, cases: list[str]) -> dict[str, Any]:

@@ -176,9 +176,9 @@ def _needed_for(sysctl: Mapping[str, str]) -> tuple[str, ...]:
     return ("settings", *(f"sysctl:{name}" for name in sysctl)) if sysctl else ()
 
 
-def verifies_cell(cell: Cell, *, needs: Sequence[str] = (), **keywords: Any) -> Any:
-    """One row of the documented machine as a parameter called `cell` of a generated case."""
-    mark = verifies(*cell.requirements, cells=[cell.id, cell.row], level=cell.strength, needs=needs, **keywords)
+def verifies_cell(cell: Cell, *ids: str, needs: Sequence[str] = (), **keywords: Any) -> Any:
+    """One row of the documented machine as a parameter called `cell` of a generated case, which may verify more `ids`."""
+    mark = verifies(*cell.requirements, *ids, cells=[cell.id, cell.row], level=cell.strength, needs=needs, **keywords)
     return pytest.param(cell, id=cell.id, marks=mark)
 
 

@@ -85,7 +85,7 @@ class Deviation:
 
     def covers(self, *ids: str) -> bool:
         """Whether any of a case's ids (node id, function name, cell id) is meant."""
-        return any(_glob(pattern).fullmatch(name) for pattern in self.cases for name in ids)
+        return any(_data.glob(pattern).fullmatch(name) for pattern in self.cases for name in ids)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +188,3 @@ def profile(name: str) -> Profile:
         raise UnknownProfile(f"no profile is called {name!r}{_data.nearest(name, profiles())}")
     where = f"profiles/{name}.toml"
     return parse(_data.text(where), where, name)
-
-
-def _glob(pattern: str) -> re.Pattern[str]:
-    return re.compile("".join({"*": ".*", "?": "."}.get(char, re.escape(char)) for char in pattern))

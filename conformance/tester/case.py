@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from itertools import pairwise
 
 from conformance.judge import (
@@ -36,17 +37,27 @@ class Case:
     """One running case: its own tester address, its own target ports, its own record."""
 
     def __init__(
-        self, *, station: Station, target: Target, profile: Profile, clock: Clock, family: int, name: str = ""
+        self,
+        *,
+        station: Station,
+        target: Target,
+        profile: Profile,
+        clock: Clock,
+        family: int,
+        name: str = "",
+        trace: Trace | None = None,
     ) -> None:
         self.name = name
         self.station, self.target, self.profile, self.clock, self.family = station, target, profile, clock, family
-        self.trace = Trace()
+        self.trace = trace or Trace()
         self.began_ns = clock.now_ns()
         self.remote = target.address(family)
         self.app = Application(self)
         self.connections: list[Connection] = []
         self.address = station.lease(family, self.trace)
         self._more: list[str] = []
+        self.spoiled = False
+        """Whether the target keeps something about our address beyond the case, as a path MTU: no other case gets it."""
 
     async def open(self) -> None:
         """Make the case's address known to the target. Raises TargetGone."""
@@ -58,7 +69,7 @@ class Case:
             await self.app.close()
         finally:
             for address in (self.address, *self._more):
-                self.station.release(address)
+                self.station.release(address, spoiled=self.spoiled)
 
     @property
     def has_app(self) -> bool:
@@ -70,6 +81,29 @@ class Case:
         for one in capabilities:
             if one not in self.target.capabilities:
                 raise NotApplicable(f"needs {one}, which target {self.target.name} does not have")
+
+    def needs_family(self, family: int, what: str) -> None:
+        """Raise NotApplicable over the other family, which does not have that."""
+        if self.family != family:
+            raise NotApplicable(f"{what} is of IPv{family} alone")
+
+    @asynccontextmanager
+    async def beside(self) -> AsyncIterator[Case]:
+        """The same case at one more address of ours, in the same record. Raises TargetGone."""
+        other = Case(
+            station=self.station,
+            target=self.target,
+            profile=self.profile,
+            clock=self.clock,
+            family=self.family,
+            name=self.name,
+            trace=self.trace,
+        )
+        try:
+            await other.open()
+            yield other
+        finally:
+            await other.close()
 
     # Connections
 

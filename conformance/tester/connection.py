@@ -262,6 +262,7 @@ class Connection:
         unless given. Raises ValueError where the family has no such error.
         """
         case, mac, said = self._case, self._case.target.mac, f"ICMP {error.name}"
+        case.spoiled |= error == icmp.FRAGMENTATION_NEEDED
         if isinstance(quoting, Segment):
             about = Template(mac, mac, quoting.src, quoting.dst).frame(quoting)
         else:

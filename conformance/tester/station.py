@@ -66,8 +66,8 @@ class Station:
         self._traces[packed(address)] = trace
         return address
 
-    def release(self, address: str) -> None:
-        """Give the address back: we no longer answer for it."""
+    def release(self, address: str, *, spoiled: bool = False) -> None:
+        """Give the address back: we no longer answer for it. One that is spoiled is not used again."""
         key = packed(address)
         self._traces.pop(key, None)
         self._introduced.pop(address, None)
@@ -78,7 +78,8 @@ class Station:
         for table in tables:
             for one in [one for one in table if key in one]:
                 del table[one]
-        self._free[6 if ":" in address else 4].append(address)
+        if not spoiled:
+            self._free[6 if ":" in address else 4].append(address)
 
     def port(self) -> int:
         """A port of the target that no other case uses (below the range from which its kernel picks)."""
