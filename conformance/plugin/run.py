@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import itertools
 import platform
 import time
 import traceback
@@ -57,6 +58,8 @@ class Outcome:
     deviation: Deviation | None
     stopped_deviating: bool
     capture: str | None = None
+    states: tuple[str, ...] = ()
+    """The states that the target was seen in, in their order."""
 
 
 class Run:
@@ -77,6 +80,7 @@ class Run:
             "harness": metadata.version("tcp-conformance"),
             "python": platform.python_version(),
             "command": command,
+            "machine": f"{platform.system()} {platform.release()}, {platform.machine()}",
             "cells": len(cells()),
         }
         self._writer: ResultsWriter | None = None
@@ -196,7 +200,11 @@ class Run:
         duration_s = (self.clock.now_ns() - started) / SECOND
         failure = self._failure(info, case, raised)
         capture = capture_name(info.id) if case is not None and case.trace.frames else None
-        return Outcome(info, verdict, message, failure, started, duration_s, known, stopped is not None, capture)
+        seen = [one["state"] for one in case.trace.states if one["side"] == "target"] if case is not None else []
+        states = tuple(state for state, _ in itertools.groupby(seen))
+        return Outcome(
+            info, verdict, message, failure, started, duration_s, known, stopped is not None, capture, states
+        )
 
     def _deviations(self, info: CaseInfo) -> tuple[Sequence[Deviation], Sequence[Deviation]]:
         """The known deviations of the case itself, and those that it may show: where it has none, the ones of its rows.
@@ -249,6 +257,7 @@ class Run:
             "cells": list(info.cells),
             "rows": info.rows(),
             "claims": list(info.claims),
+            **({"source": {"file": info.file, "line": info.line}} if info.file else {}),
             "sentences": info.sentences(),
             "needs": list(info.needs),
             "target": {
@@ -277,7 +286,12 @@ class Run:
             "choices": trace.choices if trace else [],
             "deviation": None
             if deviation is None
-            else {"reason": deviation.reason, "source": deviation.source, "sentence": deviation.sentence},
+            else {
+                "reason": deviation.reason,
+                "source": deviation.source,
+                "sentence": deviation.sentence,
+                **({"date": deviation.date} if deviation.date else {}),
+            },
             "steps": steps,
             "tester": {
                 "address": case.address if case is not None else "",

@@ -34,6 +34,13 @@ class Sentence(TypedDict):
     url: str
 
 
+class Source(TypedDict):
+    """Where the case is written: its file as pytest sees it from its root, and the 1-based line."""
+
+    file: str
+    line: int
+
+
 class Row(TypedDict):
     """One row of the documented machine that the case checks; `next` are the states that it allows."""
 
@@ -60,7 +67,7 @@ class TargetFacts(TypedDict):
 class RunFacts(TypedDict):
     """The run that the case belongs to; `jitter` is the harness's own, in microseconds.
 
-    `cells` is how many rows the documented machine has.
+    `machine` is where the harness ran, `cells` how many rows the documented machine has.
     """
 
     id: str
@@ -69,6 +76,7 @@ class RunFacts(TypedDict):
     python: str
     command: str
     jitter: dict[str, float]
+    machine: NotRequired[str]
     cells: NotRequired[int]
 
 
@@ -107,6 +115,7 @@ class Deviation(TypedDict):
     reason: str
     source: str
     sentence: str
+    date: NotRequired[str]
 
 
 class Difference(TypedDict):
@@ -162,6 +171,7 @@ class CaseRecord(TypedDict):
     cells: list[str]
     rows: NotRequired[list[Row]]
     claims: list[str]
+    source: NotRequired[Source]
     sentences: list[Sentence]
     needs: list[str]
     target: TargetFacts

@@ -61,10 +61,11 @@ def test_a_baseline_is_sorted_json_with_one_case_a_line(here: Path) -> None:
     assert path == Path("reports/baselines/first.json")
     lines = path.read_text().splitlines()
     assert json.loads(path.read_text())["schema"] == 1
-    assert lines[4] == f'"{CASE.format("a")}": {{"verdict": "violates"}},'
-    assert lines[5] == (
+    rests = f'"requirements": {json.dumps(SAMPLE["requirements"])}, "cells": {json.dumps(SAMPLE["cells"])}'
+    assert lines[5] == f'"{CASE.format("a")}": {{"verdict": "violates", {rests}}},'
+    assert lines[6] == (
         f'"{CASE.format("b")}": {{"verdict": "conforms", "choices": {{"colour": "red"}},'
-        ' "timings": {"rto": [1.0, 1.0, null], "rto (2)": [null, 1.0, null]}}'
+        f' "timings": {{"rto": [1.0, 1.0, null], "rto (2)": [null, 1.0, null]}}, {rests}}}'
     )
     read = load("first")
     assert (read.cases, read.target, read.version) == (kept.cases, kept.target, kept.version)
@@ -78,6 +79,8 @@ results = st.builds(
     st.dictionaries(
         st.text(), st.builds(Time, st.none() | st.floats(0, 9e3).map(lambda value: round(value, 3)), st.just(None))
     ),
+    st.lists(st.text()).map(tuple),
+    st.lists(st.text()).map(tuple),
 )
 
 
