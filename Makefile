@@ -3,12 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: conformance test lint bench clean
+.PHONY: conformance test lint bench screenshots clean
 
 conformance: $(VENV)/installed
 	@$(BIN)/tcp-conformance run $(ARGS)
 
-test: $(VENV)/installed-dev
+test: $(VENV)/installed-dev $(VENV)/browser
 	@$(BIN)/pytest tests -ra $(ARGS)
 
 lint: $(VENV)/installed-dev
@@ -35,6 +35,16 @@ $(VENV)/installed-dev: pyproject.toml | $(VENV)/bin/python
 	@echo "installing into $(VENV) ..."
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@ $(VENV)/installed
+
+# The tests of the pages want a real browser; without one they are skipped, and say so.
+$(VENV)/browser: | $(VENV)/bin/python
+	@command -v chromium >/dev/null || test "$$(id -u)" -ne 0 || ! command -v apt-get >/dev/null \
+	    || { echo "installing chromium ..."; apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium; } \
+	        >$(VENV)/browser.log 2>&1 || echo "chromium could not be installed: see $(VENV)/browser.log" >&2
+	@touch $@
+
+screenshots: $(VENV)/installed-dev
+	@$(BIN)/python -m tests.browser.screenshots
 
 clean:
 	rm -rf $(VENV) reports/latest build dist

@@ -38,6 +38,7 @@ BESIDES = {
     "requirements.json": "the same as JSON",
     "results.sarif": "what is not as it should be, as SARIF",
 }
+MAIN = ("index.html", "states.html", "requirements.html", "timing.html")
 PLACES = {
     "index.html": "Overview",
     "states.html": "State map",
@@ -89,7 +90,7 @@ def clear(run_dir: Path) -> None:
             shutil.rmtree(run_dir / name)
     if (run_dir / baseline.LAST).is_file():
         (run_dir / baseline.LAST).replace(run_dir / baseline.BEFORE)
-    for name in {*BESIDES, *PLACES}:
+    for name in {*BESIDES, *PLACES, "report.html"}:
         (run_dir / name).unlink(missing_ok=True)
 
 
@@ -98,7 +99,7 @@ def _write(run_dir: Path, results: Path, overview: Overview, order: Sequence[Ent
     pages = run_dir / "cases"
     pages.mkdir(exist_ok=True)
     for name in STATIC:
-        _put(run_dir / name, _static(name))
+        put(run_dir / name, static(name))
     template = environment.get_template("case.html")
     several = overview.several
     for index, entry in enumerate(order):
@@ -112,21 +113,22 @@ def _write(run_dir: Path, results: Path, overview: Overview, order: Sequence[Ent
             history=_history(overview, entry),
             **_evidence(run_dir, record),
         )
-        _put(pages / f"{entry.page}.html", page)
+        put(pages / f"{entry.page}.html", page)
     written = {f"{entry.page}.html" for entry in order}
     for old in pages.glob("*.html"):  # cases of an earlier run in the same folder
         if old.name not in written:
             old.unlink()
+    (run_dir / "report.html").unlink(missing_ok=True)  # joined from pages that are no more
     rows = overview.requirements.rows()
     places = [name for name in PLACES if _is_there(run_dir, name, overview)]
     environment.globals["places"] = {name: PLACES[name] for name in places}
     cells = _states(run_dir, environment, overview)
     table = _requirements(run_dir, environment, overview, rows)
-    _put(run_dir / "summary.md", summary.as_markdown(overview))
-    _put(run_dir / "results.sarif", sarif.as_sarif(overview, rows))
-    _put(run_dir / baseline.LAST, baseline.written(overview.now()))
+    put(run_dir / "summary.md", summary.as_markdown(overview))
+    put(run_dir / "results.sarif", sarif.as_sarif(overview, rows))
+    put(run_dir / baseline.LAST, baseline.written(overview.now()))
     chosen = filters.of_cases(order, several=several)
-    _put(run_dir / "filter.css", filters.rules(filters.of_all(chosen, filters.of_requirements(rows))))
+    put(run_dir / "filter.css", filters.rules(filters.of_all(chosen, filters.of_requirements(rows))))
     index_page = run_dir / "index.html"
     besides = {name: what for name, what in BESIDES.items() if (run_dir / name).is_file()}
     shown = environment.get_template("index.html").render(
@@ -142,7 +144,7 @@ def _write(run_dir: Path, results: Path, overview: Overview, order: Sequence[Ent
         besides=besides,
         several=several,
     )
-    _put(index_page, shown)
+    put(index_page, shown)
     return index_page
 
 
@@ -199,7 +201,7 @@ def _states(run_dir: Path, environment: Environment, overview: Overview) -> Cell
         reasons=sorted(reasons.items(), key=lambda item: -len(item[1])),
         by_state=by_state,
     )
-    _put(page, shown)
+    put(page, shown)
     return cells
 
 
@@ -223,9 +225,9 @@ def _requirements(
         filters=filters.of_requirements(rows),
         several=overview.several,
     )
-    _put(page, shown)
-    _put(table, matrix.as_csv(rows))
-    _put(data, matrix.as_json(rows))
+    put(page, shown)
+    put(table, matrix.as_csv(rows))
+    put(data, matrix.as_json(rows))
     return counts
 
 
@@ -235,19 +237,21 @@ def make_comparison(page: Path, found: Comparison) -> None:
     try:
         page.parent.mkdir(parents=True, exist_ok=True)
         # Where a user names the page, there may be a style sheet that is not ours.
-        if style.exists() and style.read_bytes()[:60] != _static("style.css").encode()[:60]:
+        if style.exists() and style.read_bytes()[:60] != static("style.css").encode()[:60]:
             raise RecordError(f"can't write {page}: {style} belongs to something else; name another folder")
-        _put(page, _environment().get_template("compare.html").render(found=found, runs=found.runs))
-        _put(style, _static("style.css"))
+        put(page, _environment().get_template("compare.html").render(found=found, runs=found.runs))
+        put(style, static("style.css"))
     except OSError as error:
         raise RecordError(f"can't write {page}: {error.strerror or error}") from error
 
 
-def _static(name: str) -> str:
+def static(name: str) -> str:
+    """A file that is the same for every run."""
     return resources.files("conformance.report").joinpath("templates", name).read_text("utf-8")
 
 
-def _put(path: Path, content: str) -> None:
+def put(path: Path, content: str) -> None:
+    """Write a page. Raises OSError."""
     # Written beside and moved: who looks at a page while it is made again sees a whole one.
     beside = path.with_name(f".{path.name}.new")
     try:
