@@ -3,12 +3,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: conformance test lint bench screenshots clean
+.PHONY: conformance stacks test lint bench screenshots clean
 
 conformance: $(VENV)/installed
 	@$(BIN)/tcp-conformance run $(ARGS)
 
-test: $(VENV)/installed-dev $(VENV)/browser
+# Real stacks beside the kernel's, as targets: builds those whose toolchain is there, names what the others lack.
+stacks: $(VENV)/installed
+	@$(BIN)/tcp-conformance stacks --build --install
+
+test: $(VENV)/installed-dev $(VENV)/browser stacks
 	@$(BIN)/pytest tests -ra $(ARGS)
 
 lint: $(VENV)/installed-dev

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from conformance.judge import Inconclusive, NotApplicable, Verdict, Violation
 from conformance.judge.verdict import verdict_of
+from conformance.plugin.changed import ChangedTargets
 from conformance.plugin.engine import Engine
 from conformance.plugin.marks import CaseInfo
 from conformance.record import PcapngWriter, RecordError, ResultsWriter, capture_name
@@ -28,6 +29,8 @@ from conformance.tester.clock import SECOND, Clock
 from conformance.tester.station import Station
 from conformance.tester.trace import told
 
+_T = TypeVar("_T")
+_MOST_VIRTUAL = 4
 CaseFunction = Callable[..., Coroutine[Any, Any, None]]
 # What a socket call says of the connection itself; every other failure of a call is the harness's own.
 _CONNECTION_CODES = frozenset(
@@ -62,12 +65,23 @@ class Outcome:
     """The states that the target was seen in, in their order."""
 
 
+@dataclass(frozen=True)
+class _Done:
+    """A case that has ended, and what it raised; times are of the case's clock."""
+
+    case: Case | None
+    raised: BaseException | None
+    started_ns: int
+    ended_ns: int
+
+
 class Run:
     """All that the cases of one run share."""
 
     def __init__(self, target: Target, *, output: Path, concurrency: int, strict: bool, command: str) -> None:
         self.target, self.output, self.concurrency, self.strict = target, output, concurrency, strict
         self.clock, self.engine = Clock(), Engine()
+        self._changed = ChangedTargets(target, self.clock)
         self.profile: Profile = profile(target.profile)
         self.problems: list[str] = []
         """What went wrong with the record itself, one line each."""
@@ -84,6 +98,7 @@ class Run:
             "cells": len(cells()),
         }
         self._writer: ResultsWriter | None = None
+        self._threads: concurrent.futures.ThreadPoolExecutor | None = None
 
     def start(self) -> None:
         """Open the record and make the target ready. Raises HarnessFault or RecordError, in one line."""
@@ -93,10 +108,31 @@ class Run:
         self.engine.submit(self._open()).result()
 
     async def _open(self) -> None:
-        self._places = asyncio.Semaphore(self.concurrency)
         await self.target.open()
-        self.station = Station(self.target, self.clock)
-        await self.station.check_reachable()
+        places = min(self.concurrency, self.target.concurrency or self.concurrency)
+        if not self.target.isolated:
+            self.station = Station(self.target, self.clock)
+            await self.station.check_reachable()
+        else:
+            instance = await self.target.alone({})
+            if instance.machine is not None:
+                # In virtual time nothing waits: more at once than the machine can run gains nothing.
+                places = min(places, _MOST_VIRTUAL)
+                self._threads = concurrent.futures.ThreadPoolExecutor(places, "tcp-conformance case")
+            await self._in_time_of(instance, lambda: _reach(instance, _clock_of(instance)))
+            await instance.close()
+        self._places = asyncio.Semaphore(places)
+
+    async def _in_time_of(self, target: Target, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
+        """Run `work` by the clock of that instance: here, or in a thread where that clock is the stack's own."""
+        machine = target.machine
+        if machine is None:
+            return await work()
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: machine.run(work))
+        except asyncio.CancelledError:
+            machine.stop()
+            raise
 
     def stop(self) -> None:
         """Cancel what runs, leave nothing behind."""
@@ -104,6 +140,8 @@ class Run:
             self.engine.submit(self.target.close()).result(30)
         finally:
             self.engine.stop()
+            if self._threads is not None:
+                self._threads.shutdown()
             if self._writer is not None:
                 self._writer.close()
 
@@ -111,7 +149,7 @@ class Run:
         self, info: CaseInfo, function: CaseFunction, arguments: Mapping[str, Any]
     ) -> concurrent.futures.Future[Outcome]:
         """Start a case as soon as there is a place for it."""
-        return self.engine.submit(self._run(info, function, arguments))
+        return self.engine.submit(self._changed.used_by(info.sysctl, self._run(info, function, arguments)))
 
     def last_timer_s(self) -> float:
         """Seconds until the last wait that is under way now ends."""
@@ -120,43 +158,61 @@ class Run:
 
     async def _run(self, info: CaseInfo, function: CaseFunction, arguments: Mapping[str, Any]) -> Outcome:
         async with self._places:
-            started = self.running[info.id] = self.clock.now_ns()
+            self.running[info.id] = self.clock.now_ns()
             try:
-                case, raised = await self._execute(info, function, arguments)
-                outcome = self._judged(info, function, case, raised, started)
-                await asyncio.get_running_loop().run_in_executor(None, self._record, outcome, case)
+                done = await self._execute(info, function, arguments)
+                outcome = self._judged(info, function, done)
+                await asyncio.get_running_loop().run_in_executor(None, self._record, outcome, done.case)
                 return outcome
             finally:
                 self.running.pop(info.id)
                 self.done += 1
 
-    async def _execute(
-        self, info: CaseInfo, function: CaseFunction, arguments: Mapping[str, Any]
-    ) -> tuple[Case | None, BaseException | None]:
-        """Run a case to its end; what it raised is returned."""
-        target, case, raised = self.target, None, None
+    async def _execute(self, info: CaseInfo, function: CaseFunction, arguments: Mapping[str, Any]) -> _Done:
+        """Run a case to its end: on the target, on one with other settings, or on an instance of its own."""
+        target, own, started = self.target, None, self.clock.now_ns()
+        missing = [one for one in (*info.needs, f"ipv{info.family}") if one not in target.capabilities]
+        if missing:
+            why = NotApplicable(f"needs {missing[0]}, which target {target.name} does not have")
+            return _Done(None, why, started, started)
         try:
-            missing = [one for one in info.needs if one not in target.capabilities]
-            station = self.station
-            if info.alone and not missing:
-                target = await self.target.alone(info.sysctl)
-                station = Station(target, self.clock)
+            if info.alone or target.isolated:
+                own = instance = await target.alone(info.sysctl)
+
+                async def there() -> _Done:
+                    return await self._in_place(Station(instance, _clock_of(instance)), info, function, arguments)
+
+                return await self._in_time_of(own, there)
+            station = await self._changed.station(info.sysctl) if info.sysctl else self.station
+            return await self._in_place(station, info, function, arguments)
+        except HarnessFault as fault:
+            return _Done(None, fault, started, self.clock.now_ns())
+        finally:
+            if own is not None:
+                await own.close()
+
+    async def _in_place(
+        self, station: Station, info: CaseInfo, function: CaseFunction, arguments: Mapping[str, Any]
+    ) -> _Done:
+        """Run a case where its station and clock are."""
+        case, raised, clock = None, None, station.clock
+        started = clock.now_ns()
+        try:
             case = Case(
                 station=station,
-                target=target,
+                target=station.target,
                 profile=self.profile,
-                clock=self.clock,
+                clock=clock,
                 family=info.family,
                 name=info.id,
             )
-            case.needs(*info.needs, f"ipv{info.family}")
             await case.open()
             await function(**arguments, tcp=case)
         except Exception as error:
-            raised = await self._fault(target) or error
+            raised = await self._fault(station.target) or error
         finally:
-            closed = await self._close(case, target)
-        return case, raised or closed
+            closed = await self._close(case)
+        return _Done(case, raised or closed, started, clock.now_ns())
 
     async def _fault(self, target: Target) -> HarnessFault | None:
         """Whether agent or lab failed: an agent that dies closes its sockets, which looks like the target's own doing."""
@@ -168,21 +224,18 @@ class Run:
             pass
         return None
 
-    async def _close(self, case: Case | None, target: Target) -> BaseException | None:
+    async def _close(self, case: Case | None) -> BaseException | None:
         try:
             if case is not None:
                 await case.close()
-            if target is not self.target:
-                await target.close()
         except Exception as error:
             return error
         return None
 
     # Judging
 
-    def _judged(
-        self, info: CaseInfo, function: CaseFunction, case: Case | None, raised: BaseException | None, started: int
-    ) -> Outcome:
+    def _judged(self, info: CaseInfo, function: CaseFunction, done: _Done) -> Outcome:
+        case, raised = done.case, done.raised
         if isinstance(raised, AppError) and raised.code in _CONNECTION_CODES:
             raised = Violation(f"the application's call failed: {raised}")
         elif type(raised) is AssertionError and _asserted_in(raised, function):
@@ -197,13 +250,13 @@ class Run:
         message = _one_line(raised)
         if stopped is not None:
             message = f"no longer deviates, the profile says it does: {stopped.reason}"
-        duration_s = (self.clock.now_ns() - started) / SECOND
+        duration_s = (done.ended_ns - done.started_ns) / SECOND
         failure = self._failure(info, case, raised)
         capture = capture_name(info.id) if case is not None and case.trace.frames else None
         seen = [one["state"] for one in case.trace.states if one["side"] == "target"] if case is not None else []
         states = tuple(state for state, _ in itertools.groupby(seen))
         return Outcome(
-            info, verdict, message, failure, started, duration_s, known, stopped is not None, capture, states
+            info, verdict, message, failure, done.started_ns, duration_s, known, stopped is not None, capture, states
         )
 
     def _deviations(self, info: CaseInfo) -> tuple[Sequence[Deviation], Sequence[Deviation]]:
@@ -328,6 +381,15 @@ class Run:
             )
             for frame in frames:
                 writer.write(frame.data, frame.at_ns, inbound=frame.inbound, comment=frame.comment)
+
+
+def _clock_of(target: Target) -> Clock:
+    return Clock() if target.machine is None else Clock(target.machine.now_ns)
+
+
+async def _reach(target: Target, clock: Clock) -> None:
+    """See that an instance answers. Raises TargetGone."""
+    await Station(target, clock).check_reachable()
 
 
 def _asserted_in(raised: AssertionError, function: CaseFunction) -> bool:
