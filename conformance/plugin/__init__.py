@@ -118,6 +118,8 @@ def whole_number(text: str) -> int:
 def pytest_configure(config: pytest.Config) -> None:
     for line in _MARKERS:
         config.addinivalue_line("markers", line)
+    if config.getoption("--step-summary") and not os.environ.get("GITHUB_STEP_SUMMARY"):
+        raise pytest.UsageError("--step-summary: GITHUB_STEP_SUMMARY is not set, so there is no step to write to")
     baseline = _baseline(config)
     controller = None
     if config.getoption("dist", "no") != "no" and not hasattr(config, "workerinput"):
