@@ -487,6 +487,7 @@ def _show_comparison(found: Comparison) -> None:
             [
                 (state, [", ".join(f"{number} {verdict}" for verdict, number in one.items()) for one in counts])
                 for state, counts in found.states.items()
+                if any(one != counts[0] for one in counts)
             ],
         ),
     )

@@ -7,6 +7,7 @@ measured.
 import contextlib
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,18 +73,25 @@ class Baseline:
 
 def of_records(name: str, records: Iterable[Mapping[str, Any]], problems: Sequence[str] = ()) -> Baseline:
     """The baseline that a run's records make; where they are about several targets, an id begins with the target's name."""
-    first: Mapping[str, Any] = {"name": "", "version": "", "settings": {}}
+    first: Mapping[str, Any] = {"name": "", "version": ""}
     at = ""
     cases: dict[tuple[str, str], Result] = {}
+    settings: Counter[str] = Counter()
     for record in records:
         target = record["target"]
         first = first if cases else target
         at = max(at, record["run"]["id"])
+        settings[json.dumps(target["settings"])] += target["name"] == first["name"]
         cases[target["name"], record["id"]] = result_of(record)
     several = len({target for target, _ in cases}) > 1
     named = {f"{target}:{case}" if several else case: one for (target, case), one in cases.items()}
-    settings = {key: str(value) for key, value in first["settings"].items()}
-    return Baseline(name, first["name"], first["version"], named, problems, at, settings)
+    return Baseline(name, first["name"], first["version"], named, problems, at, usual(settings))
+
+
+def usual(found: Counter[str]) -> dict[str, str]:
+    """The settings that most cases ran with: some have a target of their own. `found` counts them as JSON."""
+    most = json.loads(found.most_common(1)[0][0]) if found else {}
+    return {key: str(value) for key, value in most.items()}
 
 
 def result_of(record: Mapping[str, Any]) -> Result:

@@ -172,6 +172,7 @@ def _by_state(runs: Sequence[Mapping[str, str]]) -> dict[str, list[Counter[str]]
     for at, cells in enumerate(runs):
         for cell, verdict in cells.items():
             state = cell.partition("/")[0].partition("(")[0]
+            state = "Figure 5" if state == "arc" else state
             found.setdefault(state, [Counter() for _ in runs])[at][verdict] += 1
     return {state: counts for state, counts in found.items() if any(counts)}
 

@@ -1,5 +1,6 @@
 """What a run's overview knows: a few fields of every case, gathered from the record one line at a time."""
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -10,7 +11,7 @@ from typing import Any
 from conformance.record.names import case_name
 from conformance.record.results import read_record, scan_results
 from conformance.report import matrix, state_map
-from conformance.report.baseline import Baseline, Changes, Result, changes, earlier, result_of
+from conformance.report.baseline import Baseline, Changes, Result, changes, earlier, result_of, usual
 
 LINKS = 8  # cases named beside a reason, a choice, a timer
 
@@ -100,7 +101,6 @@ class Overview:
         """The results as a baseline has them: of several targets, that of the first."""
         nothing: dict[str, Any] = {"name": "", "version": "", "settings": {}}
         target = next(iter(self.targets.values()), nothing)
-        settings = {key: str(value) for key, value in target["settings"].items()}
         return Baseline(
             name,
             target["name"],
@@ -108,7 +108,7 @@ class Overview:
             self.results,
             self.problems,
             self.run.get("id", ""),
-            settings,
+            target["settings"],
         )
 
     def hold_against(self, baseline: Baseline, *, whole: bool) -> None:
@@ -116,15 +116,15 @@ class Overview:
         self.changes = changes(baseline, self.now(), whole=whole)
 
 
-def gather(run_dir: Path) -> Overview:
-    """Go through a run's `results.jsonl`; RecordError when there is none.
+def gather(run_dir: Path, *, check: bool = True) -> Overview:
+    """Go through a run's `results.jsonl`; RecordError when there is none. Who wrote it just now need not `check` its shape.
 
     Lines that are no record become problems. Of a case that ran again, the last run counts.
     """
     results = run_dir / "results.jsonl"
     overview = Overview()
     offsets: dict[tuple[str, str], int] = {}
-    for line in scan_results(results):
+    for line in scan_results(results, check=check):
         if line.record is None:
             overview.problems.append(line.problem or "")
         else:
@@ -132,6 +132,8 @@ def gather(run_dir: Path) -> Overview:
     several = len({target for target, _ in offsets}) > 1
     for (target, _), offset in offsets.items():
         _add(overview, read_record(results, offset), offset, prefix=f"{target}:" if several else "")
+    for facts in overview.targets.values():
+        facts["settings"] = usual(facts.pop("seen"))
     overview.history = earlier(run_dir)
     return overview
 
@@ -162,21 +164,21 @@ def _add(overview: Overview, record: dict[str, Any], offset: int, *, prefix: str
     overview.table[entry.level, entry.verdict] += 1
     overview.machine.add(record, entry)
     overview.requirements.add(record, entry)
-    facts = overview.targets.setdefault(
-        (target["name"], target["version"], target["profile"]), {**target, "addresses": []}
-    )
+    key = (target["name"], target["version"], target["profile"])
+    facts = overview.targets.setdefault(key, {**target, "addresses": [], "seen": Counter()})
+    facts["seen"][json.dumps(target["settings"])] += 1
     if target["address"] not in facts["addresses"]:
         facts["addresses"].append(target["address"])
     overview.runs[run["id"]] = run
     if deviation:
-        key = (deviation["reason"], deviation["source"], deviation.get("date", ""))
-        overview.deviations.setdefault(key, Group()).add(entry)
+        known = (deviation["reason"], deviation["source"], deviation.get("date", ""))
+        overview.deviations.setdefault(known, Group()).add(entry)
     if entry.verdict == "not applicable":
         reason = entry.message or f"needs {', '.join(record['needs'])}"
         overview.skipped.setdefault(reason, Group()).add(entry)
     for choice in record["choices"]:
-        key = (choice["name"], choice["taken"], ", ".join(choice["allowed"]))
-        overview.choices.setdefault(key, Group()).add(entry)
+        taken = (choice["name"], choice["taken"], ", ".join(choice["allowed"]))
+        overview.choices.setdefault(taken, Group()).add(entry)
     for timing in record["timings"]:
         span = (timing["name"], timing["low_s"], timing["high_s"], timing["source"], timing["how"])
         group = overview.timings.setdefault(span, Group())
