@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import itertools
 import platform
 import time
 import traceback
@@ -62,6 +63,8 @@ class Outcome:
     capture: str | None = None
     ran_again: str = ""
     """Why a first run, among the others, gave no verdict."""
+    states: tuple[str, ...] = ()
+    """The states that the target was seen in, in their order."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,7 @@ class Run:
             "harness": metadata.version("tcp-conformance"),
             "python": platform.python_version(),
             "command": command,
+            "machine": f"{platform.system()} {platform.release()}, {platform.machine()}",
             "cells": len(cells()),
         }
         self._writer: ResultsWriter | None = None
@@ -277,8 +281,19 @@ class Run:
         duration_s = (done.ended_ns - done.started_ns) / SECOND
         failure = self._failure(info, case, raised)
         capture = capture_name(info.id) if case is not None and case.trace.frames else None
+        seen = [one["state"] for one in case.trace.states if one["side"] == "target"] if case is not None else []
+        states = tuple(state for state, _ in itertools.groupby(seen))
         return Outcome(
-            info, verdict, message, failure, done.started_ns, duration_s, known, stopped is not None, capture
+            info,
+            verdict,
+            message,
+            failure,
+            done.started_ns,
+            duration_s,
+            known,
+            stopped is not None,
+            capture,
+            states=states,
         )
 
     def _deviations(self, info: CaseInfo) -> tuple[Sequence[Deviation], Sequence[Deviation]]:
@@ -332,6 +347,7 @@ class Run:
             "cells": list(info.cells),
             "rows": info.rows(),
             "claims": list(info.claims),
+            **({"source": {"file": info.file, "line": info.line}} if info.file else {}),
             "sentences": info.sentences(),
             "needs": list(info.needs),
             "target": {
@@ -351,7 +367,12 @@ class Run:
             "choices": trace.choices if trace else [],
             "deviation": None
             if deviation is None
-            else {"reason": deviation.reason, "source": deviation.source, "sentence": deviation.sentence},
+            else {
+                "reason": deviation.reason,
+                "source": deviation.source,
+                "sentence": deviation.sentence,
+                **({"date": deviation.date} if deviation.date else {}),
+            },
             "steps": steps,
             "tester": {
                 "address": case.address if case is not None else "",

@@ -5,6 +5,7 @@ A profile is a TOML file in `profiles/`, or text that the caller brings (`parse`
 
 from __future__ import annotations
 
+import datetime
 import functools
 import re
 import types
@@ -68,7 +69,8 @@ class Deviation:
     """A known departure from a requirement, in the cases and cells that `cases` matches.
 
     A glob of `cases` has `*` and `?` only: brackets are part of a case's id. `shows` is a regular expression that the
-    failure's one line must match, so that no other failure of the same case passes as the known one.
+    failure's one line must match, so that no other failure of the same case passes as the known one. `since` is the first
+    version that does so, `date` the day on which it was last seen.
     """
 
     cases: tuple[str, ...]
@@ -78,6 +80,7 @@ class Deviation:
     source: str
     shows: str
     since: str = ""
+    date: str = ""
 
     def shown_by(self, message: str) -> bool:
         """Whether a failure with that line is the known one."""
@@ -115,16 +118,17 @@ class Profile:
 
 
 def parse(content: str, where: str, name: str) -> Profile:
-    """A profile from TOML text; `where` names the text in errors.
+    """A profile from TOML text; `where` names the text in errors. Its `date` is that of deviations without one.
 
     Raises:
         DataError: a row is incomplete, a bound is impossible, or a deviation names no requirement.
     """
     document = _data.toml(content, where)
-    _data.only(document, where, ("title",), ("timer", "choices", "deviation"))
+    _data.only(document, where, ("title",), ("date", "timer", "choices", "deviation"))
+    day = str(document.get("date", ""))
     timers = {key: _timer(key, row, f"{where}, timer {key}") for key, row in document.get("timer", {}).items()}
     deviations = tuple(
-        _deviation(row, f"{where}, deviation {number}")
+        _deviation(row, day, f"{where}, deviation {number}")
         for number, row in enumerate(document.get("deviation", []), start=1)
     )
     return Profile(
@@ -155,8 +159,8 @@ def _timer(name: str, row: Mapping[str, Any], here: str) -> Timer:
     return timer
 
 
-def _deviation(row: Mapping[str, Any], here: str) -> Deviation:
-    _data.only(row, here, ("cases", "requirement", "sentence", "reason", "source", "shows"), ("since",))
+def _deviation(row: Mapping[str, Any], day: str, here: str) -> Deviation:
+    _data.only(row, here, ("cases", "requirement", "sentence", "reason", "source", "shows"), ("since", "date"))
     cases = row["cases"]
     if row["requirement"] not in catalogue.requirements():
         near = _data.nearest(row["requirement"], catalogue.requirements())
@@ -168,7 +172,12 @@ def _deviation(row: Mapping[str, Any], here: str) -> Deviation:
     except re.error as error:
         raise _data.DataError(f"{here}: shows is no regular expression: {error}") from None
     patterns = (cases,) if isinstance(cases, str) else tuple(cases)
-    return Deviation(**{"since": "", **row, "cases": patterns})
+    date = str(row.get("date", day))
+    try:
+        datetime.date.fromisoformat(date or "2000-01-01")
+    except ValueError:
+        raise _data.DataError(f"{here}: date {date!r} is no day; one is 2026-11-21") from None
+    return Deviation(**{"since": "", **row, "cases": patterns, "date": date})
 
 
 def profiles() -> tuple[str, ...]:
