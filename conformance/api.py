@@ -7,7 +7,7 @@ from conformance.standard.states import SYNCHRONIZED, State
 from conformance.target import AppError
 from conformance.tester.case import Case
 from conformance.tester.clock import SECOND
-from conformance.tester.connection import Connection, Received, Sent
+from conformance.tester.connection import Connection, Received, Sent, resets
 from conformance.wire import ACK, CWR, ECE, FIN, NO_FLAGS, PSH, RST, SYN, URG, Flags, Segment, Seq
 from conformance.wire import options as opt
 
@@ -40,6 +40,7 @@ __all__ = [
     "Violation",
     "cells",
     "opt",
+    "resets",
     "verifies",
     "verifies_cell",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import platform
+import random
 import time
 import traceback
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -80,6 +81,8 @@ class Run:
         self.profile: Profile = profile(target.profile)
         self.problems: list[str] = []
         """What went wrong with the record itself, one line each."""
+        self.seed = random.getrandbits(32)
+        """Of the tester's own random numbers."""
         self.running: dict[str, int] = {}
         self.done = 0
         started = time.time_ns()
@@ -103,9 +106,12 @@ class Run:
 
     async def _open(self) -> None:
         await self.target.open()
+        if self.target.virtual:
+            self.seed = 0  # the same run twice is the same to the last bit
+        self._facts["seed"] = self.seed
         places = min(self.concurrency, self.target.concurrency or self.concurrency)
         if not self.target.isolated:
-            self.station = Station(self.target, self.clock)
+            self.station = Station(self.target, self.clock, seed=self.seed)
             await self.station.check_reachable()
         else:
             instance = await self.target.alone({})
@@ -192,7 +198,7 @@ class Run:
     ) -> _Done:
         """Run a case where its target and clock are; `clock` is given for an instance of its own."""
         case, raised = None, None
-        station = self.station if clock is None else Station(target, clock)
+        station = self.station if clock is None else Station(target, clock, seed=self.seed)
         clock = station.clock
         started = clock.now_ns()
         try:
@@ -203,6 +209,7 @@ class Run:
                 clock=clock,
                 family=info.family,
                 name=info.id,
+                seed=self.seed,
             )
             await case.open()
             await function(**arguments, tcp=case)
@@ -234,7 +241,9 @@ class Run:
 
     def _judged(self, info: CaseInfo, function: CaseFunction, done: _Done) -> Outcome:
         case, raised = done.case, done.raised
-        if isinstance(raised, AppError) and raised.code in _CONNECTION_CODES:
+        if isinstance(raised, AppError) and raised.code == "ENOPROTOOPT":
+            raised = NotApplicable(f"target {self.target.name} lacks a socket option: {raised}")
+        elif isinstance(raised, AppError) and raised.code in _CONNECTION_CODES:
             raised = Violation(f"the application's call failed: {raised}")
         elif type(raised) is AssertionError and _asserted_in(raised, function):
             raised = Violation(f"the case asserts: {str(raised).strip() or 'no text'}")
@@ -258,10 +267,12 @@ class Run:
     def _deviations(self, info: CaseInfo) -> tuple[Sequence[Deviation], Sequence[Deviation]]:
         """The known deviations of the case itself, and those that it may show: where it has none, the ones of its rows.
 
-        A case may check a row in a way that the target does right: only its own deviations have to show.
+        A case may check a row in a way that the target does right: only its own deviations have to show. Nor has one to
+        show that is only in the way of what the case checks.
         """
-        own = self.profile.deviations_of(info.id, info.id.rpartition("::")[2].partition("[")[0], info.generated_from)
-        return own, own or self.profile.deviations_of(*info.cells)
+        ids = info.id, info.id.rpartition("::")[2].partition("[")[0], info.generated_from
+        own = self.profile.deviations_of(*ids)
+        return own, [*(own or self.profile.deviations_of(*info.cells)), *self.profile.deviations_in_the_way_of(*ids)]
 
     def _failure(self, info: CaseInfo, case: Case | None, raised: BaseException | None) -> str:
         """The long text: what the standard says, what was seen, and what is closest to what was allowed."""

@@ -24,6 +24,7 @@ from conformance.standard.states import State
 from conformance.standard.vocabulary import Call, Response, Variables
 from conformance.target import AppError
 from conformance.tester.cell import QUIET_S, opened, reached, works
+from conformance.tester.connection import RETRANSMITTED_S
 from conformance.wire import ACK, FIN, NO_FLAGS, PSH, RST, SYN, Flags, Seq
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from conformance.tester.connection import Connection
 
 DATA: Final = b"asked for by the application"
-_RETRANSMITTED_S: Final = 4.0
 _HAND_OVERS: Final = 3
 _WAITS_S: Final = 30.0
 _BEFORE_DATA: Final = frozenset({State.SYN_SENT, State.SYN_RECEIVED})
@@ -217,7 +217,7 @@ async def _closed_after_data(conn: Connection) -> None:
     both = Expectation(FIN | ACK, seq=first, ack=conn.snd_nxt, payload=DATA, label="both in one:")
     missing = {"data", "fin"}
     while missing:
-        which, _ = await conn.expect_any(data, fin, both, within=_RETRANSMITTED_S)
+        which, _ = await conn.expect_any(data, fin, both, within=RETRANSMITTED_S)
         missing -= ({"data"}, {"fin"}, {"data", "fin"})[which]
     conn.rcv_nxt = end + 1
     await conn.send(ACK)

@@ -63,7 +63,7 @@ async def test_half_closed_by_us_lost_data_is_sent_again(tcp: Case) -> None:
     assert conn.app is not None
     await conn.app.send(DATA)
     sent = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=DATA)
-    await conn.expect_retransmission(sent, within=2)
+    await conn.expect_retransmission(sent)
     await conn.send(ACK)
     await conn.silence(for_=2)
     await conn.confirm(State.CLOSE_WAIT)
@@ -152,9 +152,9 @@ async def test_half_closed_by_the_target_data_goes_both_ways(tcp: Case) -> None:
     got = await conn.app.receive(len(DATA))
     assert got == DATA, f"the application read {got!r}, sent was {DATA!r}"
 
-    await conn.expect_retransmission(lost, fin, within=2)
+    await conn.expect_retransmission(lost, fin)
     await conn.send(ACK, ack=fin.segment.seq, text="covers all but the FIN")
-    await conn.expect_retransmission(fin, within=3)
+    await conn.expect_retransmission(fin)
     await conn.send(ACK)
     await conn.silence(for_=2)
     await conn.confirm(State.FIN_WAIT_2)
