@@ -246,7 +246,12 @@ async def _send_only(conn: Connection, left: Left) -> None:
     """We have closed; what the target sends still arrives."""
     if conn.app is None:
         await opened(conn)
+    closed = conn.remote_window == 0
     await read(conn, left.unread, end=True)
+    if closed:
+        # To a peer that has closed it need not be said.
+        update = Expectation(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0, label="the window opens:")
+        await conn.allow(update, within=QUIET_S)
     await _acknowledge_everything(conn)
     await conn.collect(FROM_TARGET)
 
