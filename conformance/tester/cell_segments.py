@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from conformance.judge import Bound, Expectation, Inconclusive, Violation
+from conformance.judge import Bound, Expectation, Inconclusive, NotApplicable, Violation
 from conformance.standard.cells import Cell, Outcome
 from conformance.standard.states import FIN_RECEIVED, State
 from conformance.standard.vocabulary import (
@@ -221,6 +221,8 @@ class _Run:
     async def send(self) -> _Stimulus:
         """Write the row's segment."""
         conn, row, before = self.conn, self.row, self.variables()
+        if row.zero_window and before.rcv_wnd == 1 and self.state in FIN_RECEIVED:
+            raise NotApplicable(f"the target gives a FIN no place in its window, which is never zero in {self.state}")
         if row.zero_window and before.rcv_wnd:
             raise Inconclusive(f"the target's window is still {before.rcv_wnd} octets after {len(self.unread)}")
         placed = row.place(before)

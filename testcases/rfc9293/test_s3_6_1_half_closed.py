@@ -224,7 +224,8 @@ async def test_fin_wait_2_of_an_orphan_still_completes_the_close(tcp: Case) -> N
 async def test_data_for_an_application_that_has_closed_is_reset(tcp: Case, state: State) -> None:
     """The application has closed its socket; data arrives for it.
 
-    The target should send a RST to show that the data is lost, and the connection is gone.
+    The target should send a RST to show that the data is lost, and the connection is gone: the reset of a segment without a
+    connection, or that of an ABORT, whose number is SND.NXT.
     """
     conn = await tcp.drive_to(state, how="close")
     sent = await conn.send(ACK | PSH, ack=short_of_the_fin(conn, state), payload=DATA)
