@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from conformance.wire import PSH, Flags, Segment, Seq
-from conformance.wire.options import NAMES, Option, find
+from conformance.wire.options import NAMES, SACK, Option, blocks, find, stamps
 
 
 class Base(NamedTuple):
@@ -43,15 +43,27 @@ def describe(segment: Segment, base: Base) -> str:
     words.append(f"win={segment.window}")
     if segment.flags & Flags.URG:
         words.append(f"urg={segment.urgent}")
-    words += [str(option) for option in segment.option_list if option.kind > 1]
+    for option in segment.option_list:
+        if option.kind == SACK:
+            words.append(f"SACK={_edges(blocks((option,)), base)}")
+        elif option.kind > 1:
+            words.append(str(option))
     return " ".join(words)
+
+
+def _edges(edges: Iterable[tuple[Seq, Seq]], base: Base) -> str:
+    """SACK blocks, which are numbers of the other side, as distances: `+1..+501`."""
+    shown = (f"{relative(left, base.ack)}..{relative(right, base.ack)}" for left, right in edges)
+    return ",".join(shown) or "none"
 
 
 @dataclass(frozen=True)
 class Expectation:
     """What a segment must be. An unset field matches anything; PSH is compared only where `flags` has it.
 
-    `options` maps an option's kind to the option that must be there, or to None where it must be absent.
+    `options` maps an option's kind to the option that must be there, or to None where it must be absent; `has` are kinds
+    that must be there, whatever they say. `tsecr` is the timestamp that must be echoed; `sack` are the SACK blocks in their
+    order, () where there must be none.
     """
 
     flags: Flags | None = None
@@ -62,6 +74,9 @@ class Expectation:
     window: int | None = None
     urgent: int | None = None
     options: tuple[tuple[int, Option | None], ...] = ()
+    has: tuple[int, ...] = ()
+    tsecr: int | None = None
+    sack: tuple[tuple[Seq, Seq], ...] | None = None
     label: str = ""
 
     def differences(self, segment: Segment, base: Base) -> tuple[Difference, ...]:
@@ -87,11 +102,23 @@ class Expectation:
             yield Difference("window", str(self.window), str(segment.window))
         if self.urgent is not None and segment.urgent != self.urgent:
             yield Difference("urgent pointer", str(self.urgent), str(segment.urgent))
+        yield from self._walk_options(segment.option_list, base)
+
+    def _walk_options(self, options: tuple[Option, ...], base: Base) -> Iterator[Difference]:
         for kind, wanted in self.options:
-            found = find(segment.option_list, kind)
+            found = find(options, kind)
             if found != wanted:
                 name = NAMES.get(kind, f"option {kind}")
                 yield Difference(name, str(wanted or "absent"), str(found or "absent"))
+        for kind in self.has:
+            if find(options, kind) is None:
+                yield Difference(NAMES.get(kind, f"option {kind}"), "there", "absent")
+        if self.tsecr is not None:
+            came = stamps(options)
+            if came is None or came[1] != self.tsecr:
+                yield Difference("TSecr", str(self.tsecr), "absent" if came is None else str(came[1]))
+        if self.sack is not None and (found_blocks := blocks(options)) != self.sack:
+            yield Difference("SACK", _edges(self.sack, base), _edges(found_blocks, base))
 
     def describe(self, base: Base) -> str:
         """What is expected, in the words of `describe`."""
@@ -112,6 +139,11 @@ class Expectation:
             words.append(f"urg={self.urgent}")
         for kind, wanted in self.options:
             words.append(str(wanted) if wanted else f"no {NAMES.get(kind, f'option {kind}')}")
+        words += [f"any {NAMES.get(kind, f'option {kind}')}" for kind in self.has]
+        if self.tsecr is not None:
+            words.append(f"TSecr={self.tsecr}")
+        if self.sack is not None:
+            words.append(f"SACK={_edges(self.sack, base)}")
         return " ".join(words) or "any segment"
 
 

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from conformance.judge import Inconclusive, NotApplicable, Verdict, Violation
 from conformance.judge.verdict import verdict_of
+from conformance.plugin.changed import ChangedTargets
 from conformance.plugin.engine import Engine
 from conformance.plugin.marks import CaseInfo
 from conformance.record import PcapngWriter, RecordError, ResultsWriter, capture_name
@@ -77,6 +78,7 @@ class Run:
     def __init__(self, target: Target, *, output: Path, concurrency: int, strict: bool, command: str) -> None:
         self.target, self.output, self.concurrency, self.strict = target, output, concurrency, strict
         self.clock, self.engine = Clock(), Engine()
+        self._changed = ChangedTargets(target, self.clock)
         self.profile: Profile = profile(target.profile)
         self.problems: list[str] = []
         """What went wrong with the record itself, one line each."""
@@ -143,7 +145,7 @@ class Run:
         self, info: CaseInfo, function: CaseFunction, arguments: Mapping[str, Any]
     ) -> concurrent.futures.Future[Outcome]:
         """Start a case as soon as there is a place for it."""
-        return self.engine.submit(self._run(info, function, arguments))
+        return self.engine.submit(self._changed.used_by(info.sysctl, self._run(info, function, arguments)))
 
     def last_timer_s(self) -> float:
         """Seconds until the last wait that is under way now ends."""
@@ -163,42 +165,38 @@ class Run:
                 self.done += 1
 
     async def _execute(self, info: CaseInfo, function: CaseFunction, arguments: Mapping[str, Any]) -> _Done:
-        """Run a case to its end, on the target or an instance of its own."""
-        target, started = self.target, self.clock.now_ns()
+        """Run a case to its end: on the target, on one with other settings, or on an instance of its own."""
+        target, own, started = self.target, None, self.clock.now_ns()
         missing = [one for one in (*info.needs, f"ipv{info.family}") if one not in target.capabilities]
         if missing:
             why = NotApplicable(f"needs {missing[0]}, which target {target.name} does not have")
             return _Done(None, why, started, started)
         try:
-            if not (info.alone or target.isolated):
-                return await self._in_place(target, None, info, function, arguments)
-            target = await self.target.alone(info.sysctl)
-            return await self._in_time_of(
-                target, lambda: self._in_place(target, _clock_of(target), info, function, arguments)
-            )
+            if info.alone or target.isolated:
+                own = instance = await target.alone(info.sysctl)
+
+                async def there() -> _Done:
+                    return await self._in_place(Station(instance, _clock_of(instance)), info, function, arguments)
+
+                return await self._in_time_of(own, there)
+            station = await self._changed.station(info.sysctl) if info.sysctl else self.station
+            return await self._in_place(station, info, function, arguments)
         except HarnessFault as fault:
             return _Done(None, fault, started, self.clock.now_ns())
         finally:
-            if target is not self.target:
-                await target.close()
+            if own is not None:
+                await own.close()
 
     async def _in_place(
-        self,
-        target: Target,
-        clock: Clock | None,
-        info: CaseInfo,
-        function: CaseFunction,
-        arguments: Mapping[str, Any],
+        self, station: Station, info: CaseInfo, function: CaseFunction, arguments: Mapping[str, Any]
     ) -> _Done:
-        """Run a case where its target and clock are; `clock` is given for an instance of its own."""
-        case, raised = None, None
-        station = self.station if clock is None else Station(target, clock)
-        clock = station.clock
+        """Run a case where its station and clock are."""
+        case, raised, clock = None, None, station.clock
         started = clock.now_ns()
         try:
             case = Case(
                 station=station,
-                target=target,
+                target=station.target,
                 profile=self.profile,
                 clock=clock,
                 family=info.family,
@@ -207,7 +205,7 @@ class Run:
             await case.open()
             await function(**arguments, tcp=case)
         except Exception as error:
-            raised = await self._fault(target) or error
+            raised = await self._fault(station.target) or error
         finally:
             closed = await self._close(case)
         return _Done(case, raised or closed, started, clock.now_ns())

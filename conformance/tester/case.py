@@ -10,7 +10,7 @@ from conformance.standard.states import State
 from conformance.target import Target
 from conformance.tester.app import Application, SocketOption
 from conformance.tester.clock import SECOND, Clock
-from conformance.tester.connection import Connection
+from conformance.tester.connection import Connection, Offer
 from conformance.tester.drive import drive_to
 from conformance.tester.ending import Ending, see_end
 from conformance.tester.station import Station
@@ -70,17 +70,24 @@ class Case:
         address: str | None = None,
         backlog: int = 16,
         options: Sequence[SocketOption] = (),
+        offer: Offer | None = None,
         iss: int | None = None,
     ) -> Connection:
         """A connection about to be opened by us: the target listens on a port of this case's own (`address` "": on all)."""
         listener = await self.app.listen(address=address, backlog=backlog, options=options)
         conn = self.connection(listener.port, iss=iss)
         conn.listener = listener
+        if offer is not None:
+            conn.offer(offer)
         return conn
 
-    async def connect(self, *, options: Sequence[SocketOption] = (), iss: int | None = None) -> Connection:
+    async def connect(
+        self, *, options: Sequence[SocketOption] = (), offer: Offer | None = None, iss: int | None = None
+    ) -> Connection:
         """A connection that the target's application is opening towards us; its SYN is on the way."""
         conn = self.connection(iss=iss)
+        if offer is not None:
+            conn.offer(offer)
         conn.app = await self.app.connect(remote_port=conn.port, options=options)
         return conn
 
@@ -93,6 +100,7 @@ class Case:
         how: str = "shutdown",
         conn: Connection | None = None,
         options: Sequence[SocketOption] = (),
+        offer: Offer | None = None,
         iss: int | None = None,
         established: Callable[[Connection], Awaitable[None]] | None = None,
     ) -> Connection:
@@ -101,6 +109,7 @@ class Case:
         `by` is how the target opened: `passive` (it listens) or `active` (it connects). `via` picks the way into TIME-WAIT:
         FIN_WAIT_2 (the default), FIN_WAIT_1 or CLOSING. `how` is the application's call that closes: `shutdown` keeps the
         socket held, `close` orphans it. `conn` is a connection of `listen` or `connect` that is set up by the caller.
+        `offer` is what our SYN offers.
 
         `established` is done in ESTABLISHED, on the way. What the target sends there and is not acknowledged there stays
         so, unless the way has to acknowledge the FIN behind it.
@@ -113,6 +122,7 @@ class Case:
             how=how,
             conn=conn,
             options=options,
+            offer=offer,
             iss=iss,
             established=established,
         )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from conformance.standard.states import State
 from conformance.tester.app import SocketOption
-from conformance.tester.connection import Connection
+from conformance.tester.connection import Connection, Offer
 from conformance.wire import ACK, FIN, SYN
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ class _Way:
     how: str
     conn: Connection | None
     options: Sequence[SocketOption]
+    offer: Offer | None
     iss: int | None
     established: Callable[[Connection], Awaitable[None]] | None
 
@@ -38,6 +39,7 @@ async def drive_to(
     how: str,
     conn: Connection | None,
     options: Sequence[SocketOption],
+    offer: Offer | None = None,
     iss: int | None,
     established: Callable[[Connection], Awaitable[None]] | None = None,
 ) -> Connection:
@@ -49,7 +51,9 @@ async def drive_to(
     if via not in (None, State.FIN_WAIT_1, State.FIN_WAIT_2, State.CLOSING):
         raise ValueError(f"via={via}: TIME-WAIT is reached via FIN-WAIT-1, FIN-WAIT-2 or CLOSING")
     case.needs("app")
-    way = _Way(case, by, via or State.FIN_WAIT_2, how, conn, options, iss, established)
+    if conn is not None and offer is not None:
+        conn.offer(offer)
+    way = _Way(case, by, via or State.FIN_WAIT_2, how, conn, options, offer, iss, established)
     reached = await _DRIVERS[state](way)
     case.trace.state(case.clock.now_ns(), state.value, "wire")
     return reached
@@ -60,11 +64,11 @@ async def _closed(way: _Way) -> Connection:
 
 
 async def _listen(way: _Way) -> Connection:
-    return way.conn or await way.case.listen(options=way.options, iss=way.iss)
+    return way.conn or await way.case.listen(options=way.options, offer=way.offer, iss=way.iss)
 
 
 async def _syn_sent(way: _Way) -> Connection:
-    conn = way.conn or await way.case.connect(options=way.options, iss=way.iss)
+    conn = way.conn or await way.case.connect(options=way.options, offer=way.offer, iss=way.iss)
     await conn.expect(SYN, length=0, label="the target opens:")
     return conn
 
@@ -89,17 +93,8 @@ async def _established(way: _Way) -> Connection:
 
 
 async def _opened(way: _Way) -> Connection:
-    if way.by == "active":
-        conn = await _syn_sent(way)
-        await conn.send(SYN | ACK)
-        await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
-        assert conn.app is not None
-        await conn.app.connected()
-        return conn
-    conn = await _syn_received(way)
-    await conn.send(ACK)
-    assert conn.listener is not None
-    conn.app = await conn.listener.accept()
+    conn = await (_syn_sent if way.by == "active" else _syn_received)(way)
+    await conn.complete()
     return conn
 
 

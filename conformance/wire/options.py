@@ -1,4 +1,4 @@
-"""TCP options as values, well-formed and malformed (RFC 9293 section 3.2, RFC 7323, RFC 2018)."""
+"""TCP options as values, well-formed and malformed (RFC 9293 section 3.2, RFC 7323, 2018, 7413, 5482)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import struct
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from conformance.wire.seq import Seq
+
 EOL, NOP, MSS, WINDOW_SCALE, SACK_PERMITTED, SACK, TIMESTAMPS = 0, 1, 2, 3, 4, 5, 8
+USER_TIMEOUT, FAST_OPEN = 28, 34
 NAMES = {
     EOL: "EOL",
     NOP: "NOP",
@@ -15,6 +18,8 @@ NAMES = {
     SACK_PERMITTED: "SACK-permitted",
     SACK: "SACK",
     TIMESTAMPS: "Timestamps",
+    USER_TIMEOUT: "User-Timeout",
+    FAST_OPEN: "Fast-Open",
 }
 
 
@@ -41,6 +46,8 @@ class Option(NamedTuple):
         if self.kind == TIMESTAMPS and len(self.data) == 8:
             value, echo = struct.unpack("!II", self.data)
             return f"TSval={value} TSecr={echo}"
+        if self.kind == SACK and (edges := blocks((self,))):
+            return f"{name}={','.join(f'{left}..{right}' for left, right in edges)}"
         return f"{name}={self.data.hex()}" if self.data else name
 
 
@@ -62,6 +69,26 @@ def sack_permitted() -> Option:
 def timestamps(value: int, echo: int = 0) -> Option:
     """TSval and TSecr (RFC 7323 section 3.2)."""
     return Option(TIMESTAMPS, struct.pack("!II", value & 0xFFFFFFFF, echo & 0xFFFFFFFF))
+
+
+def stamped(value: int, echo: int = 0) -> tuple[Option, ...]:
+    """Timestamps behind two NOPs, as RFC 7323 appendix A recommends it."""
+    return (Option(NOP), Option(NOP), timestamps(value, echo))
+
+
+def sack(*edges: tuple[int, int]) -> Option:
+    """SACK blocks, each from its first number up to the one behind its last (RFC 2018 section 3)."""
+    return Option(SACK, b"".join(struct.pack("!II", left % 2**32, right % 2**32) for left, right in edges))
+
+
+def fast_open(cookie: bytes = b"") -> Option:
+    """A Fast Open cookie; without one, the request for one (RFC 7413 section 4.1.1)."""
+    return Option(FAST_OPEN, cookie)
+
+
+def user_timeout(value: int, *, minutes: bool = False) -> Option:
+    """A user timeout of that many seconds, or minutes: 15 bits (RFC 5482 section 3.3)."""
+    return Option(USER_TIMEOUT, struct.pack("!H", minutes << 15 | value))
 
 
 def encode(options: Iterable[Option]) -> bytes:
@@ -96,3 +123,21 @@ def _walk(data: bytes) -> Iterator[Option]:
 def find(options: Iterable[Option], kind: int) -> Option | None:
     """The first option of that kind."""
     return next((option for option in options if option.kind == kind), None)
+
+
+def stamps(options: Iterable[Option]) -> tuple[int, int] | None:
+    """TSval and TSecr; None where there is no whole Timestamps option."""
+    found = find(options, TIMESTAMPS)
+    if found is None or len(found.data) != 8:
+        return None
+    value, echo = struct.unpack("!II", found.data)
+    return value, echo
+
+
+def blocks(options: Iterable[Option]) -> tuple[tuple[Seq, Seq], ...]:
+    """The SACK blocks in their order; none where there is no whole SACK option."""
+    found = find(options, SACK)
+    if found is None or len(found.data) % 8:
+        return ()
+    numbers = struct.unpack(f"!{len(found.data) // 4}I", found.data)
+    return tuple((Seq(left), Seq(right)) for left, right in zip(numbers[::2], numbers[1::2], strict=True))

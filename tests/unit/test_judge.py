@@ -80,6 +80,24 @@ def test_numbers_are_said_relative_to_the_initial_ones() -> None:
     assert describe(replace(SEGMENT, flags=SYN), Base(None, None)).startswith("SYN seq=1001 len=3")
 
 
+def test_what_options_say_is_compared_and_told() -> None:
+    held = (Seq(2501), Seq(2601)), (Seq(2301), Seq(2401))
+    segment = replace(SEGMENT, options=opt.encode([*opt.stamped(7, 8), opt.sack(*held)]))
+    assert describe(segment, BASE).endswith("TSval=7 TSecr=8 SACK=+501..+601,+301..+401")
+    assert not Expectation(has=(opt.TIMESTAMPS,), tsecr=8, sack=held).differences(segment, BASE)
+    wrong = Expectation(has=(opt.MSS,), tsecr=9, sack=held[:1])
+    assert wrong.describe(BASE) == "any MSS TSecr=9 SACK=+501..+601"
+    assert [str(one) for one in wrong.differences(segment, BASE)] == [
+        "MSS: expected there, came absent",
+        "TSecr: expected 9, came 8",
+        "SACK: expected +501..+601, came +501..+601,+301..+401",
+    ]
+    assert [str(one) for one in Expectation(tsecr=9, sack=held[:1]).differences(SEGMENT, BASE)] == [
+        "TSecr: expected 9, came absent",
+        "SACK: expected +501..+601, came none",
+    ]
+
+
 @pytest.mark.parametrize(("measured", "ok"), [(0.99, False), (1.0, True), (1.1, True), (1.2, True), (1.21, False)])
 def test_a_bound_has_two_ends(measured: float, ok: bool) -> None:
     assert Timing("RTO", measured, Bound(1.0, 1.2, "RFC 6298, 2.1")).ok is ok

@@ -1,0 +1,183 @@
+"""RFC 2018 sections 5 and 8: what a sender makes of SACK blocks, in recovery, after a timeout, and when they are taken back."""
+
+import pytest
+
+from conformance.api import ACK, Case, Connection, Expectation, Offer, Received, State, opt, verifies
+
+NEEDS = ("app", "sack")
+SIZE = 500
+OFFER = Offer(mss=SIZE, sack=True)
+BEFORE_TIMEOUT_S = 0.12
+"""Shorter than any retransmission timeout in use (Linux: 0.2 s), longer than recovery takes on this link."""
+FAST_S = 0.03
+
+
+async def flight(conn: Connection, count: int) -> list[Received]:
+    """Full-sized segments of the target, none acknowledged."""
+    assert conn.app is not None
+    pieces = [bytes((number,)) * SIZE for number in range(count)]
+    await conn.app.send(b"".join(pieces))
+    return [await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=piece) for piece in pieces]
+
+
+async def warm(tcp: Case) -> Connection:
+    """A connection with segments of SIZE octets, whose target end may have a dozen of them under way."""
+    conn = await tcp.drive_to(State.ESTABLISHED, offer=OFFER)
+    for count in (2, 4, 8):
+        for segment in await flight(conn, count):
+            await conn.send(ACK, ack=segment.segment.end)
+    return conn
+
+
+def block(sent: list[Received], first: int, last: int) -> tuple[int, int]:
+    """The block that reports those segments, both included."""
+    return sent[first].segment.seq, sent[last].segment.end
+
+
+async def reports(conn: Connection, sent: list[Received], *blocks: tuple[int, int]) -> int:
+    """Send an ACK of nothing new with these blocks; returns when it left."""
+    acked = await conn.send(ACK, ack=sent[0].segment.seq, sack=blocks)
+    return acked.at_ns
+
+
+def again_since(conn: Connection, sent: list[Received], since_ns: int) -> set[int]:
+    """Which of those segments came again since then, in whole or in part."""
+    came = [one.segment for one in conn.put_aside if one.at_ns >= since_ns]
+    return {
+        number
+        for number, one in enumerate(sent)
+        for segment in came
+        if segment.seq < one.segment.end and one.segment.seq < segment.end
+    }
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [
+        pytest.param((0,), id="the-first"),
+        pytest.param((0, 2), id="first-and-third"),
+        pytest.param((0, 1, 4), id="first-two-and-fifth"),
+    ],
+)
+@verifies("RFC2018:5-record", "RFC2018:5-skip", "RFC2018:5-available", level="SHOULD", needs=NEEDS, lasts=1)
+async def test_only_the_holes_are_retransmitted(tcp: Case, lost: tuple[int, ...]) -> None:
+    """Some of ten segments are lost, and our ACKs report all the others.
+
+    The target should retransmit what lies in the holes, and nothing of what was reported.
+    """
+    conn = await warm(tcp)
+    sent = await flight(conn, 10)
+    runs: list[tuple[int, int]] = []
+    for number in [number for number in range(10) if number not in lost]:
+        if runs and runs[-1][1] == number - 1:
+            runs[-1] = (runs[-1][0], number)
+        else:
+            runs.append((number, number))
+        await reports(conn, sent, *(block(sent, *run) for run in reversed(runs)))
+    await conn.silence(for_=BEFORE_TIMEOUT_S)
+    came = again_since(conn, sent, sent[-1].at_ns)
+    # The last segment may have come again as a probe of the tail (RFC 8985 section 7) before its report was there.
+    reported = came - set(lost) - {len(sent) - 1}
+    assert not reported, f"segments {sorted(reported)} came again, which were reported"
+    assert set(lost) <= came, f"segments {sorted(set(lost) - came)} of the holes did not come again"
+    await conn.send(ACK, text="all is there")
+    await conn.collect(b"and on it goes")
+
+
+@verifies("RFC2018:5.1-one-ack", needs=NEEDS, lasts=1)
+async def test_one_ack_with_a_block_starts_no_recovery(tcp: Case) -> None:
+    """One of ten segments overtakes the first: a single ACK reports it, and nothing more comes from us for a while.
+
+    The target must not retransmit for that: segments that change places are not lost.
+    """
+    conn = await warm(tcp)
+    sent = await flight(conn, 10)
+    since_ns = await reports(conn, sent, block(sent, 1, 1))
+    await conn.silence(for_=BEFORE_TIMEOUT_S)
+    hasty = again_since(conn, sent, since_ns) & {0}
+    await conn.send(ACK, text="all is there")
+    await conn.collect(b"and on it goes")
+    assert not hasty, "the first segment came again after a single ACK that reported the second"
+
+
+@verifies("RFC2018:5.1-preserved", needs=NEEDS, lasts=1)
+async def test_each_ack_in_recovery_brings_two_segments_at_most(tcp: Case) -> None:
+    """The target has much to send when the first segment is lost, and six ACKs report the next ones, one by one.
+
+    Each ACK must bring no more than two segments from the target, retransmissions included.
+    """
+    conn = await warm(tcp)
+    assert conn.app is not None
+    await conn.app.send(bytes(400 * SIZE), wait=False)
+    sent = [await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=SIZE)]
+    any_data = Expectation(ACK, ack=conn.snd_nxt)
+    while (more := await conn.allow(any_data, within=FAST_S)) is not None:
+        sent.append(more[1])
+    assert len(sent) >= 8, f"only {len(sent)} segments are under way"
+    for number in range(1, 7):
+        await reports(conn, sent, block(sent, 1, number))
+        count = 0
+        while await conn.allow(any_data, within=0.015, strict=True) is not None:
+            count += 1
+        assert count <= 2, f"ACK {number} brought {count} segments"
+    await conn.send(ACK, text="all is there")
+    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt)
+
+
+@verifies("RFC2018:5-left-edge", needs=NEEDS, lasts=4)
+async def test_timeout_retransmits_the_left_edge_though_it_was_reported(tcp: Case) -> None:
+    """Our ACK reports all of four segments and acknowledges none of them, and nothing more comes from us.
+
+    After its timeout the target must retransmit the first: a block is no acknowledgment.
+    """
+    conn = await warm(tcp)
+    sent = await flight(conn, 4)
+    await reports(conn, sent, block(sent, 0, 3))
+    first = sent[0].segment
+    again = Expectation(ACK, seq=first.seq, ack=conn.snd_nxt, label="the first segment again:")
+    later = [Expectation(ACK, seq=one.segment.seq, ack=conn.snd_nxt, label="a probe:") for one in sent[1:]]
+    while (await conn.expect_any(again, *later, within=4, strict=True))[0]:
+        pass
+    await conn.send(ACK, text="all is there")
+    await conn.confirm(State.ESTABLISHED)
+
+
+@pytest.mark.parametrize(
+    "reported", [pytest.param((1, 3), id="all-but-the-first"), pytest.param((2, 2), id="one-in-the-middle")]
+)
+@verifies("RFC2018:5.1-ignore", "RFC2018:8-keep", "RFC2018:5-off", level="MUST", needs=NEEDS, lasts=6)
+async def test_what_was_reported_comes_again_after_a_timeout(tcp: Case, reported: tuple[int, int]) -> None:
+    """Some of four segments are reported; then we drop them. After the timeout our ACKs cover one segment at a time.
+
+    The target must have kept what was reported, and retransmit it: earlier blocks no longer count.
+    """
+    conn = await warm(tcp)
+    sent = await flight(conn, 4)
+    await reports(conn, sent, block(sent, *reported))
+    await conn.silence(for_=1.2)
+    assert 0 in again_since(conn, sent, sent[-1].at_ns), "the first segment did not come again"
+    for number, one in enumerate(sent[1:], 1):
+        acked = await conn.send(ACK, ack=one.segment.seq, text=f"segment {number} is not there")
+        wanted = Expectation(ACK, seq=one.segment.seq, ack=conn.snd_nxt, label=f"segment {number} again:")
+        others = [Expectation(ACK, seq=other.segment.seq, ack=conn.snd_nxt, label="another:") for other in sent]
+        while True:
+            which, came = await conn.expect_any(wanted, *others, within=4, strict=True)
+            if which == 0 and came.at_ns >= acked.at_ns:
+                break
+    await conn.send(ACK, ack=sent[-1].segment.end)
+    await conn.confirm(State.ESTABLISHED)
+
+
+@verifies("RFC2018:5-record", "RFC2018:8-keep", level="MUST", needs=NEEDS, lasts=1)
+async def test_blocks_that_report_nothing_sent_are_harmless(tcp: Case) -> None:
+    """Our ACKs carry blocks beyond what was sent, below what was acknowledged, empty and turned around.
+
+    The target must go on as if they were not there, and deliver what it has.
+    """
+    conn = await warm(tcp)
+    assert conn.rcv_nxt is not None
+    end = conn.rcv_nxt
+    for left, right in ((end + 1000, end + 2000), (end - 400, end - 200), (end, end), (end + 10, end - 10)):
+        await conn.send(ACK, options=[opt.Option(opt.NOP), opt.Option(opt.NOP), opt.sack((left, right))])
+        await conn.collect(b"and on it goes")
+    await conn.confirm(State.ESTABLISHED)
