@@ -41,7 +41,7 @@ class AgentClient:
         """Take the agent's first line. Raises AgentFault where it is no hello of this protocol."""
         try:
             self.hello = dict(json.loads(line)["hello"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             said = f"it said {line[:80]!r}" if line else "it said nothing"
             raise AgentFault(
                 f"{self.name}: the agent did not say hello ({said}): is it the protocol's version?"
@@ -71,7 +71,7 @@ class AgentClient:
                 self._ask("cancel", {"request": number})
         if "error" in reply:
             raise AppError(str(reply["error"].get("code")), str(reply["error"].get("message")))
-        return {"at_ns": reply.get("at_ns", 0), **reply["ok"]}
+        return _Answer(self.name, op, {"at_ns": reply.get("at_ns", 0), **reply["ok"]})
 
     async def close(self) -> None:
         """Close the pipe: the agent closes its sockets and ends."""
@@ -98,7 +98,7 @@ class AgentClient:
             reply = json.loads(line)
             number, good = reply["id"], isinstance(reply.get("ok"), dict) or isinstance(reply.get("error"), dict)
             good = good and type(reply.get("at_ns", 0)) is int and (number is None or type(number) is int)
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             good = False
         if not good:
             raise AgentFault(f"{self.name}: the agent said something that is not the protocol: {line[:80]!r}")
@@ -129,6 +129,17 @@ class AgentClient:
         except OSError as error:
             why = f"the agent's pipe broke: {error.strerror}"
         self.fail(why)
+
+
+class _Answer(dict[str, Any]):
+    """What a call came to; a member that is not there is the agent's fault."""
+
+    def __init__(self, name: str, op: str, members: dict[str, Any]) -> None:
+        super().__init__(members)
+        self._name, self._op = name, op
+
+    def __missing__(self, key: str) -> Any:
+        raise AgentFault(f"{self._name}: the agent's answer to `{self._op}` has no `{key}`")
 
 
 _WAITING = frozenset({"accept", "connected", "send", "receive"})

@@ -164,7 +164,7 @@ class AppSocket:
 
     async def receive(self, count: int, *, maximum: int = 65536, wait_s: float = _WAIT_S) -> bytes:
         """At least `count` octets and at most `maximum`, fewer only at the end of the stream; 0 takes what is there."""
-        arguments = {"socket": self.number, "count": count, "maximum": maximum}
+        arguments = {"socket": self.number, "count": count, "maximum": max(count, maximum)}
         reply = await self._app.call("receive", wait_s=wait_s, **arguments)
         return base64.b64decode(reply["data"])
 

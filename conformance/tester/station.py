@@ -93,17 +93,24 @@ class Station:
 
     async def introduce(self, address: str) -> None:
         """Make our address known to the target, and see that it answers. Raises HarnessFault."""
-        asked = self.target.address(6 if ":" in address else 4)
+        if not await self._is_neighbour(address):
+            asked = self.target.address(6 if ":" in address else 4)
+            raise TargetGone(
+                self.fault
+                or f"target {asked} does not answer {'neighbour discovery' if ':' in asked else 'ARP'} from {address}"
+            )
+
+    async def _is_neighbour(self, address: str) -> bool:
+        """Whether the target answers when `address` asks where it is."""
         known: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._introduced[address] = known
         for _ in range(_PROBE_TRIES):
-            self.transmit_raw(neighbour_question(self._link.mac, address, asked))
+            self.transmit_raw(
+                neighbour_question(self._link.mac, address, self.target.address(6 if ":" in address else 4))
+            )
             if await self.clock.wait(known, self.clock.now_ns() + round(_PROBE_S * SECOND)):
-                return
-        raise TargetGone(
-            self.fault
-            or f"target {asked} does not answer {'neighbour discovery' if ':' in asked else 'ARP'} from {address}"
-        )
+                return True
+        return False
 
     async def check_reachable(self) -> None:
         """See that the target answers in every family that it has, before any case asks it. Raises TargetGone."""
@@ -275,7 +282,10 @@ class Station:
     # Signs of life
 
     async def prove_alive(self, address: str, trace: Trace) -> None:
-        """See that the target still answers a SYN to a closed port with a reset. Raises TargetGone."""
+        """See that the target still answers a SYN to a closed port with a reset, or at least where it is. Raises TargetGone.
+
+        A target that resets nothing is a living one that violates what it is asked about, not one that is gone.
+        """
         remote = self.target.address(6 if ":" in address else 4)
         for _ in range(_PROBE_TRIES):
             port, iss = random.randrange(50_000, 60_000), Seq(random.getrandbits(32))
@@ -298,9 +308,10 @@ class Station:
                     return
             finally:
                 self._receivers.pop(key, None)
-        raise TargetGone(
-            self.fault or f"target {remote} no longer answers: a SYN to its closed port {CLOSED_PORT} got no reset"
-        )
+        if self.fault or not await self._is_neighbour(address):
+            raise TargetGone(
+                self.fault or f"target {remote} no longer answers: a SYN to its closed port {CLOSED_PORT} got no reset"
+            )
 
 
 def _four_tuple(data: bytes) -> bytes:
