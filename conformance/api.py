@@ -7,7 +7,7 @@ from conformance.standard.states import SYNCHRONIZED, State
 from conformance.target import AppError
 from conformance.tester.case import Case
 from conformance.tester.clock import SECOND
-from conformance.tester.connection import Connection, Offer, Received, ReceivedIcmp, Sent
+from conformance.tester.connection import Connection, Offer, Received, ReceivedIcmp, Sent, resets
 from conformance.wire import ACK, CWR, ECE, FIN, NO_FLAGS, PSH, RST, SYN, URG, Flags, Segment, Seq, icmp
 from conformance.wire import options as opt
 
@@ -43,6 +43,7 @@ __all__ = [
     "cells",
     "icmp",
     "opt",
+    "resets",
     "verifies",
     "verifies_cell",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import platform
+import random
 import time
 import traceback
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -82,6 +83,8 @@ class Run:
         self.profile: Profile = profile(target.profile)
         self.problems: list[str] = []
         """What went wrong with the record itself, one line each."""
+        self.seed = random.getrandbits(32)
+        """Of the tester's own random numbers."""
         self.running: dict[str, int] = {}
         self.done = 0
         started = time.time_ns()
@@ -105,9 +108,12 @@ class Run:
 
     async def _open(self) -> None:
         await self.target.open()
+        if self.target.virtual:
+            self.seed = 0  # the same run twice is the same to the last bit
+        self._facts["seed"] = self.seed
         places = min(self.concurrency, self.target.concurrency or self.concurrency)
         if not self.target.isolated:
-            self.station = Station(self.target, self.clock)
+            self.station = Station(self.target, self.clock, seed=self.seed)
             await self.station.check_reachable()
         else:
             instance = await self.target.alone({})
@@ -115,7 +121,7 @@ class Run:
                 # In virtual time nothing waits: more at once than the machine can run gains nothing.
                 places = min(places, _MOST_VIRTUAL)
                 self._threads = concurrent.futures.ThreadPoolExecutor(places, "tcp-conformance case")
-            await self._in_time_of(instance, lambda: _reach(instance, _clock_of(instance)))
+            await self._in_time_of(instance, lambda: _station_at(instance, self.seed).check_reachable())
             await instance.close()
         self._places = asyncio.Semaphore(places)
 
@@ -176,7 +182,7 @@ class Run:
                 own = instance = await target.alone(info.sysctl)
 
                 async def there() -> _Done:
-                    return await self._in_place(Station(instance, _clock_of(instance)), info, function, arguments)
+                    return await self._in_place(_station_at(instance, self.seed), info, function, arguments)
 
                 return await self._in_time_of(own, there)
             station = await self._changed.station(info.sysctl) if info.sysctl else self.station
@@ -201,6 +207,7 @@ class Run:
                 clock=clock,
                 family=info.family,
                 name=info.id,
+                seed=self.seed,
             )
             await case.open()
             await function(**arguments, tcp=case)
@@ -232,7 +239,9 @@ class Run:
 
     def _judged(self, info: CaseInfo, function: CaseFunction, done: _Done) -> Outcome:
         case, raised = done.case, done.raised
-        if isinstance(raised, AppError) and raised.code in _CONNECTION_CODES:
+        if isinstance(raised, AppError) and raised.code == "ENOPROTOOPT":
+            raised = NotApplicable(f"target {self.target.name} lacks a socket option: {raised}")
+        elif isinstance(raised, AppError) and raised.code in _CONNECTION_CODES:
             raised = Violation(f"the application's call failed: {raised}")
         elif type(raised) is AssertionError and _asserted_in(raised, function):
             raised = Violation(f"the case asserts: {str(raised).strip() or 'no text'}")
@@ -256,10 +265,12 @@ class Run:
     def _deviations(self, info: CaseInfo) -> tuple[Sequence[Deviation], Sequence[Deviation]]:
         """The known deviations of the case itself, and those that it may show: where it has none, the ones of its rows.
 
-        A case may check a row in a way that the target does right: only its own deviations have to show.
+        A case may check a row in a way that the target does right: only its own deviations have to show. Nor has one to
+        show that is only in the way of what the case checks.
         """
-        own = self.profile.deviations_of(info.id, info.id.rpartition("::")[2].partition("[")[0], info.generated_from)
-        return own, own or self.profile.deviations_of(*info.cells)
+        ids = info.id, info.id.rpartition("::")[2].partition("[")[0], info.generated_from
+        own = self.profile.deviations_of(*ids)
+        return own, [*(own or self.profile.deviations_of(*info.cells)), *self.profile.deviations_in_the_way_of(*ids)]
 
     def _failure(self, info: CaseInfo, case: Case | None, raised: BaseException | None) -> str:
         """The long text: what the standard says, what was seen, and what is closest to what was allowed."""
@@ -371,13 +382,9 @@ class Run:
                 writer.write(frame.data, frame.at_ns, inbound=frame.inbound, comment=frame.comment)
 
 
-def _clock_of(target: Target) -> Clock:
-    return Clock() if target.machine is None else Clock(target.machine.now_ns)
-
-
-async def _reach(target: Target, clock: Clock) -> None:
-    """See that an instance answers. Raises TargetGone."""
-    await Station(target, clock).check_reachable()
+def _station_at(target: Target, seed: int) -> Station:
+    """The tester at an instance of the target, by that one's clock."""
+    return Station(target, Clock() if target.machine is None else Clock(target.machine.now_ns), seed=seed)
 
 
 def _asserted_in(raised: AssertionError, function: CaseFunction) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Awaitable, Callable, Sequence
 
 from conformance.judge import Bound, NotApplicable, Timing, Violation
@@ -25,9 +26,19 @@ class Case:
     """One running case: its own tester address, its own target ports, its own record."""
 
     def __init__(
-        self, *, station: Station, target: Target, profile: Profile, clock: Clock, family: int, name: str = ""
+        self,
+        *,
+        station: Station,
+        target: Target,
+        profile: Profile,
+        clock: Clock,
+        family: int,
+        name: str = "",
+        seed: int = 0,
     ) -> None:
         self.name = name
+        # Of two cases of one run none has the numbers of the other, and a case has the same again with the run's seed.
+        self.random = random.Random(f"{seed} {name}")
         self.station, self.target, self.profile, self.clock, self.family = station, target, profile, clock, family
         self.trace = Trace()
         self.remote = target.address(family)
@@ -170,14 +181,14 @@ class Case:
         if state is State.CLOSED:
             # RFC 9293 section 3.10.7.1: everything but a reset is answered by one.
             sent = await conn.inject(ACK, ack=Seq(0x01020304), text="probe: is there a connection?")
-            await conn.expect(RST, seq=sent.segment.ack, label="no connection:")
+            await conn.expect_reset(seq=sent.segment.ack, label="no connection:")
         elif state is State.LISTEN:
             await self.probe_listening(conn.remote_port)
         elif state is State.SYN_SENT:
             # Section 3.10.7.3, first check: an acknowledgment of nothing that was sent is reset, and the state stays.
             assert conn.irs is not None
             sent = await conn.inject(ACK, ack=conn.irs, text="probe: an unacceptable acknowledgment")
-            await conn.expect(RST, seq=sent.segment.ack, label="answer to the probe:")
+            await conn.expect_reset(seq=sent.segment.ack, label="answer to the probe:")
         else:
             await conn.probe()
 
@@ -216,6 +227,11 @@ class Case:
         if not schedule:
             raise NotApplicable(f"profile {self.profile.name} documents no schedule of timer {name} ({bound.source})")
         return tuple(self.timer(name, nominal_s) for nominal_s in schedule)
+
+    def nominal_s(self, name: str) -> float:
+        """What the profile documents for a timer, in seconds. Raises NotApplicable when it does not."""
+        self.timer(name)
+        return self.profile.timers[name].value_s
 
     def check_timing(self, name: str, measured_s: float, bound: Bound, *, how: str = "") -> None:
         """Keep a measured interval, and see that it is within its bound. Raises Violation."""

@@ -27,6 +27,7 @@ from conformance.standard.vocabulary import (
     Stamp,
     Variables,
 )
+from conformance.target import AppError
 from conformance.tester.app import SocketOption
 from conformance.tester.cell import FROM_TARGET, NOTHING_LEFT, QUIET_S, Left, allowed, reached, read, works
 from conformance.tester.clock import SECOND
@@ -120,11 +121,7 @@ class _Run:
             options.append(_INLINE)
         conn: Connection | None = None
         if self.state is not State.CLOSED:
-            if active:
-                conn = await case.connect(options=options, iss=iss)
-            else:
-                # What is sent to a group must not fail to find the listener only because that is bound to one address.
-                conn = await case.listen(address="" if row.to_group else None, options=options, iss=iss)
+            conn = await self._opening(active, options, iss)
             if row.offers:
                 conn.window = _OFFERED
             if row.stamped_before:
@@ -137,6 +134,25 @@ class _Run:
             iss=iss,
             established=self._in_established,
         )
+
+    async def _opening(self, active: bool, options: Sequence[SocketOption], iss: int | None) -> Connection:
+        """A connection about to be opened. A stack without these options is taken as it is: its buffer fills, if later."""
+        case = self.case
+        # What is sent to a group must not fail to find the listener only because that is bound to one address.
+        address = "" if self.row.to_group else None
+        case.app.reckoned = ("ENOPROTOOPT",)
+        try:
+            return await (
+                case.connect(options=options, iss=iss)
+                if active
+                else case.listen(address=address, options=options, iss=iss)
+            )
+        except AppError as error:
+            if error.code != "ENOPROTOOPT":
+                raise
+            return await (case.connect(iss=iss) if active else case.listen(address=address, iss=iss))
+        finally:
+            case.app.reckoned = ()
 
     @property
     def _has_hole(self) -> bool:
