@@ -17,7 +17,7 @@ from typing import Any
 from netaddr import IPAddress, IPRange
 from pyroute2 import IPRoute
 
-from conformance.link import LinkError
+from conformance.link import LinkError, Wire
 from conformance.link.af_packet import PacketLink, packet_socket
 from conformance.target import AgentFault, App, HarnessFault, Machine, capabilities_of
 from conformance.target.agent_client import AgentClient
@@ -50,6 +50,7 @@ class Segment:
     gateway: Mapping[int, str] = field(default_factory=dict)
     own_address: bool = False
     allow: tuple[str, ...] = ()
+    wire: Wire = field(default_factory=Wire)
 
     def check(self) -> None:
         """See that nothing would be sent to where it must not go. Raises HarnessFault."""
@@ -93,6 +94,7 @@ class LabHost:
         self.concurrency: int | None = 1 if segment.own_address else None
         self.mac = ""
         self.routed = bool(segment.gateway)
+        self.wire = segment.wire
         self.closed_port = CLOSED_PORT
         self.link: PacketLink
         self.app: App
