@@ -18,7 +18,7 @@ class LinkError(Exception):
 
 @dataclass(frozen=True)
 class Wire:
-    """What the wire to a target does to frames, as its lab file says: `delay_s` one way, `loss` and `reorder` are fractions of them."""
+    """What a wire does to frames, as its lab file says: `delay_s` one way, `loss` and `reorder` are fractions of them."""
 
     loss: float = 0.0
     reorder: float = 0.0

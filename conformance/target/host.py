@@ -146,6 +146,10 @@ class LabHost:
                 raise HarnessFault(f"{self.name}: {asked} does not answer {what} on {segment.interface}")
             self.mac = answer[1]
 
+    @property
+    def _of_wire(self) -> frozenset[str]:
+        return frozenset({"prompt-wire"} if self.wire == Wire() else ())
+
     async def alone(self, sysctl: Mapping[str, str]) -> LabHost:
         """There is one lab host only: HarnessFault. Cases that need another say so (capability `instances`)."""
         raise HarnessFault(f"{self.name} is one host: it can't be had a second time")
@@ -216,7 +220,7 @@ class SshHost(LabHost):
         except AgentFault as fault:
             raise HarnessFault(await asyncio.to_thread(self._why, str(fault))) from None
         self.version = str(hello.get("version", ""))
-        self.capabilities = capabilities_of(hello)
+        self.capabilities = capabilities_of(hello) | self._of_wire
         await super().open()
 
     def _why(self, fault: str) -> str:
@@ -265,7 +269,7 @@ class BlackBox(LabHost):
         found = {
             name for name, there in (("open-port", open_ports), ("discard-port", "discard" in open_ports)) if there
         }
-        self.capabilities = frozenset(families | found)
+        self.capabilities = frozenset(families | found) | self._of_wire
 
 
 class _OpenPorts:

@@ -149,6 +149,7 @@ class NetnsTarget:
         self.capabilities = capabilities_of(hello) | {
             "settings",
             "instances",
+            *(("prompt-wire",) if self.wire == Wire() else ()),
             "group-address",
         }
 

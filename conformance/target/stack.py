@@ -83,7 +83,7 @@ class StackTarget:
         if not self.virtual:
             hello = await self.app.open()
         self.version = str(hello.get("version", ""))
-        self.capabilities = capabilities_of(hello) | {"instances", "group-address"}
+        self.capabilities = capabilities_of(hello) | {"instances", "group-address", "prompt-wire"}
 
     async def alone(self, sysctl: Mapping[str, str]) -> StackTarget:
         """Another instance, for one case. Raises HarnessFault."""

@@ -72,6 +72,7 @@ class Application:
 
     async def state(self, port: int, remote_port: int, remote_address: str | None = None) -> State:
         """The kernel's own word about a four-tuple with the tester, TIME-WAIT and closed sockets included."""
+        await self._case.arrived()
         reply = await self._case.target.app.call(
             "state",
             family=self._case.family,
@@ -108,6 +109,7 @@ class Application:
     ) -> dict[str, Any]:
         case = self._case
         text = f"{op}({', '.join(f'{k}={v}' for k, v in arguments.items() if k in _SHOWN and v not in ('', None))})"
+        await case.arrived()
         try:
             reply = await case.target.app.call(op, wait_s=wait_s, **arguments)
         except AppError as error:
