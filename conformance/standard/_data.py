@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import difflib
+import functools
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from importlib import resources
@@ -81,3 +83,9 @@ def nearest(name: str, among: Iterable[str]) -> str:
     """The end of a message about an unknown name: the most similar one that exists, or nothing."""
     near = difflib.get_close_matches(name, list(among), n=1, cutoff=0.4)
     return f"; the nearest is {near[0]}" if near else ""
+
+
+@functools.cache
+def glob(pattern: str) -> re.Pattern[str]:
+    """A glob with `*` and `?` only: brackets are part of a case's id."""
+    return re.compile("".join({"*": ".*", "?": "."}.get(char, re.escape(char)) for char in pattern))

@@ -25,11 +25,14 @@ class AgentFault(HarnessFault):
 
 
 class AppError(Exception):
-    """A socket call failed on the target: `code` is the errno's name or the agent's own word."""
+    """A socket call failed on the target: `code` is the errno's name or the agent's own word.
 
-    def __init__(self, code: str, message: str) -> None:
+    `at_ns` is when it did by the agent's clock, 0 where it does not say.
+    """
+
+    def __init__(self, code: str, message: str, at_ns: int = 0) -> None:
         super().__init__(f"{code}: {message}")
-        self.code = code
+        self.code, self.at_ns = code, at_ns
 
 
 def capabilities_of(hello: Mapping[str, Any]) -> frozenset[str]:
@@ -73,6 +76,8 @@ class Target(Protocol):
     mac: str
     isolated: bool
     """Whether each case has an instance of its own (`alone`)."""
+    virtual: bool
+    """Whether time is the stack's own; then each case has an instance of its own."""
     concurrency: int | None
     """How many cases at once are good for it, where that is known."""
     machine: Machine | None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from conformance.standard.states import State
 from conformance.tester.app import SocketOption
+from conformance.tester.clock import SECOND
 from conformance.tester.connection import Connection, Offer
 from conformance.wire import ACK, FIN, SYN
 
@@ -31,6 +32,7 @@ class _Way:
     options: Sequence[SocketOption]
     offer: Offer | None
     iss: int | None
+    round_trip_s: float
     established: Callable[[Connection], Awaitable[None]] | None
 
 
@@ -45,6 +47,7 @@ async def drive_to(
     options: Sequence[SocketOption],
     offer: Offer | None = None,
     iss: int | None,
+    round_trip_s: float = 0.0,
     established: Callable[[Connection], Awaitable[None]] | None = None,
 ) -> Connection:
     """See `Case.drive_to`. Raises Violation when the target does not follow, ValueError for a way that does not exist."""
@@ -57,7 +60,7 @@ async def drive_to(
     case.needs("open-port" if state in _WITHOUT_APPLICATION and by == "passive" else "app")
     if conn is not None and offer is not None:
         conn.offer(offer)
-    way = _Way(case, by, via or State.FIN_WAIT_2, how, conn, options, offer, iss, established)
+    way = _Way(case, by, via or State.FIN_WAIT_2, how, conn, options, offer, iss, round_trip_s, established)
     reached = await _DRIVERS[state](way)
     case.trace.state(case.clock.now_ns(), state.value, "wire")
     return reached
@@ -100,6 +103,7 @@ async def _established(way: _Way) -> Connection:
 
 async def _opened(way: _Way) -> Connection:
     conn = await (_syn_sent if way.by == "active" else _syn_received)(way)
+    await way.case.clock.sleep_until(conn.opening_ns + round(way.round_trip_s * SECOND))
     await conn.complete()
     return conn
 

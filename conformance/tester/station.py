@@ -29,9 +29,9 @@ Answerer = Callable[[int, int], bool]
 class Station:
     """The tester's addresses on one link to one target."""
 
-    def __init__(self, target: Target, clock: Clock) -> None:
+    def __init__(self, target: Target, clock: Clock, *, seed: int = 0) -> None:
         self.target, self.clock = target, clock
-        self._link = target.link
+        self._link, self._random = target.link, random.Random(seed)
         self._receivers: dict[bytes, Receiver] = {}
         self._openers: dict[bytes, Receiver] = {}
         self._icmp_receivers: dict[bytes, IcmpReceiver] = {}
@@ -66,8 +66,8 @@ class Station:
         self._traces[packed(address)] = trace
         return address
 
-    def release(self, address: str) -> None:
-        """Give the address back: we no longer answer for it."""
+    def release(self, address: str, *, spoiled: bool = False) -> None:
+        """Give the address back: we no longer answer for it. One that is spoiled is not used again."""
         key = packed(address)
         self._traces.pop(key, None)
         self._introduced.pop(address, None)
@@ -78,7 +78,8 @@ class Station:
         for table in tables:
             for one in [one for one in table if key in one]:
                 del table[one]
-        self._free[6 if ":" in address else 4].append(address)
+        if not spoiled:
+            self._free[6 if ":" in address else 4].append(address)
 
     def port(self) -> int:
         """A port of the target that no other case uses (below the range from which its kernel picks)."""
@@ -162,7 +163,8 @@ class Station:
 
     async def stamp(self, number: int, frame: Frame) -> int:
         """Give a sent frame the kernel's transmit stamp."""
-        frame.at_ns = await self._link.sent_at(number)
+        called_ns, frame.at_ns = frame.at_ns, await self._link.sent_at(number)
+        self.clock.jitter.note("sent", frame.at_ns, frame.at_ns - called_ns)
         return frame.at_ns
 
     def transmit_raw(self, data: bytes) -> int:
@@ -234,6 +236,8 @@ class Station:
             return
         if trace is None:
             return
+        now_ns = self.clock.now_ns()
+        self.clock.jitter.note("read", now_ns, now_ns - at_ns)
         frame = trace.frame(at_ns, data, inbound=True)
         segment = dissect(data)
         if segment is None:
@@ -290,7 +294,7 @@ class Station:
         """
         remote, closed = self.target.address(6 if ":" in address else 4), self.target.closed_port
         for _ in range(_PROBE_TRIES):
-            port, iss = random.randrange(50_000, 60_000), Seq(random.getrandbits(32))
+            port, iss = self._random.randrange(50_000, 60_000), Seq(self._random.getrandbits(32))
             answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
             def on_answer(

@@ -70,6 +70,16 @@ async def one_of_each(tcp: Case) -> list[Received]:
     return seen
 
 
+@verifies("claim:C-38")
+async def test_only_the_first_syn_has_ack_clear(tcp: Case) -> None:
+    """Two connections and a refused one make the target send each kind of segment.
+
+    All but the SYN that opens actively must have ACK set.
+    """
+    without = [str(one.segment.flags) for one in await one_of_each(tcp) if not one.segment.flags & ACK]
+    assert without == ["SYN"], f"segments without ACK: {', '.join(without)}"
+
+
 @verifies("RFC9293:MUST-2")
 async def test_every_segment_of_the_target_has_a_right_checksum(tcp: Case) -> None:
     """Two connections and a refused one make the target send each kind of segment, with data of even and odd length.
@@ -85,7 +95,7 @@ async def test_every_segment_of_the_target_has_a_right_checksum(tcp: Case) -> No
 
 
 @EVERY_KIND
-@verifies("RFC9293:MUST-3")
+@verifies("RFC9293:MUST-3", "claim:C-30")
 async def test_segment_with_a_wrong_checksum_is_not_processed(tcp: Case, kind: Kind) -> None:
     """A segment comes whose checksum is wrong by one bit, and then the same with the right one.
 
@@ -100,7 +110,7 @@ async def test_segment_with_a_wrong_checksum_is_not_processed(tcp: Case, kind: K
 
 
 @pytest.mark.parametrize("wrong", ["zero", "complement", "no-pseudo-header", "octets-swapped"])
-@verifies("RFC9293:MUST-3")
+@verifies("RFC9293:MUST-3", "claim:C-30")
 async def test_checksum_that_is_wrong_in_a_common_way_is_noticed(tcp: Case, wrong: str) -> None:
     """Data comes with a checksum as senders get it wrong: none at all, not complemented, without the pseudo-header, swapped.
 
@@ -126,7 +136,7 @@ async def test_checksum_that_is_wrong_in_a_common_way_is_noticed(tcp: Case, wron
 # Data offset
 
 
-@verifies("RFC9293:3.1-data-offset", "RFC9293:MUST-5")
+@verifies("RFC9293:3.1-data-offset", "RFC9293:MUST-5", "claim:C-35")
 async def test_data_begins_where_the_data_offset_says(tcp: Case) -> None:
     """Data comes behind headers of 5 to 15 words, filled with No-Operation.
 
@@ -153,7 +163,7 @@ async def test_data_begins_where_the_data_offset_says(tcp: Case) -> None:
         pytest.param(15, DATA[:36], id="15-words-of-14"),
     ],
 )
-@verifies("RFC9293:3.1-data-offset")
+@verifies("RFC9293:3.1-data-offset", "claim:C-35")
 async def test_impossible_data_offset_is_not_processed(tcp: Case, offset: int, payload: bytes) -> None:
     """A segment comes whose header would be shorter than the least, or longer than the whole segment.
 
@@ -216,7 +226,7 @@ async def test_reserved_bits_are_ignored(tcp: Case, kind: Kind) -> None:
     await kind.is_taken(conn, reserved=0b1110)
 
 
-@verifies("RFC9293:3.1-urgent-significant")
+@verifies("RFC9293:3.1-urgent-significant", "claim:C-36")
 async def test_urgent_pointer_without_urg_means_nothing(tcp: Case) -> None:
     """Data comes without URG, but with an urgent pointer that would lie inside, at the end of and behind it.
 

@@ -16,7 +16,7 @@ async def reads(conn: Connection, data: bytes) -> None:
     await conn.app.fails("receive", "timeout", count=1, wait_s=0.1)
 
 
-@verifies("RFC9293:SHLD-19", "RFC1122:4.2.3.2-delayed")
+@verifies("RFC9293:SHLD-19", "RFC1122:4.2.3.2-delayed", "claim:C-33")
 async def test_every_second_full_segment_is_acknowledged(tcp: Case) -> None:
     """Twenty full-sized segments come in one go.
 
@@ -52,7 +52,7 @@ async def test_every_second_full_segment_is_acknowledged(tcp: Case) -> None:
         pytest.param((0, 0, 1, 1, 1, 2, 3, 0), id="duplicates"),
     ],
 )
-@verifies("RFC9293:3.10.7.4-text", "RFC9293:SHLD-31", "RFC1122:4.2.2.20-queue", level="text")
+@verifies("RFC9293:3.10.7.4-text", "RFC9293:SHLD-31", "RFC1122:4.2.2.20-queue", "claim:C-32", level="text")
 async def test_data_is_delivered_in_order_whatever_comes_first(
     tcp: Case, order: tuple[int, ...], iss: int | None
 ) -> None:
@@ -90,7 +90,7 @@ async def test_data_is_delivered_in_order_whatever_comes_first(
         pytest.param(500, 750, id="right-behind"),
     ],
 )
-@verifies("RFC9293:3.10.7.4-trim", "RFC9293:3.10.7.4-text", level="text")
+@verifies("RFC9293:3.10.7.4-trim", "RFC9293:3.10.7.4-text", "claim:C-32", level="text")
 async def test_overlapping_data_is_delivered_once(tcp: Case, start: int, stop: int) -> None:
     """Five hundred octets were acknowledged when a segment comes that repeats a part of them and goes on with new ones.
 
