@@ -1,31 +1,56 @@
 """RFC 2018 sections 5 and 8: what a sender makes of SACK blocks, in recovery, after a timeout, and when they are taken back."""
 
+from dataclasses import replace
+
 import pytest
 
-from conformance.api import ACK, Case, Connection, Expectation, Offer, Received, State, opt, verifies
+from conformance.api import ACK, Case, Connection, Expectation, Inconclusive, Offer, Received, State, opt, verifies
 
 NEEDS = ("app", "sack")
 SIZE = 500
 OFFER = Offer(mss=SIZE, sack=True)
+ROUNDS = 8
 BEFORE_TIMEOUT_S = 0.12
 """Shorter than any retransmission timeout in use (Linux: 0.2 s), longer than recovery takes on this link."""
 FAST_S = 0.03
 
 
+async def comes(conn: Connection, count: int) -> list[Received]:
+    """Up to so many full-sized segments of the target, as far as its congestion window goes; none is acknowledged."""
+    came: list[Received] = []
+    wanted = Expectation(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=SIZE)
+    while len(came) < count and (one := await conn.allow(wanted, within=0.1 if came else 1)) is not None:
+        came.append(one[1])
+        wanted = replace(wanted, seq=conn.rcv_nxt)
+    return came
+
+
 async def flight(conn: Connection, count: int) -> list[Received]:
-    """Full-sized segments of the target, none acknowledged."""
+    """So many full-sized segments of the target, none acknowledged.
+
+    While its congestion window is smaller, what comes is acknowledged for it to grow. The target may take it as a loss
+    that we do not report a probe of the tail (RFC 8985 section 7) as a duplicate, and reduce it.
+    """
     assert conn.app is not None
-    pieces = [bytes((number,)) * SIZE for number in range(count)]
-    await conn.app.send(b"".join(pieces))
-    return [await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=piece) for piece in pieces]
+    for _ in range(ROUNDS):
+        await conn.app.send(bytes(count * SIZE))
+        left = count
+        while left:
+            came = await comes(conn, left)
+            if len(came) == count:
+                return came
+            assert came, "the target sends nothing, though all is acknowledged"
+            for one in came:
+                await conn.send(ACK, ack=one.segment.end)
+            left -= len(came)
+    raise Inconclusive(f"in {ROUNDS} rounds the congestion window did not grow to {count} segments")
 
 
-async def warm(tcp: Case) -> Connection:
-    """A connection with segments of SIZE octets, whose target end may have a dozen of them under way."""
+async def opened(tcp: Case) -> Connection:
+    """A connection with SACK and segments of SIZE octets."""
     conn = await tcp.drive_to(State.ESTABLISHED, offer=OFFER)
-    for count in (2, 4, 8):
-        for segment in await flight(conn, count):
-            await conn.send(ACK, ack=segment.segment.end)
+    assert conn.app is not None
+    await conn.app.send_by_the_book(400 * SIZE)
     return conn
 
 
@@ -65,7 +90,7 @@ async def test_only_the_holes_are_retransmitted(tcp: Case, lost: tuple[int, ...]
 
     The target should retransmit what lies in the holes, and nothing of what was reported.
     """
-    conn = await warm(tcp)
+    conn = await opened(tcp)
     sent = await flight(conn, 10)
     runs: list[tuple[int, int]] = []
     for number in [number for number in range(10) if number not in lost]:
@@ -90,7 +115,7 @@ async def test_one_ack_with_a_block_starts_no_recovery(tcp: Case) -> None:
 
     The target must not retransmit for that: segments that change places are not lost.
     """
-    conn = await warm(tcp)
+    conn = await opened(tcp)
     sent = await flight(conn, 10)
     since_ns = await reports(conn, sent, block(sent, 1, 1))
     await conn.silence(for_=BEFORE_TIMEOUT_S)
@@ -106,7 +131,7 @@ async def test_acks_in_recovery_bring_two_segments_each_at_most(tcp: Case) -> No
 
     Retransmissions included, they must bring no more than two segments each from the target.
     """
-    conn = await warm(tcp)
+    conn = await opened(tcp)
     assert conn.app is not None
     await conn.app.send(bytes(400 * SIZE), wait=False)
     sent = [await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=SIZE)]
@@ -130,7 +155,7 @@ async def test_timeout_retransmits_the_left_edge_though_it_was_reported(tcp: Cas
 
     After its timeout the target must retransmit the first: a block is no acknowledgment.
     """
-    conn = await warm(tcp)
+    conn = await opened(tcp)
     sent = await flight(conn, 4)
     await reports(conn, sent, block(sent, 0, 3))
     first = sent[0].segment
@@ -151,7 +176,7 @@ async def test_what_was_reported_comes_again_after_a_timeout(tcp: Case, reported
 
     The target must have kept what was reported, and retransmit it: earlier blocks no longer count.
     """
-    conn = await warm(tcp)
+    conn = await opened(tcp)
     sent = await flight(conn, 4)
     await reports(conn, sent, block(sent, *reported))
     await conn.silence(for_=1.2)
@@ -174,7 +199,7 @@ async def test_blocks_that_report_nothing_sent_are_harmless(tcp: Case) -> None:
 
     The target must go on as if they were not there, and deliver what it has.
     """
-    conn = await warm(tcp)
+    conn = await opened(tcp)
     assert conn.rcv_nxt is not None
     end = conn.rcv_nxt
     for left, right in ((end + 1000, end + 2000), (end - 400, end - 200), (end, end), (end + 10, end - 10)):
