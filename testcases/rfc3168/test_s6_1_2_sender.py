@@ -300,7 +300,7 @@ async def test_window_probe_has_neither_ect_nor_cwr(tcp: Case) -> None:
     late = Expectation(ACK, seq=first.segment.seq, payload=b"first", label="a retransmission that has crossed our ACK:")
     seen = 0
     while seen < 2:
-        which, probe = await conn.expect_any(*probes, late, within=5, strict=True)
+        which, probe = await conn.expect_any(*probes, late, within=20, strict=True)
         if which == len(probes):
             continue
         seen += 1
