@@ -263,6 +263,7 @@ async def test_connection_after_time_wait_negotiates_anew(tcp: Case, then: bool)
         await ends(former)
     else:
         await tcp.drive_to(State.TIME_WAIT, conn=former)
+    await former.silence()
     conn = former.next_incarnation(iss=former.snd_nxt + 100_000)
     await conn.send(SETUP_SYN if then else SYN)
     await conn.expect(SETUP_SYN_ACK if then else SYN | ACK, ack=conn.snd_nxt, length=0)
