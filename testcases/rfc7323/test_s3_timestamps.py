@@ -184,7 +184,7 @@ async def window_probe(tcp: Case, conn: Connection) -> None:
         "form of the window probe", ("old octet or none", "new octet")[which], ["old octet or none", "new octet"]
     )
     await conn.send(ACK, ack=conn.acked)
-    await conn.expect(ACK, ack=conn.snd_nxt, has=HAS)
+    await conn.expect(ACK, seq=conn.acked, ack=conn.snd_nxt, payload=b"waits", has=HAS)
 
 
 async def active_close(tcp: Case, conn: Connection) -> None:
