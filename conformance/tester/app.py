@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -232,6 +233,12 @@ class AppSocket:
         """The pending error's errno name (SO_ERROR)."""
         code = (await self._app.call("error", socket=self.number))["code"]
         return None if code is None else str(code)
+
+    async def send_by_the_book(self, octets: int) -> None:
+        """Have the target send by RFC 5681, from a buffer for so many octets, as far as it lets itself be told."""
+        for level, name, value in (("tcp", "TCP_CONGESTION", b"reno"), ("socket", "SO_SNDBUF", 4 * octets)):
+            with contextlib.suppress(AppError):
+                await self.option(level, name, value)
 
 
 _SHOWN = ("port", "remote_port", "how", "name", "value", "count", "urgent", "backlog")
