@@ -3,12 +3,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: conformance test lint bench clean
+.PHONY: conformance stacks test lint bench clean
 
 conformance: $(VENV)/installed
 	@$(BIN)/tcp-conformance run $(ARGS)
 
-test: $(VENV)/installed-dev
+# Real stacks beside the kernel's, as targets: builds those whose toolchain is there, names what the others lack.
+stacks: $(VENV)/installed
+	@$(BIN)/tcp-conformance stacks --build --install
+
+test: $(VENV)/installed-dev stacks
 	@$(BIN)/pytest tests -ra $(ARGS)
 
 lint: $(VENV)/installed-dev

@@ -7,8 +7,8 @@ from conformance.standard.states import SYNCHRONIZED, State
 from conformance.target import AppError
 from conformance.tester.case import Case
 from conformance.tester.clock import SECOND
-from conformance.tester.connection import Connection, Offer, Received, Sent
-from conformance.wire import ACK, CWR, ECE, FIN, NO_FLAGS, PSH, RST, SYN, URG, Flags, Segment, Seq
+from conformance.tester.connection import Connection, Offer, Received, ReceivedIcmp, Sent
+from conformance.wire import ACK, CWR, ECE, FIN, NO_FLAGS, PSH, RST, SYN, URG, Flags, Segment, Seq, icmp
 from conformance.wire import options as opt
 
 __all__ = [
@@ -35,12 +35,14 @@ __all__ = [
     "NotApplicable",
     "Offer",
     "Received",
+    "ReceivedIcmp",
     "Segment",
     "Sent",
     "Seq",
     "State",
     "Violation",
     "cells",
+    "icmp",
     "opt",
     "verifies",
     "verifies_cell",

@@ -1,4 +1,4 @@
-"""tcp-conformance: run | list | doctor | report | baseline | compare."""
+"""tcp-conformance: run | list | doctor | stacks | report | baseline | compare."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Write raw TCP segments at a host's real stack and check what it answers, and when.",
     )
     parser.add_argument("--version", action="version", version=f"tcp-conformance {metadata.version('tcp-conformance')}")
-    names = "run | list | doctor | report | baseline | compare"
+    names = "run | list | doctor | stacks | report | baseline | compare"
     commands = parser.add_subparsers(dest="command", required=True, metavar=names)
 
     run = commands.add_parser("run", help="run the cases; what follows -- goes to pytest", description="Run the cases.")
@@ -91,6 +91,16 @@ def _parser() -> argparse.ArgumentParser:
 
     doctor = commands.add_parser("doctor", help="what this machine can do, and what is missing")
     doctor.set_defaults(function=_doctor)
+
+    stacks = commands.add_parser(
+        "stacks", help="stacks that come with the harness, as targets: which are built, what is missing"
+    )
+    stacks.add_argument("names", nargs="*", metavar="NAME", help="only these (default: all)")
+    stacks.add_argument("--build", action="store_true", help="build those whose toolchain is there")
+    stacks.add_argument(
+        "--install", action="store_true", help="as root: install the Debian packages that they need first"
+    )
+    stacks.set_defaults(function=_stacks)
 
     report = commands.add_parser("report", help="make the pages of a run again from what it recorded")
     report.add_argument("folder", type=Path, metavar="DIR", help="the folder of the run, as reports/latest")
@@ -328,6 +338,34 @@ def _doctor(options: argparse.Namespace, rest: list[str]) -> int:
         if one.mend:
             console.print(f"\n{one.what}: {one.mend}", highlight=False)
     return int(any(one.state == "missing" for one in findings))
+
+
+def _stacks(options: argparse.Namespace, rest: list[str]) -> int:
+    from conformance.target.build import StackMissing, install, stacks  # noqa: PLC0415
+
+    if unknown := [name for name in options.names if name not in stacks()]:
+        print(
+            f"tcp-conformance stacks: no stack is called {unknown[0]!r}: there is {', '.join(stacks())}",
+            file=sys.stderr,
+        )
+        return 2
+    chosen = [stacks()[name] for name in options.names or stacks()]
+    if options.install:
+        install(chosen)
+    failed = False
+    for stack in chosen:
+        try:
+            if options.build:
+                stack.make()
+            if stack.is_built():
+                said = f"ready: --target {stack.name}"
+            else:
+                said = f"can't be built here: {stack.lacks()}" if stack.missing else "not built: make stacks"
+        except StackMissing as error:
+            failed = failed or not stack.missing
+            said = str(error).removeprefix(f"{stack.name}: ")
+        print(f"{stack.name:<10} {stack.title}: {said}")
+    return int(failed)
 
 
 def _report(options: argparse.Namespace, rest: list[str]) -> int:

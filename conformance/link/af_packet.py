@@ -11,7 +11,8 @@ import time
 from conformance.link import FaultHandler, FrameHandler, LinkError
 
 # Linux's numbers; Python names none of them.
-_SO_TIMESTAMPNS, _SO_TIMESTAMPING, _SO_RCVBUFFORCE = 35, 37, 33
+SO_TIMESTAMPNS = 35
+_SO_TIMESTAMPING, _SO_RCVBUFFORCE = 37, 33
 _SOL_PACKET, _PACKET_IGNORE_OUTGOING, _PACKET_TX_TIMESTAMP = 263, 23, 16
 _TX_SOFTWARE, _SOFTWARE, _OPT_ID, _OPT_TSONLY = 1 << 1, 1 << 4, 1 << 7, 1 << 11
 _TIMESPEC = struct.Struct("=qq")
@@ -37,7 +38,7 @@ class PacketLink:
         sock = self._sock
         sock.setblocking(False)
         sock.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
-        sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+        sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPING, _TX_SOFTWARE | _SOFTWARE | _OPT_ID | _OPT_TSONLY)
         for option in (_SO_RCVBUFFORCE, socket.SO_RCVBUF):
             try:
@@ -92,7 +93,7 @@ class PacketLink:
             except OSError as error:
                 self._fault(error)
                 return
-            self._on_frame(frame, _stamp(ancillary) or time.time_ns())
+            self._on_frame(frame, stamp_of(ancillary) or time.time_ns())
         self._read_stamps()
 
     def _read_stamps(self) -> None:
@@ -101,7 +102,7 @@ class PacketLink:
                 _, ancillary, _, _ = self._sock.recvmsg(0, 256, socket.MSG_ERRQUEUE)
             except OSError:  # nothing there; a fault of the interface shows when reading or sending
                 return
-            stamp, number = _stamp(ancillary), _number(ancillary)
+            stamp, number = stamp_of(ancillary), _number(ancillary)
             if stamp is None or number is None:
                 continue
             future = self._waiting.get(number)
@@ -119,10 +120,10 @@ class PacketLink:
         self._on_fault(f"interface {self._name} {what}")
 
 
-def _stamp(ancillary: list[tuple[int, int, bytes]]) -> int | None:
+def stamp_of(ancillary: list[tuple[int, int, bytes]]) -> int | None:
     """The kernel's software stamp among the control messages, in ns."""
     for level, kind, data in ancillary:
-        if level == socket.SOL_SOCKET and kind in (_SO_TIMESTAMPNS, _SO_TIMESTAMPING):
+        if level == socket.SOL_SOCKET and kind in (SO_TIMESTAMPNS, _SO_TIMESTAMPING):
             seconds, nanoseconds = _TIMESPEC.unpack_from(data)
             if seconds:
                 return int(seconds * 1_000_000_000 + nanoseconds)

@@ -30,8 +30,9 @@ def verifies(
     """Say what a case checks: requirements (`RFC9293:MUST-13`) and claims (`claim:C-18`), and the table's cells.
 
     `level` (MUST, SHOULD, MAY, text) is the strictest of the requirements' unless given. `needs` are capabilities of the
-    target. `lasts` is about how long the case waits, in seconds: the longest start first. A case that is `alone`, or
-    changes a `sysctl`, gets a target of its own.
+    target. `lasts` is about how long the case waits, in seconds: the longest start first. A case that is `alone` gets a
+    target of its own; those that change the same `sysctl` settings share one. Each setting is a capability that the case
+    needs; it and its value may name the case's parameters, as `{retries}`.
     """
     return pytest.mark.verifies(
         *ids, cells=tuple(cells), level=level, needs=tuple(needs), lasts=lasts, alone=alone, sysctl=dict(sysctl or {})
@@ -142,6 +143,11 @@ def describe(item: pytest.Item) -> CaseInfo:
         title = f"{title.rstrip('.')} ({which})."
     if isinstance(cell, Cell):
         title, description = _title_of(cell), f"{doc}\n\n{cell.note}".strip()
+    try:
+        settings = mark.kwargs.get("sysctl", {}).items()
+        sysctl = {name.format_map(params): value.format_map(params) for name, value in settings}
+    except KeyError as error:
+        raise pytest.UsageError(f"{where}: a sysctl names {error}, which is no parameter of the case") from None
     if not title:
         raise pytest.UsageError(f"{where}: a case's docstring says what is seen on the wire")
     return CaseInfo(
@@ -154,13 +160,18 @@ def describe(item: pytest.Item) -> CaseInfo:
         requirements=requirements or tuple(dict.fromkeys(rests_on)),
         claims=claims,
         cells=cells,
-        needs=tuple(mark.kwargs.get("needs", ("app",))),
+        needs=tuple(dict.fromkeys((*mark.kwargs.get("needs", ("app",)), *_needed_for(sysctl)))),
         lasts_s=float(mark.kwargs.get("lasts", 0.0)),
-        alone=bool(mark.kwargs.get("alone", False) or mark.kwargs.get("sysctl")),
-        sysctl=mark.kwargs.get("sysctl", {}),
+        alone=bool(mark.kwargs.get("alone", False)),
+        sysctl=sysctl,
         family=int(family),
         generated_from=cell.id if isinstance(cell, Cell) else "",
     )
+
+
+def _needed_for(sysctl: Mapping[str, str]) -> tuple[str, ...]:
+    """The capabilities of a target that can be made with these settings."""
+    return ("settings", *(f"sysctl:{name}" for name in sysctl)) if sysctl else ()
 
 
 def verifies_cell(cell: Cell, *, needs: Sequence[str] = (), **keywords: Any) -> Any:

@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from conformance.judge import Inconclusive, NotApplicable, Series, Timing, Verdict, Violation
 from conformance.judge.verdict import verdict_of
+from conformance.plugin.changed import ChangedTargets
 from conformance.plugin.engine import Engine
 from conformance.plugin.marks import CaseInfo
 from conformance.record import PcapngWriter, RecordError, ResultsWriter, capture_name
@@ -27,6 +28,8 @@ from conformance.tester.clock import SECOND, Clock
 from conformance.tester.station import Station
 from conformance.tester.trace import told
 
+_T = TypeVar("_T")
+_MOST_VIRTUAL = 4
 CaseFunction = Callable[..., Coroutine[Any, Any, None]]
 # What a socket call says of the connection itself; every other failure of a call is the harness's own.
 _CONNECTION_CODES = frozenset(
@@ -61,13 +64,24 @@ class Outcome:
     """Why a first run, among the others, gave no verdict."""
 
 
+@dataclass(frozen=True)
+class _Done:
+    """A case that has ended, and what it raised; times are of the case's clock."""
+
+    case: Case | None
+    raised: BaseException | None
+    started_ns: int
+    ended_ns: int
+
+
 class Run:
     """All that the cases of one run share."""
 
     def __init__(self, target: Target, *, output: Path, concurrency: int, strict: bool, command: str) -> None:
         self.target, self.output, self.concurrency, self.strict = target, output, concurrency, strict
         self.engine = Engine()
-        self.clock = Clock(self.engine.jitter)
+        self.clock = Clock(jitter=self.engine.jitter)
+        self._changed = ChangedTargets(target, self.clock)
         self.profile: Profile = profile(target.profile)
         self.problems: list[str] = []
         """What went wrong with the record itself, one line each."""
@@ -85,6 +99,7 @@ class Run:
             "cells": len(cells()),
         }
         self._writer: ResultsWriter | None = None
+        self._threads: concurrent.futures.ThreadPoolExecutor | None = None
 
     def start(self) -> None:
         """Open the record and make the target ready. Raises HarnessFault or RecordError, in one line."""
@@ -94,11 +109,35 @@ class Run:
         self.engine.submit(self._open()).result()
 
     async def _open(self) -> None:
-        self._places = asyncio.Semaphore(self.concurrency)
         self._case_ended, self._by_itself = asyncio.Condition(), asyncio.Lock()
         await self.target.open()
-        self.station = Station(self.target, self.clock)
-        await self.station.check_reachable()
+        places = min(self.concurrency, self.target.concurrency or self.concurrency)
+        if not self.target.isolated:
+            self.station = Station(self.target, self.clock)
+            await self.station.check_reachable()
+        else:
+            instance = await self.target.alone({})
+            if instance.machine is not None:
+                # In virtual time nothing waits: more at once than the machine can run gains nothing.
+                places = min(places, _MOST_VIRTUAL)
+                self._threads = concurrent.futures.ThreadPoolExecutor(places, "tcp-conformance case")
+            await self._in_time_of(instance, lambda: _reach(instance, self._clock_of(instance)))
+            await instance.close()
+        self._places = asyncio.Semaphore(places)
+
+    async def _in_time_of(self, target: Target, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
+        """Run `work` by the clock of that instance: here, or in a thread where that clock is the stack's own."""
+        machine = target.machine
+        if machine is None:
+            return await work()
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: machine.run(work))
+        except asyncio.CancelledError:
+            machine.stop()
+            raise
+
+    def _clock_of(self, target: Target) -> Clock:
+        return Clock(jitter=self.engine.jitter) if target.machine is None else Clock(target.machine.now_ns)
 
     def stop(self) -> None:
         """Cancel what runs, leave nothing behind."""
@@ -106,6 +145,8 @@ class Run:
             self.engine.submit(self.target.close()).result(30)
         finally:
             self.engine.stop()
+            if self._threads is not None:
+                self._threads.shutdown()
             if self._writer is not None:
                 self._writer.close()
 
@@ -114,7 +155,7 @@ class Run:
     ) -> concurrent.futures.Future[Outcome]:
         """Start a case as soon as there is a place for it."""
         self._submitted += 1
-        return self.engine.submit(self._run(info, function, arguments))
+        return self.engine.submit(self._changed.used_by(info.sysctl, self._run(info, function, arguments)))
 
     def last_timer_s(self) -> float:
         """Seconds until the last wait that is under way now ends."""
@@ -144,40 +185,58 @@ class Run:
     async def _attempt(
         self, info: CaseInfo, function: CaseFunction, arguments: Mapping[str, Any]
     ) -> tuple[Outcome, Case | None]:
-        started = self.running[info.id] = self.clock.now_ns()
+        self.running[info.id] = self.clock.now_ns()
         try:
-            case, raised = await self._execute(info, function, arguments)
-            return self._judged(info, function, case, raised, started), case
+            done = await self._execute(info, function, arguments)
+            return self._judged(info, function, done), done.case
         finally:
             self.running.pop(info.id)
 
-    async def _execute(
-        self, info: CaseInfo, function: CaseFunction, arguments: Mapping[str, Any]
-    ) -> tuple[Case | None, BaseException | None]:
-        """Run a case to its end; what it raised is returned."""
-        target, case, raised = self.target, None, None
+    async def _execute(self, info: CaseInfo, function: CaseFunction, arguments: Mapping[str, Any]) -> _Done:
+        """Run a case to its end: on the target, on one with other settings, or on an instance of its own."""
+        target, own, started = self.target, None, self.clock.now_ns()
+        missing = [one for one in (*info.needs, f"ipv{info.family}") if one not in target.capabilities]
+        if missing:
+            why = NotApplicable(f"needs {missing[0]}, which target {target.name} does not have")
+            return _Done(None, why, started, started)
         try:
-            missing = [one for one in info.needs if one not in target.capabilities]
-            station = self.station
-            if info.alone and not missing:
-                target = await self.target.alone(info.sysctl)
-                station = Station(target, self.clock)
+            if info.alone or target.isolated:
+                own = instance = await target.alone(info.sysctl)
+
+                async def there() -> _Done:
+                    return await self._in_place(Station(instance, self._clock_of(instance)), info, function, arguments)
+
+                return await self._in_time_of(own, there)
+            station = await self._changed.station(info.sysctl) if info.sysctl else self.station
+            return await self._in_place(station, info, function, arguments)
+        except HarnessFault as fault:
+            return _Done(None, fault, started, self.clock.now_ns())
+        finally:
+            if own is not None:
+                await own.close()
+
+    async def _in_place(
+        self, station: Station, info: CaseInfo, function: CaseFunction, arguments: Mapping[str, Any]
+    ) -> _Done:
+        """Run a case where its station and clock are."""
+        case, raised, clock = None, None, station.clock
+        started = clock.now_ns()
+        try:
             case = Case(
                 station=station,
-                target=target,
+                target=station.target,
                 profile=self.profile,
-                clock=self.clock,
+                clock=clock,
                 family=info.family,
                 name=info.id,
             )
-            case.needs(*info.needs, f"ipv{info.family}")
             await case.open()
             await function(**arguments, tcp=case)
         except Exception as error:
-            raised = await self._fault(target) or error
+            raised = await self._fault(station.target) or error
         finally:
-            closed = await self._close(case, target)
-        return case, raised or closed
+            closed = await self._close(case)
+        return _Done(case, raised or closed, started, clock.now_ns())
 
     async def _fault(self, target: Target) -> HarnessFault | None:
         """Whether agent or lab failed: an agent that dies closes its sockets, which looks like the target's own doing."""
@@ -189,21 +248,18 @@ class Run:
             pass
         return None
 
-    async def _close(self, case: Case | None, target: Target) -> BaseException | None:
+    async def _close(self, case: Case | None) -> BaseException | None:
         try:
             if case is not None:
                 await case.close()
-            if target is not self.target:
-                await target.close()
         except Exception as error:
             return error
         return None
 
     # Judging
 
-    def _judged(
-        self, info: CaseInfo, function: CaseFunction, case: Case | None, raised: BaseException | None, started: int
-    ) -> Outcome:
+    def _judged(self, info: CaseInfo, function: CaseFunction, done: _Done) -> Outcome:
+        case, raised = done.case, done.raised
         if isinstance(raised, AppError) and raised.code in _CONNECTION_CODES:
             raised = Violation(f"the application's call failed: {raised}")
         elif type(raised) is AssertionError and _asserted_in(raised, function):
@@ -218,10 +274,12 @@ class Run:
         message = _one_line(raised)
         if stopped is not None:
             message = f"no longer deviates, the profile says it does: {stopped.reason}"
-        duration_s = (self.clock.now_ns() - started) / SECOND
+        duration_s = (done.ended_ns - done.started_ns) / SECOND
         failure = self._failure(info, case, raised)
         capture = capture_name(info.id) if case is not None and case.trace.frames else None
-        return Outcome(info, verdict, message, failure, started, duration_s, known, stopped is not None, capture)
+        return Outcome(
+            info, verdict, message, failure, done.started_ns, duration_s, known, stopped is not None, capture
+        )
 
     def _deviations(self, info: CaseInfo) -> tuple[Sequence[Deviation], Sequence[Deviation]]:
         """The known deviations of the case itself, and those that it may show: where it has none, the ones of its rows.
@@ -376,6 +434,11 @@ def _series(one: Series) -> dict[str, Any]:
         "shortened": one.shortened,
         "jitter_s": max(one.jitters_s, default=0.0),
     }
+
+
+async def _reach(target: Target, clock: Clock) -> None:
+    """See that an instance answers. Raises TargetGone."""
+    await Station(target, clock).check_reachable()
 
 
 def _asserted_in(raised: AssertionError, function: CaseFunction) -> bool:

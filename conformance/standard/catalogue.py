@@ -38,7 +38,8 @@ class Requirement:
     """One statement of a standard.
 
     `id` is complete (`RFC9293:MUST-13`), `sentence` the document's own words or empty where they could not be
-    compared, `summary` ours. `reason` says why `observable` is not `yes`.
+    compared, `summary` ours. `reason` says why `observable` is not `yes`. `page` is where the document can be read, for one
+    that is no RFC.
     """
 
     document: str
@@ -51,11 +52,12 @@ class Requirement:
     observable: str
     group: str
     reason: str = ""
+    page: str = ""
 
     @property
     def url(self) -> str:
         """Where the section can be read."""
-        return f"https://www.rfc-editor.org/rfc/{self.document.lower()}.html#section-{self.section}"
+        return self.page or f"https://www.rfc-editor.org/rfc/{self.document.lower()}.html#section-{self.section}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,18 +79,18 @@ def parse_requirements(content: str, where: str) -> tuple[Requirement, ...]:
         DataError: a row is incomplete, doubled, or has a word outside its vocabulary.
     """
     document = _data.toml(content, where)
-    _data.only(document, where, ("document", "title", "requirement"))
+    _data.only(document, where, ("document", "title", "requirement"), ("url",))
     rows: dict[str, Requirement] = {}
     for number, row in enumerate(document["requirement"], start=1):
         here = f"{where}, requirement {number} ({row.get('id', 'no id')})"
-        found = _requirement(document["document"], row, here)
+        found = _requirement(document["document"], document.get("url", ""), row, here)
         if found.id in rows:
             raise _data.DataError(f"{here}: the id is there twice; an id stands for one sentence")
         rows[found.id] = found
     return tuple(rows.values())
 
 
-def _requirement(document: str, row: Mapping[str, Any], here: str) -> Requirement:
+def _requirement(document: str, page: str, row: Mapping[str, Any], here: str) -> Requirement:
     _data.only(row, here, _FIELDS, ("reason",))
     _data.one_of(row["level"], LEVELS, here, "level")
     _data.one_of(row["polarity"], POLARITIES, here, "polarity")
@@ -97,7 +99,7 @@ def _requirement(document: str, row: Mapping[str, Any], here: str) -> Requiremen
         raise _data.DataError(f"{here}: summary or section is empty; both are needed to name it in a report")
     if (row["observable"] == "yes") == bool(row.get("reason")):
         raise _data.DataError(f"{here}: a reason goes with observable = partly or no, and with nothing else")
-    return Requirement(**{**row, "document": document, "id": f"{document}:{row['id']}"})
+    return Requirement(**{**row, "document": document, "id": f"{document}:{row['id']}", "page": page})
 
 
 @functools.cache

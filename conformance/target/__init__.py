@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Protocol, TypeVar
 
 from netaddr import IPNetwork
 
 from conformance.link import Link
+
+_T = TypeVar("_T")
 
 
 class HarnessFault(Exception):
@@ -44,6 +46,19 @@ class App(Protocol):
         """
 
 
+class Machine(Protocol):
+    """Runs coroutines in the time of a stack with a clock of its own."""
+
+    def now_ns(self) -> int:
+        """Now, in ns since the epoch; the clock stands still but for what is waited for."""
+
+    def run(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
+        """Run to the end; blocks its thread. Raises AgentFault, and what `work` raises."""
+
+    def stop(self) -> None:
+        """End what runs, from another thread."""
+
+
 class Target(Protocol):
     """A host's TCP stack, reached over a link."""
 
@@ -53,6 +68,12 @@ class Target(Protocol):
     capabilities: frozenset[str]
     settings: Mapping[str, str]
     mac: str
+    isolated: bool
+    """Whether each case has an instance of its own (`alone`)."""
+    concurrency: int | None
+    """How many cases at once are good for it, where that is known."""
+    machine: Machine | None
+    """Of an instance with a clock of its own: what runs a case in that time."""
     groups: Mapping[int, tuple[str, str]]
     """By family, a multicast address that the target belongs to and its Ethernet address (capability `group-address`)."""
 

@@ -26,6 +26,7 @@ import base64
 import collections
 import contextlib
 import errno
+import fcntl
 import heapq
 import itertools
 import json
@@ -99,6 +100,7 @@ TCP_INFO_FIELDS = {
 }
 # fmt: on
 LINGER = struct.Struct("=ii")  # struct linger: onoff, seconds
+SIOCATMARK = 0x8905  # Linux's number: the fcntl module names none
 
 # Netlink (linux/netlink.h, sock_diag.h, inet_diag.h): nlmsghdr; inet_diag_req_v2, which holds an inet_diag_sockid
 # (ports and addresses in network order, interface, cookie); inet_diag_msg: state, timer, retransmits, the sockid
@@ -734,6 +736,12 @@ class Agent:
         return None
 
     @operation
+    def at_mark(self, number: int, *, sock: Sock) -> dict[str, Any]:
+        """Whether the next byte to read is the one that urgent data ends with (SIOCATMARK)."""
+        mark = fcntl.ioctl(sock.socket, SIOCATMARK, bytes(4))
+        return {"at_mark": struct.unpack("=i", mark) != (0,)}
+
+    @operation
     def shutdown(self, number: int, *, sock: Sock, how: str) -> dict[str, Any]:
         sock.socket.shutdown(HOW[how])
         return {}
@@ -1061,27 +1069,42 @@ def read_whole(path: str) -> str:
 
 def capabilities(netlink: bool) -> list[str]:
     """What this host can do, found by trying it."""
-    settings: list[str] = []
-    with contextlib.suppress(OSError), os.scandir("/proc/sys/net/ipv4") as entries:
-        settings = [entry.path for entry in entries if entry.name.startswith("tcp_")]
+    settings = writable_settings()
     found = {
         "app": True,
         "state": netlink or os.access("/proc/net/tcp", os.R_OK),
         "ipv4": takes(4),
         "ipv6": takes(6),
-        "sysctl": any(os.access(path, os.W_OK) for path in settings),
+        "sysctl": any(name.startswith("net.ipv4.tcp_") for name in settings),
         "linger": takes(4, "socket", "SO_LINGER", LINGER.pack(1, 0)),
         "keepalive": takes(4, "socket", "SO_KEEPALIVE", 1) and takes(4, "tcp", "TCP_KEEPIDLE", 60),
         "user-timeout": takes(4, "tcp", "TCP_USER_TIMEOUT", 1000),
         "half-close": hasattr(socket, "SHUT_WR"),
         "urgent": hasattr(socket, "MSG_OOB"),
+        "urgent-mark": hasattr(socket, "MSG_OOB") and sys.platform == "linux",
+        "no-delay": takes(4, "tcp", "TCP_NODELAY", 1),
+        "maximum-segment": takes(4, "tcp", "TCP_MAXSEG", 536),
+        "receive-buffer": takes(4, "socket", "SO_RCVBUF", 4096),
+        "type-of-service": takes(4, "ip", "IP_TOS", 0),
+        "time-to-live": takes(4, "ip", "IP_TTL", 64),
+        "ip-options": takes(4, "ip", "IP_OPTIONS", b"\1\1\1\0"),
+        "error-reports": takes(4, "ip", "IP_RECVERR", 1),
         "timestamps": is_on("tcp_timestamps"),
         "sack": is_on("tcp_sack"),
         "wscale": is_on("tcp_window_scaling"),
         "ecn": is_on("tcp_ecn"),
         "fastopen": is_on("tcp_fastopen"),
     }
-    return [name for name, there in found.items() if there]
+    return [name for name, there in found.items() if there] + [f"sysctl:{name}" for name in settings]
+
+
+def writable_settings() -> list[str]:
+    """The settings of the host that can be written, by name: a kernel has not all, a namespace not all of its kernel's."""
+    found = []
+    for group in ("core", "ipv4", "ipv6"):
+        with contextlib.suppress(OSError), os.scandir(f"/proc/sys/net/{group}") as entries:
+            found += [f"net.{group}.{one.name}" for one in entries if one.is_file() and os.access(one.path, os.W_OK)]
+    return sorted(found)
 
 
 def is_on(setting: str) -> bool:

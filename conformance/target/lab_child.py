@@ -4,6 +4,9 @@ It is started as a script with two arguments: the descriptor of a SOCK_SEQPACKET
 For each request on the channel (one JSON object a message) it forks a child that makes two namespaces and a veth pair,
 hands back the packet sockets of the tester's end and the agent's channel (SCM_RIGHTS), and becomes the agent on the
 target's end. Nothing here has a name outside, so everything vanishes with its last process, even after SIGKILL.
+
+A request with a `command` is for a stack that is a process of its own: in an empty namespace it gets the agent's channel
+and one end of a wire, a pair of sockets that keeps frames apart (see docs/agent-protocol.md).
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ _SIOCETHTOOL = 0x8946
 # ETHTOOL_SRXCSUM, STXCSUM, SSG, STSO, SGSO, SGRO (linux/ethtool.h): each would let a host put lies on the wire.
 _OFFLOADS = (0x15, 0x17, 0x19, 0x1F, 0x24, 0x2C)
 _IFA_F_NODAD = 0x02
+_LINK_FD = 3
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -118,8 +122,16 @@ def _lab(request: dict[str, Any]) -> tuple[dict[str, Any], list[socket.socket]]:
 
 def _become_agent(channel: socket.socket, request: dict[str, Any]) -> None:
     """One lab in this forked process: make it, hand it over, and be its agent from then on."""
+    command = request.get("command")
+    wire = None
     try:
-        said, sockets = _lab(request)
+        if command:
+            _call("unshare", _CLONE_NEWNET)
+            wire, tester_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            said, sockets = {"pid": os.getpid()}, [tester_end]
+        else:
+            command = [sys.executable, "-I", "-S", *request["agent"]]
+            said, sockets = _lab(request)
     except (OSError, IndexError) as error:
         channel.send(json.dumps({"error": str(error), "number": request["number"]}).encode())
         os._exit(1)
@@ -128,8 +140,13 @@ def _become_agent(channel: socket.socket, request: dict[str, Any]) -> None:
     socket.send_fds(channel, [json.dumps({**said, "number": request["number"]}).encode()], handed)
     os.dup2(ours.fileno(), 0)
     os.dup2(ours.fileno(), 1)
-    os.closerange(3, 256)
-    os.execv(sys.executable, [sys.executable, "-I", "-S", *request["agent"]])
+    os.environ.update(request.get("environment", {}))
+    if wire is not None:
+        os.dup2(wire.fileno(), _LINK_FD)
+        os.set_inheritable(_LINK_FD, True)
+        os.environ["TCP_CONFORMANCE_LINK_FD"] = str(_LINK_FD)
+    os.closerange(3 if wire is None else _LINK_FD + 1, 256)
+    os.execv(command[0], command)
 
 
 def main(descriptor: int, parent: int) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 from netaddr import IPNetwork
 
 from conformance.link.af_packet import PacketLink
-from conformance.target import HarnessFault
+from conformance.target import HarnessFault, Machine
 from conformance.target.agent_client import AgentClient
 
 _HERE = Path(__file__).parent
@@ -25,6 +25,8 @@ _READY_S = 20.0
 ADDRESSES = {4: "10.77.0.1/16", 6: "fd77::1/64"}
 # What the kernel remembers of a peer would carry over from one case to the next.
 _SETTINGS = {"net.ipv4.tcp_no_metrics_save": "1"}
+# Every host is in these; nobody else is on the lab's wire.
+GROUPS: Mapping[int, tuple[str, str]] = {4: ("224.0.0.1", "01:00:5e:00:00:01"), 6: ("ff02::1", "33:33:00:00:00:01")}
 POOLS = {4: "10.77.4.0/22", 6: "fd77::4:0/118"}
 
 
@@ -37,7 +39,7 @@ class LabServer:
         self._number = 0
 
     async def make(self, **request: Any) -> tuple[dict[str, Any], list[socket.socket]]:
-        """One lab: what it says of itself, and its sockets (agent's channel, packet sockets). Raises HarnessFault."""
+        """One lab: what it says of itself, and its sockets (agent's channel, our ends of the wire). Raises HarnessFault."""
         async with self._lock:
             if self._process is None:
                 await self._start()
@@ -91,6 +93,10 @@ class LabServer:
 class NetnsTarget:
     """The kernel's own stack in a namespace, reached over a veth pair. See `Target`."""
 
+    isolated = False
+    concurrency: int | None = None
+    machine: Machine | None = None
+
     def __init__(
         self,
         *,
@@ -104,11 +110,7 @@ class NetnsTarget:
         self.version = platform.release()
         self.settings: Mapping[str, str] = {**_SETTINGS, **(sysctl or {})}
         self.capabilities: frozenset[str] = frozenset()
-        # Every host is in these; nobody else is on the lab's wire.
-        self.groups: Mapping[int, tuple[str, str]] = {
-            4: ("224.0.0.1", "01:00:5e:00:00:01"),
-            6: ("ff02::1", "33:33:00:00:00:01"),
-        }
+        self.groups = GROUPS
         self._own_server = server is None
         self._server = server or LabServer()
         self._capture = capture

@@ -46,12 +46,18 @@ class Application:
         return await self._open("listen", arguments)
 
     async def connect(
-        self, *, remote_port: int, port: int = 0, options: Sequence[SocketOption] = (), reuse: bool = False
+        self,
+        *,
+        remote_port: int,
+        address: str | None = None,
+        port: int = 0,
+        options: Sequence[SocketOption] = (),
+        reuse: bool = False,
     ) -> AppSocket:
-        """An active open towards the tester; returned as soon as the call is made."""
+        """An active open towards the tester; returned as soon as the call is made. With `address` "" nothing is bound."""
         arguments = {
             "family": self._case.family,
-            "address": self._case.remote,
+            "address": self._case.remote if address is None else address,
             "port": port,
             "remote_address": self._case.address,
             "remote_port": remote_port,
@@ -177,14 +183,20 @@ class AppSocket:
         reply = await self._app.call("send", socket=self.number, data=encoded, urgent=urgent, wait=wait)
         return int(reply["sent"])
 
-    async def receive(self, count: int, *, urgent: bool = False, wait_s: float = _WAIT_S) -> bytes:
-        """At least `count` octets, fewer only at the end of the stream; 0 takes what is there.
-
-        `urgent` reads what is kept out of band (MSG_OOB).
-        """
-        more = {"urgent": True} if urgent else {}
-        reply = await self._app.call("receive", wait_s=wait_s, socket=self.number, count=count, **more)
+    async def receive(self, count: int, *, maximum: int = 65536, wait_s: float = _WAIT_S) -> bytes:
+        """At least `count` octets and at most `maximum`, fewer only at the end of the stream; 0 takes what is there."""
+        arguments = {"socket": self.number, "count": count, "maximum": max(count, maximum)}
+        reply = await self._app.call("receive", wait_s=wait_s, **arguments)
         return base64.b64decode(reply["data"])
+
+    async def receive_urgent(self, *, wait_s: float = _WAIT_S) -> bytes:
+        """The octet that urgent data ends with, as soon as the application is told of it (MSG_OOB)."""
+        reply = await self._app.call("receive", wait_s=wait_s, socket=self.number, count=1, urgent=True)
+        return base64.b64decode(reply["data"])
+
+    async def at_mark(self) -> bool:
+        """Whether what was read ends where the urgent data does (sockatmark)."""
+        return bool((await self._app.call("at_mark", socket=self.number))["at_mark"])
 
     async def at_end(self, *, wait_s: float = _WAIT_S) -> bool:
         """Whether the next read says end of file."""

@@ -65,7 +65,8 @@ class Told:
 
 def capabilities(cell: Cell) -> tuple[str, ...]:
     """What a target must be able to do for the row."""
-    return ("app", *(word for word in ("state",) if word in cell.needs))
+    urgent = ("urgent",) if cell.stimulus.slug == "call-send-urgent" else ()
+    return ("app", *(word for word in ("state",) if word in cell.needs), *urgent)
 
 
 async def run_call(case: Case, cell: Cell) -> None:

@@ -116,7 +116,7 @@ class _Run:
         reopens = self.state is State.TIME_WAIT and "SYN" in row.flags
         active = cell.origin == "active" or (wrap and cell.origin == "either" and not reopens)
         options = [_SMALL_BUFFER] if row.zero_window or self._has_hole else []
-        if row.urgent:
+        if row.urgent and "urgent" in case.target.capabilities:  # else its application knows nothing but data
             options.append(_INLINE)
         conn: Connection | None = None
         if self.state is not State.CLOSED:
@@ -216,7 +216,12 @@ class _Run:
         placed = row.place(before)
         payload = self._payload(placed, before)
         flags = functools.reduce(Flags.__or__, (_BITS[name] for name in row.flags), NO_FLAGS)
-        fields = {"seq": placed.seq, "ack": placed.ack or 0, "payload": payload, "options": self._options(flags)}
+        fields: dict[str, Any] = {
+            "seq": placed.seq,
+            "ack": placed.ack or 0,
+            "payload": payload,
+            "options": self._options(flags),
+        }
         if row.urgent:
             fields["urgent"] = max(1, len(payload))
         if row.offers:

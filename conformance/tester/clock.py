@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from conformance.tester.jitter import Jitter
@@ -13,19 +13,17 @@ SECOND = 1_000_000_000
 
 
 class Clock:
-    """Real time, in ns since the epoch: the same scale as the kernel's stamps.
+    """Time in ns since the epoch, of which `now_ns` tells; the loop's timers have to run by the same clock.
 
-    `deadlines` holds what is being waited for, so that the run can say when the last timer ends; `jitter` how late we were.
+    Real time is the scale of the kernel's stamps. With a stack that has a clock of its own it is that one's, and the loop
+    that of `conformance.target.virtual`. `deadlines` holds what is being waited for, so that the run can say when the last
+    timer ends; `jitter` how late we were.
     """
 
-    def __init__(self, jitter: Jitter | None = None) -> None:
-        self.jitter = jitter or Jitter()
+    def __init__(self, now_ns: Callable[[], int] = time.time_ns, *, jitter: Jitter | None = None) -> None:
+        self.now_ns, self.jitter = now_ns, jitter or Jitter()
         self.deadlines: set[tuple[int, int]] = set()
         self._waits = 0
-
-    def now_ns(self) -> int:
-        """Now, in ns since the epoch."""
-        return time.time_ns()
 
     async def sleep(self, seconds: float) -> None:
         """Let that much time pass."""

@@ -13,9 +13,10 @@ from conformance.judge import Base, Difference, Expectation, Violation, describe
 from conformance.standard.states import State
 from conformance.tester.clock import SECOND
 from conformance.tester.trace import Frame
-from conformance.wire import ACK, FIN, NO_FLAGS, PSH, RST, SYN, Flags, Segment, Seq
+from conformance.wire import ACK, FIN, NO_FLAGS, PSH, RST, SYN, Flags, Segment, Seq, icmp
 from conformance.wire import options as opt
-from conformance.wire.frames import PreparedFrame
+from conformance.wire.frames import PreparedFrame, Template
+from conformance.wire.ip import IpHeader, ip_header
 
 if TYPE_CHECKING:
     from conformance.tester.app import AppSocket
@@ -31,6 +32,20 @@ class Received:
     """A segment from the target with the kernel's receive stamp."""
 
     segment: Segment
+    at_ns: int
+    frame: Frame
+
+    @property
+    def ip(self) -> IpHeader:
+        """The IP header that it came with."""
+        return ip_header(self.frame.data)
+
+
+@dataclass(frozen=True)
+class ReceivedIcmp:
+    """An ICMP error from the target about a segment of ours, with the kernel's receive stamp."""
+
+    message: icmp.IcmpMessage
     at_ns: int
     frame: Frame
 
@@ -104,6 +119,8 @@ class Connection:
         """Our own end's state, as far as the ladder needs it."""
         self.listener: AppSocket | None = None
         self.app: AppSocket | None = None
+        self.icmp_seen: list[ReceivedIcmp] = []
+        """ICMP errors from the target about what we sent: they are noted, and no expectation looks at them."""
         self._queue: deque[Received] = deque()
         self._arrived: asyncio.Future[None] | None = None
         self._prepared: list[_Prepared] = []
@@ -137,7 +154,9 @@ class Connection:
 
     def _bind(self, remote_port: int) -> None:
         self.remote_port = remote_port
-        self._case.station.receive(self._case.address, self.port, self._case.remote, remote_port, self._on_segment)
+        ends = self._case.address, self.port, self._case.remote, remote_port
+        self._case.station.receive(*ends, self._on_segment)
+        self._case.station.receive_icmp(*ends, self._on_icmp)
 
     def next_incarnation(self, *, iss: Seq | None = None) -> Connection:
         """A new connection on the same four-tuple; what comes from now on belongs to it."""
@@ -208,16 +227,52 @@ class Connection:
             **wrong,
         )
 
-    async def send(self, flags: Flags = NO_FLAGS, *, text: str = "", **fields: Any) -> Sent:
-        """Send a segment (fields as of `segment`) that takes part in the conversation: `snd_nxt` moves over it."""
-        return await self._transmit(self.segment(flags, **fields), text, moves=True)
+    async def send(
+        self, flags: Flags = NO_FLAGS, *, text: str = "", fragment: int | None = None, **fields: Any
+    ) -> Sent:
+        """Send a segment (fields as of `segment`) that takes part in the conversation: `snd_nxt` moves over it.
 
-    async def inject(self, flags: Flags = NO_FLAGS, *, text: str = "", **fields: Any) -> Sent:
+        `fragment` is how many octets each IP fragment carries; unset, the segment goes whole.
+        """
+        return await self._transmit(self.segment(flags, **fields), text, fragment, moves=True)
+
+    async def inject(
+        self, flags: Flags = NO_FLAGS, *, text: str = "", fragment: int | None = None, **fields: Any
+    ) -> Sent:
         """Send a segment that the target must not take as part of the conversation: no number of ours moves."""
-        return await self._transmit(self.segment(flags, **fields), text, moves=False)
+        return await self._transmit(self.segment(flags, **fields), text, fragment, moves=False)
 
-    async def _transmit(self, segment: Segment, text: str, *, moves: bool) -> Sent:
-        number, frame = self._case.station.transmit(segment, self._case.trace, text)
+    async def send_icmp(
+        self,
+        error: icmp.IcmpError,
+        *,
+        quoting: Received | Segment,
+        rest: int = 0,
+        octets: int | None = None,
+        src: str | None = None,
+        text: str = "",
+    ) -> Frame:
+        """Send an ICMP error about a segment that the target sent, and return the frame with its stamp.
+
+        `quoting` is that segment as it came, or one made up as if it had. `rest` is the second word of the ICMP header: the
+        MTU of FRAGMENTATION_NEEDED, the pointer of PARAMETER_PROBLEM (over IPv4 in its first octet). `octets` is how much is
+        quoted beyond the IP header (what the standards ask for at least). `src` is the router that says so: our own address,
+        unless given. Raises ValueError where the family has no such error.
+        """
+        case, mac, said = self._case, self._case.target.mac, f"ICMP {error.name}"
+        if isinstance(quoting, Segment):
+            about = Template(mac, mac, quoting.src, quoting.dst).frame(quoting)
+        else:
+            about = quoting.frame.data
+        src = src or case.address
+        message = icmp.encode(error, src, case.remote, rest, icmp.quotation(about, octets))
+        number, frame = case.station.transmit_icmp(src, case.remote, message, case.trace, text or said)
+        await case.station.stamp(number, frame)
+        case.trace.step("send", frame.at_ns, frame=frame, text=text, line=said)
+        return frame
+
+    async def _transmit(self, segment: Segment, text: str, fragment: int | None, *, moves: bool) -> Sent:
+        number, frame = self._case.station.transmit(segment, self._case.trace, text, fragment=fragment)
         if moves:
             self._moved_by(segment)  # before what it brings about, which may have come already, is looked at
         at_ns = await self._case.station.stamp(number, frame)
@@ -261,6 +316,23 @@ class Connection:
         self._queue.append(Received(segment, frame.at_ns, frame))
         if self._arrived is not None and not self._arrived.done():
             self._arrived.set_result(None)
+
+    def _on_icmp(self, message: icmp.IcmpMessage, frame: Frame) -> None:
+        self.icmp_seen.append(ReceivedIcmp(message, frame.at_ns, frame))
+        text = f"ICMP type {message.type} code {message.code}"
+        frame.comment = text
+        self._case.trace.step("receive", frame.at_ns, frame=frame, ok=True, text=text, expected="")
+        if self._arrived is not None and not self._arrived.done():
+            self._arrived.set_result(None)
+
+    async def wait_icmp(self, *, within: float = REACTION_S) -> ReceivedIcmp | None:
+        """The first ICMP error from the target that is not taken from `icmp_seen` yet; None when none came in time."""
+        until_ns = self._case.clock.now_ns() + round(within * SECOND)
+        while not self.icmp_seen:
+            self._arrived = asyncio.get_running_loop().create_future()
+            if not await self._case.clock.wait(self._arrived, until_ns) and not self.icmp_seen:
+                return None
+        return self.icmp_seen.pop(0)
 
     def _answer(self, flags: int, ack: int) -> bool:
         """Send the first answer that is prepared for a segment with those flags; returns whether there are more."""
@@ -570,18 +642,48 @@ class Connection:
             self._take(received, describe(received.segment, self.base), "")
             came.append(received)
 
+    async def collect_segments(self, data: bytes, *, within: float = REACTION_S) -> list[Received]:
+        """Have the application send data, and acknowledge each segment that it comes in, in order and without a gap.
+
+        Returns the segments. Raises Violation.
+        """
+        assert self.app is not None
+        sending = asyncio.ensure_future(self.app.send(data))
+        try:
+            came: list[Received] = []
+            at = 0
+            while at < len(data):
+                received = await self.expect(ACK, seq=self.rcv_nxt, ack=self.snd_nxt, within=within)
+                payload = received.segment.payload
+                if not payload or payload != data[at : at + len(payload)]:
+                    raise Violation(f"expected octets {at} to {len(data)} of what was sent, came {len(payload)} others")
+                came.append(received)
+                at += len(payload)
+                await self.send(ACK)
+            await sending
+        finally:
+            sending.cancel()
+        return came
+
     # States
 
     async def probe(self) -> None:
         """Have the target say its numbers: an old octet is answered by <SEQ=SND.NXT><ACK=RCV.NXT><CTL=ACK>.
 
-        RFC 9293 section 3.10.7.4, first check; the form is a keep-alive's with one octet (section 3.8.4), which no stack
-        limits in rate. It ends before RCV.NXT and acknowledges nothing new, so that a stack that takes a segment at the
-        very edge learns nothing from it either. In TIME-WAIT it may restart the 2MSL timeout.
+        RFC 9293 section 3.10.7.4, first check; the form is a keep-alive's with one octet (section 3.8.4), which most stacks
+        do not limit in rate. From one whose profile documents such a limit (RFC 5961 section 7) a second may be needed. It
+        ends before RCV.NXT and acknowledges nothing new, so that a stack that takes a segment at the very edge learns
+        nothing from it either. In TIME-WAIT it may restart the 2MSL timeout.
         """
         ack = self.rcv_nxt if self.acked is None else self.acked
-        await self.inject(ACK, seq=self.snd_nxt - 2, ack=ack, payload=b"\0", text="probe: an old octet")
-        await self.expect(ACK, seq=self.rcv_nxt, ack=self.snd_nxt, length=0, label="answer to the probe:")
+        answer = Expectation(ACK, seq=self.rcv_nxt, ack=self.snd_nxt, length=0, label="answer to the probe:")
+        limit = self._case.profile.timers.get("challenge-ack-interval")
+        for within in (limit.high_s, None) if limit else (None,):
+            await self.inject(ACK, seq=self.snd_nxt - 2, ack=ack, payload=b"\0", text="probe: an old octet")
+            if within is None:
+                await self.expect_any(answer)
+            elif await self.allow(answer, within=within):
+                break
 
     async def confirm(self, state: State, *, probe: bool = True) -> None:
         """See that the target is in `state`: by a probe that leaves it there, and by the agent's own word. Raises Violation."""

@@ -12,8 +12,9 @@ from conformance.link import LinkError
 from conformance.target import HarnessFault, Target, TargetGone
 from conformance.tester.clock import SECOND, Clock
 from conformance.tester.trace import Frame, Trace
-from conformance.wire import ACK, RST, SYN, Segment, Seq, dissect
+from conformance.wire import ACK, RST, SYN, Segment, Seq, dissect, icmp
 from conformance.wire.frames import Neighbour, Template, neighbour_answer, neighbour_message, neighbour_question
+from conformance.wire.ip import fragments
 from conformance.wire.segment import glance, packed
 
 _PROBE_S = 1.0
@@ -22,6 +23,7 @@ _PROBE_TRIES = 3
 CLOSED_PORT = 9
 
 Receiver = Callable[[bytes, Segment, Frame], None]
+IcmpReceiver = Callable[[icmp.IcmpMessage, Frame], None]
 Answerer = Callable[[int, int], bool]
 """Called with a segment's flags and end before anything else is done with it; returns whether it has more answers."""
 
@@ -34,6 +36,7 @@ class Station:
         self._link = target.link
         self._receivers: dict[bytes, Receiver] = {}
         self._openers: dict[bytes, Receiver] = {}
+        self._icmp_receivers: dict[bytes, IcmpReceiver] = {}
         self._answerers: dict[bytes, Answerer] = {}
         self._came: list[tuple[bytes, int]] = []
         self._traces: dict[bytes, Trace] = {}
@@ -73,8 +76,8 @@ class Station:
         self._introduced.pop(address, None)
         for pair in [pair for pair in self._templates if pair[0] == address]:
             del self._templates[pair]
-        tables: tuple[dict[bytes, Receiver] | dict[bytes, Answerer], ...]
-        tables = self._receivers, self._openers, self._answerers
+        tables: tuple[dict[bytes, Receiver] | dict[bytes, IcmpReceiver] | dict[bytes, Answerer], ...]
+        tables = self._receivers, self._openers, self._icmp_receivers, self._answerers
         for table in tables:
             for one in [one for one in table if key in one]:
                 del table[one]
@@ -90,17 +93,24 @@ class Station:
 
     async def introduce(self, address: str) -> None:
         """Make our address known to the target, and see that it answers. Raises HarnessFault."""
-        asked = self.target.address(6 if ":" in address else 4)
+        if not await self._is_neighbour(address):
+            asked = self.target.address(6 if ":" in address else 4)
+            raise TargetGone(
+                self.fault
+                or f"target {asked} does not answer {'neighbour discovery' if ':' in asked else 'ARP'} from {address}"
+            )
+
+    async def _is_neighbour(self, address: str) -> bool:
+        """Whether the target answers when `address` asks where it is."""
         known: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._introduced[address] = known
         for _ in range(_PROBE_TRIES):
-            self.transmit_raw(neighbour_question(self._link.mac, address, asked))
+            self.transmit_raw(
+                neighbour_question(self._link.mac, address, self.target.address(6 if ":" in address else 4))
+            )
             if await self.clock.wait(known, self.clock.now_ns() + round(_PROBE_S * SECOND)):
-                return
-        raise TargetGone(
-            self.fault
-            or f"target {asked} does not answer {'neighbour discovery' if ':' in asked else 'ARP'} from {address}"
-        )
+                return True
+        return False
 
     async def check_reachable(self) -> None:
         """See that the target answers in every family that it has, before any case asks it. Raises TargetGone."""
@@ -123,15 +133,33 @@ class Station:
             self._templates[src, dst] = Template(self._link.mac, self._macs[dst], src, dst)
         return self._templates[src, dst]
 
-    def transmit(self, segment: Segment, trace: Trace, comment: str = "") -> tuple[int, Frame]:
-        """Send a segment now; returns the link's number for its stamp, and the frame as kept (stamped with the call)."""
-        data, called = self.render(segment), self.clock.now_ns()
+    def transmit(
+        self, segment: Segment, trace: Trace, comment: str = "", *, fragment: int | None = None
+    ) -> tuple[int, Frame]:
+        """Send a segment now, in IP fragments of `fragment` octets where that is given.
+
+        Returns the link's number for the stamp of the last frame, and that frame as kept (stamped with the call).
+        """
+        data = self.render(segment)
+        pieces = [data] if fragment is None else fragments(data, fragment, random.getrandbits(32))
+        for piece in pieces[:-1]:
+            trace.frame(self.clock.now_ns(), piece, inbound=False, comment=f"{comment} (a fragment)".strip())
+            self.transmit_raw(piece)
+        return self._send(pieces[-1], trace, comment)
+
+    def transmit_icmp(self, src: str, dst: str, message: bytes, trace: Trace, comment: str) -> tuple[int, Frame]:
+        """Send an ICMP message to the target now; returns what `transmit` does."""
+        carried = self._template(src, dst).carry(icmp.PROTOCOL[6 if ":" in src else 4], message)
+        return self._send(carried, trace, comment)
+
+    def _send(self, data: bytes, trace: Trace, comment: str) -> tuple[int, Frame]:
+        called = self.clock.now_ns()
         number = self.transmit_raw(data)
         return number, trace.frame(called, data, inbound=False, comment=comment)
 
     def render(self, segment: Segment) -> bytes:
         """The frame that carries `segment` to the target. Raises HarnessFault for any other destination."""
-        return self._template(segment.src, segment.dst).frame(segment)
+        return self._template(segment.src, str(segment.ip.get("dst", segment.dst))).frame(segment)
 
     async def stamp(self, number: int, frame: Frame) -> int:
         """Give a sent frame the kernel's transmit stamp."""
@@ -155,6 +183,10 @@ class Station:
         key = _key(remote, local, remote_port, port)
         self._receivers[key] = receiver
         self._answerers.pop(key, None)
+
+    def receive_icmp(self, local: str, port: int, remote: str, remote_port: int, receiver: IcmpReceiver) -> None:
+        """Give ICMP errors about what we sent on that four-tuple to `receiver`."""
+        self._icmp_receivers[_key(remote, local, remote_port, port)] = receiver
 
     def receive_open(self, local: str, port: int, receiver: Receiver) -> None:
         """Give what comes for that address and port, from any port of the target, to `receiver`."""
@@ -196,7 +228,11 @@ class Station:
             local, key, tcp, ports = b"", b"", False, 0
         trace = self._traces.get(local)
         if not tcp:
-            self._on_neighbour(data, at_ns, trace)
+            message = icmp.icmp_message(data) if trace is not None else None
+            if message is not None and trace is not None:
+                self._on_icmp(message, trace.frame(at_ns, data, inbound=True))
+            else:
+                self._on_neighbour(data, at_ns, trace)
             return
         if trace is None:
             return
@@ -212,6 +248,13 @@ class Station:
             frame.comment = "on no connection of this case"
         else:
             receiver(data, segment, frame)
+
+    def _on_icmp(self, message: icmp.IcmpMessage, frame: Frame) -> None:
+        receiver = self._icmp_receivers.get(icmp.quoted_ends(message) or b"")
+        if receiver is None:
+            frame.comment = "about no connection of this case"
+        else:
+            receiver(message, frame)
 
     def _on_neighbour(self, data: bytes, at_ns: int, trace: Trace | None) -> None:
         message = neighbour_message(data)
@@ -242,7 +285,10 @@ class Station:
     # Signs of life
 
     async def prove_alive(self, address: str, trace: Trace) -> None:
-        """See that the target still answers a SYN to a closed port with a reset. Raises TargetGone."""
+        """See that the target still answers a SYN to a closed port with a reset, or at least where it is. Raises TargetGone.
+
+        A target that resets nothing is a living one that violates what it is asked about, not one that is gone.
+        """
         remote = self.target.address(6 if ":" in address else 4)
         for _ in range(_PROBE_TRIES):
             port, iss = random.randrange(50_000, 60_000), Seq(random.getrandbits(32))
@@ -265,9 +311,10 @@ class Station:
                     return
             finally:
                 self._receivers.pop(key, None)
-        raise TargetGone(
-            self.fault or f"target {remote} no longer answers: a SYN to its closed port {CLOSED_PORT} got no reset"
-        )
+        if self.fault or not await self._is_neighbour(address):
+            raise TargetGone(
+                self.fault or f"target {remote} no longer answers: a SYN to its closed port {CLOSED_PORT} got no reset"
+            )
 
 
 def _four_tuple(data: bytes) -> bytes:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 import struct
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple, cast
 
 logging.getLogger("scapy.runtime").setLevel(logging.ERROR)
 
@@ -22,6 +23,7 @@ from scapy.layers.inet6 import (  # noqa: E402
     IPv6,
 )
 from scapy.layers.l2 import ARP, Ether  # noqa: E402
+from scapy.packet import Raw  # noqa: E402
 
 from conformance.wire.segment import Segment, internet_checksum  # noqa: E402
 
@@ -35,7 +37,7 @@ class Template:
     """
 
     def __init__(self, src_mac: str, dst_mac: str, src: str, dst: str) -> None:
-        self._macs = (src_mac, dst_mac)
+        self._macs, self._src, self._dst = (src_mac, dst_mac), src, dst
         self._v6 = ":" in src
         ip = IPv6(src=src, dst=dst, plen=0) if self._v6 else IP(src=src, dst=dst, id=0, flags="DF", len=20, chksum=0)
         frame = bytes(Ether(src=src_mac, dst=dst_mac) / ip / TCP())
@@ -45,20 +47,32 @@ class Template:
         """The Ethernet frame that carries `segment`."""
         raw = segment.header()
         if segment.ip:
-            return self._by_scapy(segment, raw)
+            return self.carry(6, raw, segment.ip)
         ip = self._ip
         if self._v6:
             return self._ethernet + ip[:4] + len(raw).to_bytes(2, "big") + ip[6:] + raw
         ip = ip[:2] + (20 + len(raw)).to_bytes(2, "big") + ip[4:10] + b"\0\0" + ip[12:]
         return self._ethernet + ip[:10] + internet_checksum(ip).to_bytes(2, "big") + ip[12:] + raw
 
-    def _by_scapy(self, segment: Segment, raw: bytes) -> bytes:
-        layer = (
-            IPv6(**{"src": segment.src, "dst": segment.dst, "nh": 6, **segment.ip})
-            if self._v6
-            else IP(**{"src": segment.src, "dst": segment.dst, "flags": "DF", "proto": 6, **segment.ip})
-        )
-        return bytes(Ether(src=self._macs[0], dst=self._macs[1], type=0x86DD if self._v6 else 0x0800) / layer / raw)
+    def carry(self, protocol: int, raw: bytes, fields: Mapping[str, object] | None = None) -> bytes:
+        """The Ethernet frame that carries `raw` by that protocol's number; `fields` as `Segment.ip`."""
+        given = dict(fields or {})
+        kind = 0x86DD if self._v6 else 0x0800
+        ether = Ether(src=self._macs[0], dst=self._macs[1], type=kind)
+        if not self._v6:
+            options = given.pop("options", b"")
+            assert isinstance(options, bytes)
+            padded = [Raw(options + bytes(-len(options) % 4))] if options else []
+            ip = {"src": self._src, "dst": self._dst, "flags": "DF", "proto": protocol, "options": padded, **given}
+            return bytes(ether / IP(**ip) / raw)
+        extensions = given.pop("extensions", ())
+        names = {"ttl": "hlim", "tos": "tc"}
+        for number, body in reversed(tuple(cast("Iterable[tuple[int, bytes]]", extensions))):
+            # Their length is counted in units of 8 octets beyond the first (RFC 8200 section 4).
+            raw = bytes((protocol, (len(body) + 1) // 8)) + body + bytes(-(2 + len(body)) % 8) + raw
+            protocol = number
+        ip = {"src": self._src, "dst": self._dst, "nh": protocol, **{names.get(k, k): v for k, v in given.items()}}
+        return bytes(ether / IPv6(**ip) / raw)
 
 
 class PreparedFrame:

@@ -21,7 +21,9 @@ class Segment:
     """One TCP segment with the addresses that carry it.
 
     An unset `data_offset` (in 32-bit words) or `checksum` is the right one when sending. `ip` overrides fields of the IP
-    header by scapy's names (`ttl`, `id`, `frag`, `hlim`, ...), so that any of them can be set wrong on purpose.
+    header, so that any of them can be set wrong on purpose: `ttl`, `tos` and `src` in either family, `options` (IPv4: octets),
+    `extensions` (IPv6: pairs of a header's number and what follows its first two octets, before TCP),
+    and all others by scapy's names (`id`, `frag`, `proto`, `nh`, ...).
     """
 
     src: str
@@ -63,7 +65,9 @@ class Segment:
         bits = (offset & 0xF) << 12 | (self.reserved & 0xF) << 8 | int(self.flags) & 0xFF
         raw = _TCP.pack(self.sport, self.dport, self.seq, self.ack, bits, self.window, 0, self.urgent)
         raw += options + self.payload
-        checksum = tcp_checksum(self.src, self.dst, raw) if self.checksum is None else self.checksum
+        checksum = self.checksum
+        if checksum is None:
+            checksum = tcp_checksum(str(self.ip.get("src", self.src)), self.dst, raw)
         return raw[:16] + checksum.to_bytes(2, "big") + raw[18:]
 
     @property
@@ -114,7 +118,8 @@ def _bounds(frame: bytes) -> tuple[int, int, int] | None:
 
 
 @lru_cache(maxsize=4096)
-def _text(address: bytes) -> str:
+def address_text(address: bytes) -> str:
+    """An address in network order, as it is written."""
     return str(ipaddress.ip_address(address))
 
 
@@ -144,8 +149,8 @@ def dissect(frame: bytes) -> Segment | None:
     src, dst = (frame[26:30], frame[30:34]) if frame[12] == 0x08 else (frame[22:38], frame[38:54])
     sport, dport, seq, ack, bits, window, checksum, urgent = _TCP.unpack_from(frame, start)
     return Segment(
-        _text(src),
-        _text(dst),
+        address_text(src),
+        address_text(dst),
         sport,
         dport,
         Seq(seq),

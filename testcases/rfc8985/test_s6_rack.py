@@ -41,7 +41,12 @@ async def says_arrived(tcp: Case, conn: Connection, since: Received, arrived: li
     """One round trip after `since`, a SACK block that covers those segments."""
     await tcp.clock.sleep_until(since.at_ns + round(ROUND_TRIP_S * SECOND))
     block = opt.sack((int(arrived[0].segment.seq), int(arrived[-1].segment.end)))
-    return await conn.send(ACK, ack=conn.acked, options=[block], text="arrived out of order")
+    sent = await conn.send(ACK, ack=conn.acked, options=[block], text="arrived out of order")
+    if (late_s := (sent.at_ns - since.at_ns) / SECOND) > 1.5 * ROUND_TRIP_S:
+        raise Inconclusive(
+            f"our acknowledgment left after {late_s:.3f} s, near the loss probe; due was {ROUND_TRIP_S} s"
+        )
+    return sent
 
 
 def window(tcp: Case, sent: Sent, lost: Received, marker: Received) -> Bound:

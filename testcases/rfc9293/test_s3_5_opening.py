@@ -671,24 +671,6 @@ async def test_closing_in_syn_sent_gives_up(tcp: Case, how: str) -> None:
     await conn.confirm(State.CLOSED)
 
 
-@pytest.mark.parametrize("how", ["close", "shutdown"])
-@verifies("RFC9293:3.10.4-syn-received", cells=["SA-359", "SA-429"])
-async def test_closing_in_syn_received_sends_fin(tcp: Case, how: str) -> None:
-    """Two SYNs have crossed, and the application closes before ours is acknowledged.
-
-    The target must send its FIN at once and enter FIN-WAIT-1. An acknowledgment of SYN and FIN takes it to FIN-WAIT-2.
-    """
-    conn = await tcp.drive_to(State.SYN_RECEIVED, by="active")
-    assert conn.app is not None
-    await (conn.app.close() if how == "close" else conn.app.shutdown("send"))
-    await conn.expect(FIN | ACK, seq=conn.rcv_nxt, ack=conn.iss + 1, length=0)
-    await conn.confirm(State.FIN_WAIT_1)
-
-    await conn.send(ACK)
-    await conn.silence()
-    await conn.confirm(State.FIN_WAIT_2)
-
-
 # A reset in SYN-RECEIVED
 
 

@@ -311,6 +311,43 @@ def test_a_case_alone_has_a_target_of_its_own(suite: Callable[[str], Suite]) -> 
     assert ran.results["test_alone[ipv4]"]["target"]["settings"]["net.ipv4.tcp_fin_timeout"] == "7"
 
 
+def test_a_setting_may_be_a_parameter_and_is_a_capability(suite: Callable[[str], Suite]) -> None:
+    ran = suite(
+        '''
+        import pytest
+
+        @pytest.mark.parametrize("seconds", [7, 9])
+        @verifies("RFC9293:3.5-handshake", sysctl={"net.ipv4.tcp_fin_timeout": "{seconds}"})
+        async def test_set(tcp, seconds):
+            """A value of its own each time."""
+            assert await tcp.app.sysctl("net.ipv4.tcp_fin_timeout") == str(seconds)
+            await tcp.drive_to(State.ESTABLISHED)
+
+        @verifies("RFC9293:3.5-handshake", sysctl={"net.ipv4.tcp_no_such": "1"})
+        async def test_unknown(tcp):
+            """A setting that this kernel does not have."""
+        '''
+    ).run("--family=4")
+    assert ran.verdicts == {
+        "test_set[ipv4-7]": "conforms",
+        "test_set[ipv4-9]": "conforms",
+        "test_unknown[ipv4]": "not applicable",
+    }
+    assert "sysctl:net.ipv4.tcp_no_such" in ran.results["test_unknown[ipv4]"]["message"]
+
+
+def test_a_setting_of_no_parameter_is_said(suite: Callable[[str], Suite]) -> None:
+    ran = suite(
+        '''
+        @verifies("RFC9293:3.5-handshake", sysctl={"net.ipv4.tcp_fin_timeout": "{seconds}"})
+        async def test_set(tcp):
+            """A value that nobody gives."""
+        '''
+    ).run("--family=4")
+    assert ran.code == pytest.ExitCode.USAGE_ERROR
+    assert "a sysctl names 'seconds', which is no parameter of the case" in ran.out
+
+
 def test_a_known_deviation_is_expected_and_strict(suite: Callable[[str], Suite], tmp_path: Path) -> None:
     """The profile's own rows: a failure that does not look like the known one stays a violation."""
     made = suite(

@@ -568,6 +568,15 @@ def test_urgent_data_in_line_is_read_with_the_rest(agent: Running) -> None:
     assert agent.receive(pair.theirs, count=4) == (b"abc!", False)
 
 
+def test_reading_stops_at_the_mark_of_urgent_data(agent: Running) -> None:
+    pair = agent.pair(options=[["socket", "SO_OOBINLINE", 1]])
+    agent.send(pair.ours, b"abc!d", urgent=False)
+    agent.send(pair.ours, b"e!", urgent=True)
+    for count, at_mark in ((5, False), (1, True), (1, False)):
+        assert len(agent.receive(pair.theirs, count=count, maximum=count)[0]) == count
+        assert agent.ask("at_mark", socket=pair.theirs)["at_mark"] is at_mark
+
+
 def test_waiting_for_urgent_data_ends_with_the_connection(agent: Running) -> None:
     pair = agent.pair()
     waiting = agent.start("receive", socket=pair.theirs, urgent=True)

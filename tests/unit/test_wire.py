@@ -7,13 +7,16 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scapy.layers.inet import IP, TCP
-from scapy.layers.inet6 import IPv6
+from scapy.layers.inet import ICMP, IP, TCP
+from scapy.layers.inet6 import IPv6, IPv6ExtHdrDestOpt, IPv6ExtHdrFragment
 from scapy.layers.l2 import Ether
+from scapy.utils import checksum
 
-from conformance.wire import ACK, FIN, SYN, URG, Flags, Segment, Seq, dissect
+from conformance.wire import ACK, FIN, SYN, URG, Flags, Segment, Seq, dissect, icmp
 from conformance.wire import options as opt
 from conformance.wire.frames import PreparedFrame, Template, neighbour_answer, neighbour_message, neighbour_question
+from conformance.wire.ip import fragments, ip_header
+from conformance.wire.segment import internet_checksum, packed
 
 MACS = ("02:00:00:00:00:01", "02:00:00:00:00:02")
 ADDRESSES = {4: ("10.77.4.1", "10.77.0.1"), 6: ("fd77::4:1", "fd77::1")}
@@ -203,3 +206,96 @@ def test_a_prepared_frame_is_what_would_have_been_built(segment: Segment, seq: i
     built = dissect(template.frame(replace(segment, seq=Seq(seq), ack=Seq(ack))))
     assert built is not None
     assert replace(made, checksum=None) == replace(built, checksum=None)
+
+
+@given(segments(), st.integers(1, 8))
+def test_fragments_are_put_together_again(segment: Segment, eights: int) -> None:
+    whole = Template(*MACS, segment.src, segment.dst).frame(segment)
+    start = 54 if ":" in segment.src else 34
+    pieces = fragments(whole, eights * 8, 0x1234_5678)
+    assert len(pieces) == -(-(len(whole) - start) // (eights * 8))
+    data = b""
+    for piece in pieces:
+        read = Ether(piece)
+        assert dissect(piece) is None or len(pieces) == 1
+        if start == 54:
+            cut = read[IPv6ExtHdrFragment]
+            assert (cut.offset * 8, cut.nh, cut.id, read[IPv6].plen) == (len(data), 6, 0x1234_5678, len(piece) - 54)
+            more = bool(cut.m)
+            data += bytes(cut.payload)
+        else:
+            cut = read[IP]
+            assert (cut.frag * 8, cut.id, cut.len) == (len(data), 0x5678, len(piece) - 14)
+            assert internet_checksum(piece[14:34]) in (0, 0xFFFF)
+            more = bool(cut.flags.MF)
+            data += bytes(cut.payload)
+        assert more is (piece is not pieces[-1])
+    assert data == whole[start:]
+
+
+def test_a_fragment_is_a_multiple_of_eight_octets() -> None:
+    with pytest.raises(ValueError, match="multiple of 8"):
+        fragments(Template(*MACS, *ADDRESSES[4]).frame(Segment(*ADDRESSES[4], 1, 2, Seq(3))), 12, 1)
+
+
+@given(segments(), st.integers(0, 255), st.integers(0, 255))
+def test_fields_of_the_ip_header_are_what_was_asked_for(segment: Segment, ttl: int, tos: int) -> None:
+    frame = Template(*MACS, segment.src, segment.dst).frame(replace(segment, ip={"ttl": ttl, "tos": tos}))
+    assert ip_header(frame)[:5] == (6 if ":" in segment.src else 4, segment.src, segment.dst, tos, ttl)
+    assert dissect(frame) == dissect(Template(*MACS, segment.src, segment.dst).frame(segment))
+
+
+def test_ip_options_and_extension_headers_stand_before_the_segment() -> None:
+    made = {family: Segment(*ADDRESSES[family], 1, 2, Seq(3), flags=SYN) for family in (4, 6)}
+    frame = Template(*MACS, *ADDRESSES[4]).frame(replace(made[4], ip={"options": b"\x07\x03\x04"}))
+    assert ip_header(frame).options == b"\x07\x03\x04\0"
+    assert internet_checksum(frame[14:38]) in (0, 0xFFFF)
+    assert dissect(frame) == dissect(Template(*MACS, *ADDRESSES[4]).frame(made[4]))
+    for body in (b"\x01\x04\0\0\0\0", b"\x01\x05" + bytes(5), b"\x01\x0c" + bytes(12)):
+        frame = Template(*MACS, *ADDRESSES[6]).frame(replace(made[6], ip={"extensions": ((60, body),)}))
+        read = Ether(frame)
+        assert read[IPv6].nh == 60
+        assert read[IPv6ExtHdrDestOpt].nh == 6
+        assert bytes(read[TCP]) == made[6].header()
+        ends = icmp.quoted_ends(icmp.IcmpMessage(4, 2, 0, icmp.quotation(frame), checksum_ok=True))
+        assert ends == b"".join(map(packed, reversed(ADDRESSES[6]))) + b"\0\2\0\1"
+
+
+@pytest.mark.parametrize("family", [4, 6])
+@pytest.mark.parametrize(
+    "error", [one for one in vars(icmp).values() if isinstance(one, icmp.IcmpError)], ids=lambda error: error.name
+)
+def test_icmp_errors_are_what_scapy_reads(family: int, error: icmp.IcmpError) -> None:
+    tester, target = ADDRESSES[family]
+    segment = Segment(target, tester, 80, 1234, Seq(77), flags=ACK, payload=bytes(2000))
+    about = Template(*MACS, target, tester).frame(segment)
+    if (error.v4 if family == 4 else error.v6) is None:
+        with pytest.raises(ValueError, match=f"IPv{family} has no {error.name}"):
+            icmp.encode(error, tester, target, 0, icmp.quotation(about))
+        return
+    message = icmp.encode(error, tester, target, 1400, icmp.quotation(about))
+    frame = Template(*MACS, tester, target).carry(icmp.PROTOCOL[family], message)
+    read = Ether(frame)
+    layer = read[ICMP] if family == 4 else read[IPv6].payload
+    assert (layer.type, layer.code) == error.numbers(family)
+    octets = (
+        message
+        if family == 4
+        else packed(tester) + packed(target) + len(message).to_bytes(4, "big") + b"\0\0\0:" + message
+    )
+    assert checksum(octets) == 0, "scapy's own sum of message and pseudo-header"
+    seen = icmp.icmp_message(frame)
+    assert seen is not None
+    assert seen.checksum_ok
+    assert (seen.type, seen.code, seen.rest) == (*error.numbers(family), 1400)
+    assert seen.quoted == (about[14:42] if family == 4 else about[14 : 14 + 1232])
+    assert icmp.quoted_ends(seen) == packed(tester) + packed(target) + (1234).to_bytes(2, "big") + b"\0\x50"
+
+
+@given(st.binary(max_size=120))
+def test_no_octets_make_the_icmp_dissector_raise(data: bytes) -> None:
+    for ethertype in (b"\x08\x00", b"\x86\xdd"):
+        found = icmp.icmp_message(data[:12] + ethertype + data[14:])
+        if found is not None:
+            icmp.quoted_ends(found)
+    icmp.quoted_ends(icmp.IcmpMessage(3, 0, 0, data, checksum_ok=True))

@@ -1,0 +1,158 @@
+"""Stacks that come with the harness (stacks/NAME/stack.toml): what they need, and how their programs are built."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import shutil
+import subprocess
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from conformance.target import HarnessFault
+
+_STACKS = Path(__file__).parent / "stacks"
+_STAMP = "built-from"
+
+
+class StackMissing(HarnessFault):
+    """A stack's program is not there and can't be built: one line with what to install, or what the build said."""
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a build needs: a `tool` on PATH or a `file`; the Debian `package` that brings it, or the `source` it comes from."""
+
+    package: str
+    tool: str = ""
+    file: str = ""
+    source: str = ""
+
+    @property
+    def there(self) -> bool:
+        """Whether the machine has it."""
+        return bool(shutil.which(self.tool)) if self.tool else Path(self.file).exists()
+
+    def __str__(self) -> str:
+        return self.tool or self.file
+
+
+@dataclass(frozen=True)
+class Stack:
+    """One stack. `build` are command lines, run in the build folder; {source} and {build} stand for folders in them."""
+
+    name: str
+    title: str
+    profile: str
+    command: tuple[str, ...]
+    build: tuple[tuple[str, ...], ...]
+    needs: tuple[Need, ...]
+    note: str = ""
+    clock: str = "virtual"
+    isolated: bool = True
+    concurrency: int | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def source(self) -> Path:
+        """The folder with its sources."""
+        return _STACKS / self.name
+
+    @property
+    def folder(self) -> Path:
+        """The folder that it is built in: build/stacks/NAME of a checkout, else the user's cache."""
+        root = _STACKS.parent.parent.parent
+        if (root / "pyproject.toml").is_file() and os.access(root, os.W_OK):
+            return root / "build" / "stacks" / self.name
+        cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        return Path(cache) / "tcp-conformance" / "stacks" / self.name
+
+    @property
+    def missing(self) -> tuple[Need, ...]:
+        """What the build needs and the machine lacks."""
+        return tuple(need for need in self.needs if not need.there)
+
+    def is_built(self) -> bool:
+        """Whether its program was built from the sources as they are."""
+        stamp = self.folder / _STAMP
+        return stamp.is_file() and stamp.read_text() == self._digest() and Path(self.program()[0]).exists()
+
+    def program(self) -> tuple[str, ...]:
+        """The program with its arguments."""
+        return self._filled(self.command)
+
+    def make(self) -> None:
+        """Build its program where it is not built, or its sources have changed. Raises StackMissing."""
+        if self.is_built():
+            return
+        if self.missing:
+            raise StackMissing(f"{self.name}: can't be built: {self.lacks()}")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for line in self.build:
+            self._run(self._filled(line))
+        (self.folder / _STAMP).write_text(self._digest())
+
+    def lacks(self) -> str:
+        """What is missing and how it comes onto the machine, in one line."""
+        packages = sorted({need.package for need in self.missing if need.package})
+        others = [f"{need}: {need.source}" for need in self.missing if not need.package]
+        words = ", ".join(map(str, self.missing))
+        mend = [f"sudo apt-get install {' '.join(packages)}"] if packages else []
+        return f"no {words} ({'; '.join([*mend, *others])})"
+
+    def _run(self, line: Sequence[str]) -> None:
+        try:
+            done = subprocess.run(
+                line,
+                cwd=self.folder,
+                env={**os.environ, **{name: self._filled([text])[0] for name, text in self.environment.items()}},
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                check=False,
+            )
+        except OSError as error:
+            raise StackMissing(f"{self.name}: can't run {line[0]}: {error.strerror}") from None
+        if done.returncode:
+            said = (self.folder / "build.log", f"{done.stdout}{done.stderr}")
+            said[0].write_text(said[1])
+            first = next((one for one in said[1].splitlines() if "error" in one.lower()), "no error was printed")
+            raise StackMissing(f"{self.name}: {line[0]} failed: {first.strip()[:200]} (all of it: {said[0]})")
+
+    def _filled(self, line: Sequence[str]) -> tuple[str, ...]:
+        folders = {"{source}": str(self.source), "{build}": str(self.folder)}
+        return tuple(functools.reduce(lambda word, pair: word.replace(*pair), folders.items(), word) for word in line)
+
+    def _digest(self) -> str:
+        digest = hashlib.sha256()
+        for path in sorted(one for one in self.source.rglob("*") if one.is_file()):
+            digest.update(f"{path.relative_to(self.source)}\0".encode() + path.read_bytes() + b"\0")
+        return digest.hexdigest()
+
+
+@functools.cache
+def stacks() -> Mapping[str, Stack]:
+    """All of them, by name."""
+    return {path.parent.name: _stack(path) for path in sorted(_STACKS.glob("*/stack.toml"))}
+
+
+def _stack(path: Path) -> Stack:
+    table: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    needs = tuple(Need(**{"package": "", **need}) for need in table.pop("needs", ()))
+    build = tuple(map(tuple, table.pop("build", ())))
+    return Stack(name=path.parent.name, needs=needs, build=build, command=tuple(table.pop("command")), **table)
+
+
+def install(chosen: Sequence[Stack]) -> None:
+    """As root on Debian, install the packages that these stacks lack; what can't be installed stays missing."""
+    packages = sorted({need.package for stack in chosen for need in stack.missing if need.package})
+    if packages and os.geteuid() == 0 and shutil.which("apt-get"):
+        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        quiet = ["apt-get", "-qq", "-o", "Dpkg::Use-Pty=0"]
+        for line in ([*quiet, "update"], [*quiet, "install", "--yes", "--no-install-recommends", *packages]):
+            subprocess.run(line, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=False)

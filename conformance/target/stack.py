@@ -1,0 +1,133 @@
+"""Stacks that run as a process of their own: agent and stack are one program, behind a wire that the run made."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from netaddr import IPNetwork
+
+from conformance.link import Link
+from conformance.link.wire import WireLink
+from conformance.target import HarnessFault, Machine
+from conformance.target.agent_client import AgentClient
+from conformance.target.netns import ADDRESSES, GROUPS, POOLS, LabServer
+from conformance.target.virtual import VirtualMachine
+
+MAC, _TESTER_MAC = "02:00:00:00:00:77", "02:00:00:00:00:01"
+_MTU = 1500
+
+
+class StackTarget:
+    """A stack's program, started for the run or, with a clock of its own, anew for each case. See `Target`.
+
+    `command` is the program with its arguments; `ready` makes it where it has to be built first. `clock` is `virtual`
+    where the program may have a clock of its own, `real` where it must not, even if it could.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        profile: str,
+        command: Sequence[str],
+        clock: str = "virtual",
+        isolated: bool = True,
+        concurrency: int | None = None,
+        ready: Callable[[], None] | None = None,
+        server: LabServer | None = None,
+        epoch_ns: int | None = None,
+    ) -> None:
+        self.name, self.profile, self.version = name, profile, ""
+        self.isolated, self.concurrency = isolated, concurrency
+        self.settings: Mapping[str, str] = {}
+        self.capabilities: frozenset[str] = frozenset()
+        self.groups = GROUPS
+        self.mac = MAC
+        self.machine: Machine | None = None
+        self.link: Link
+        self.app: AgentClient
+        self._command, self._clock, self._ready = tuple(command), clock, ready
+        self._epoch_ns = time.time_ns() if epoch_ns is None else epoch_ns
+        self._own_server = server is None
+        self._server = server or LabServer()
+
+    def address(self, family: int) -> str:
+        """The target's address of that family (4 or 6)."""
+        return ADDRESSES[family].split("/")[0]
+
+    def pool(self, family: int) -> IPNetwork:
+        """The tester's addresses of that family."""
+        return IPNetwork(POOLS[family])
+
+    @property
+    def virtual(self) -> bool:
+        """Whether time is the stack's own: every case has an instance, and runs by `machine.run`."""
+        return self._clock == "virtual"
+
+    async def open(self) -> None:
+        """Start the program and hear what it says of itself. Raises HarnessFault."""
+        if self._ready is not None:
+            await asyncio.to_thread(self._ready)
+        if shutil.which(self._command[0]) is None:
+            raise HarnessFault(f"{self.name}: no program {self._command[0]}: it has to be there and executable")
+        await self._start()
+        if self.virtual:
+            assert self.machine is not None
+            machine = self.machine
+            hello = await asyncio.to_thread(machine.run, self._hello)
+            if "virtual-time" not in hello.get("capabilities", ()):
+                self._clock = "real"
+                await self._start()
+        if not self.virtual:
+            hello = await self.app.open()
+        self.version = str(hello.get("version", ""))
+        self.capabilities = frozenset(map(str, hello.get("capabilities", ()))) | {"group-address"}
+
+    async def alone(self, sysctl: Mapping[str, str]) -> StackTarget:
+        """Another instance, for one case. Raises HarnessFault."""
+        other = StackTarget(
+            name=self.name,
+            profile=self.profile,
+            command=self._command,
+            clock=self._clock,
+            server=self._server,
+            epoch_ns=self._epoch_ns,
+        )
+        other.version, other.capabilities = self.version, self.capabilities
+        await other._start()
+        if not other.virtual:
+            await other.app.open()
+        return other
+
+    async def close(self) -> None:
+        """Leave nothing behind."""
+        if self.machine is not None:
+            self.machine.stop()
+        elif hasattr(self, "app"):
+            await self.app.close()
+            self.link.close()
+        if self._own_server:
+            self._server.close()
+
+    async def _start(self) -> None:
+        environment = {
+            "TCP_CONFORMANCE_MAC": MAC,
+            "TCP_CONFORMANCE_IPV4": ADDRESSES[4],
+            "TCP_CONFORMANCE_IPV6": ADDRESSES[6],
+            "TCP_CONFORMANCE_MTU": str(_MTU),
+            "TCP_CONFORMANCE_CLOCK": self._clock,
+        }
+        _, (channel, wire) = await self._server.make(command=self._command, environment=environment)
+        if self.virtual:
+            machine = VirtualMachine(channel, wire, name=self.name, mac=_TESTER_MAC, epoch_ns=self._epoch_ns)
+            self.machine, self.link, self.app = machine, machine.link, machine.app
+        else:
+            self.machine = None
+            self.link, self.app = WireLink(wire, _TESTER_MAC), AgentClient(channel, self.name)
+
+    async def _hello(self) -> dict[str, Any]:
+        return self.app.hello

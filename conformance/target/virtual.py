@@ -1,0 +1,321 @@
+"""Virtual time: an event loop whose clock is that of a stack, and passes only where nothing can happen before.
+
+The loop never waits for the machine. Where no callback is ready, it asks the stack to move its clock (`clock` of the agent
+protocol) up to the loop's next timer; what the stack sends and answers on the way becomes ready, at that time. So
+asyncio.sleep, wait_for and everything else that rests on the loop's clock runs in the stack's time, two hours as fast as a
+second, and the same run twice gives the same intervals.
+
+Frames and requests go to the stack on two ways. So that it always sees them in the same order, what went one way has been
+dealt with before anything goes the other way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import select
+import selectors
+import socket
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from conformance.link import FaultHandler, FrameHandler, LinkError
+from conformance.link.wire import FRAME_LIMIT, send_frame
+from conformance.target import AgentFault
+from conformance.target.agent_client import ANSWER_S, LONGEST_LINE, AgentClient
+
+_T = TypeVar("_T")
+_SECOND = 1_000_000_000
+_IDLE_S = 3600.0
+_MOST_FRAMES = 20_000
+_MOST_IDLE = 100
+
+
+class VirtualLink:
+    """The wire to a stack with a clock of its own; every stamp is a time of that clock. See Link."""
+
+    def __init__(self, machine: VirtualMachine, mac: str) -> None:
+        self.mac, self._machine = mac, machine
+
+    def open(self, on_frame: FrameHandler, on_fault: FaultHandler) -> None:
+        """Deliver frames from now on."""
+        self._machine.on_frame, self._machine.on_fault = on_frame, on_fault
+
+    def send(self, frame: bytes) -> int:
+        """Put a frame on the wire; its number for `sent_at` is the time. Raises LinkError."""
+        return self._machine.send(frame)
+
+    async def sent_at(self, number: int) -> int:
+        """The time at which it was sent."""
+        return number
+
+    def close(self) -> None:
+        """Nothing: the machine holds the wire."""
+
+
+class _VirtualApp(AgentClient):
+    """The agent of such a stack: its replies are read by the machine."""
+
+    def __init__(self, machine: VirtualMachine, sock: socket.socket, name: str) -> None:
+        super().__init__(sock, name)
+        self._machine = machine
+
+    def _write(self, line: bytes) -> None:
+        self._machine.write(line)
+
+    def write_clock(self, until_ns: int, frames_in: int) -> int:
+        """Send the request `clock`; returns its number."""
+        self._last += 1
+        line = b'{"id":%d,"op":"clock","until_ns":%d,"frames_in":%d}\n' % (self._last, until_ns, frames_in)
+        self._sock.sendall(line)
+        return self._last
+
+    async def call(self, op: str, *, wait_s: float | None = None, **arguments: Any) -> dict[str, Any]:
+        """See AgentClient; `at_ns` is in the time of the machine."""
+        result = await super().call(op, wait_s=wait_s, **arguments)
+        if result["at_ns"]:
+            result["at_ns"] += self._machine.now_ns() - self._machine.stack_ns
+        return result
+
+    async def close(self) -> None:
+        """The machine closes the pipe."""
+        self._fault = self._fault or f"{self.name}: closed"
+
+
+class _Selector(selectors.DefaultSelector):
+    """Tells when the loop has nothing to do but to wait."""
+
+    idle: Callable[[float | None], None]
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is None or timeout > 0:
+            self.idle(timeout)
+        return super().select(0)
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    def __init__(self, machine: VirtualMachine) -> None:
+        self._machine = machine
+        selector = _Selector()
+        selector.idle = machine.idle
+        super().__init__(selector)
+
+    def time(self) -> float:
+        return self._machine.elapsed_ns / _SECOND
+
+
+class VirtualMachine:
+    """A stack with its agent, and the loop that runs in its time. `run` does everything; it blocks its thread.
+
+    `epoch_ns` is the time (ns since the epoch) that the clock shows at the beginning.
+    """
+
+    def __init__(self, channel: socket.socket, wire: socket.socket, *, name: str, mac: str, epoch_ns: int) -> None:
+        self._channel, self._wire, self._epoch_ns = channel, wire, epoch_ns
+        channel.setblocking(True)
+        channel.settimeout(ANSWER_S)
+        wire.setblocking(False)
+        self.link, self.app = VirtualLink(self, mac), _VirtualApp(self, channel, name)
+        self.on_frame: FrameHandler = lambda frame, at_ns: None
+        self.on_fault: FaultHandler = lambda why: None
+        self._start_ns = self._now_ns = 0
+        self._frames_in = self._frames_out = 0
+        self._lines: deque[bytes] = deque()
+        self._replies: deque[dict[str, Any]] = deque()
+        self._part = bytearray()
+        self._came: deque[bytes] = deque()
+        self._last: object = None
+        self._fault: str | None = None
+        self._idle = 0
+        self._loop: _Loop | None = None
+
+    # The clock
+
+    @property
+    def elapsed_ns(self) -> int:
+        """Time since the beginning."""
+        return self._now_ns - self._start_ns
+
+    @property
+    def stack_ns(self) -> int:
+        """The stack's own clock."""
+        return self._now_ns
+
+    def now_ns(self) -> int:
+        """Now, in ns since the epoch."""
+        return self._epoch_ns + self.elapsed_ns
+
+    def run(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
+        """Greet the agent, and run `work` in the stack's time. Raises AgentFault, and what `work` raises."""
+        try:
+            self._greet()
+            with asyncio.Runner(loop_factory=self._new_loop) as runner:
+                return runner.run(work())
+        finally:
+            self._channel.close()
+            self._wire.close()
+
+    def stop(self) -> None:
+        """Let go of stack and agent, from another thread: what runs there ends with a fault."""
+        for sock in (self._channel, self._wire):
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+
+    def _new_loop(self) -> _Loop:
+        self._loop = _Loop(self)
+        return self._loop
+
+    def _greet(self) -> None:
+        until = time.monotonic() + ANSWER_S
+        try:
+            while not self._lines:
+                self._read_lines(until, "did not say hello")
+        except AgentFault as fault:
+            if not self._part:
+                raise
+            raise AgentFault(f"{fault}; it said {bytes(self._part[:80])!r}") from None
+        self.app.greet(self._lines.popleft())
+        if "virtual-time" in self.app.hello.get("capabilities", ()):
+            self._step(0)
+        self._start_ns = self._now_ns
+
+    # What the loop does
+
+    def idle(self, timeout_s: float | None) -> None:
+        """Nothing is ready: let time pass until something is, at most so long."""
+        self._idle = self._idle + 1 if timeout_s is None else 0
+        if self._idle > _MOST_IDLE:
+            why = f"{self.app.name}: the case waits for what can't come"
+            if self._fault is not None:
+                raise AgentFault(why)
+            self._give_up(why)
+            self._idle = 0
+        until_ns = self._now_ns + max(1, round((_IDLE_S if timeout_s is None else timeout_s) * _SECOND))
+        if self._fault is None:
+            try:
+                self._step(until_ns)
+            except AgentFault as fault:
+                self._give_up(str(fault))
+        else:
+            self._now_ns = until_ns
+        self._deliver()
+
+    def send(self, frame: bytes) -> int:
+        """Send a frame, once the stack has served every request that came before it. Raises LinkError."""
+        if self._fault is not None:
+            raise LinkError(self._fault)
+        self._turn("frame")
+        self._frames_in += 1
+        try:
+            send_frame(self._wire, frame, self._read_frames)
+        except AgentFault as fault:
+            raise LinkError(str(fault)) from None
+        return self.now_ns()
+
+    def write(self, line: bytes) -> None:
+        """Send a request, once the stack has seen every frame that came before it."""
+        self._turn("request")
+        if self._fault is None:
+            try:
+                self._channel.sendall(line)
+            except OSError as error:
+                self._give_up(f"the agent takes no requests any more: {error.strerror or error}")
+
+    def _turn(self, kind: str) -> None:
+        if self._last not in (None, kind) and self._fault is None:
+            try:
+                self._step(0)
+            except AgentFault as fault:
+                self._give_up(str(fault))
+            if self._loop is not None:
+                self._loop.call_soon(self._deliver)
+        self._last = kind
+
+    def _give_up(self, why: str) -> None:
+        self._fault = why
+        self.app.fail(why)
+        self.on_fault(why)
+
+    def _deliver(self) -> None:
+        """Hand over what came: its time is now."""
+        while self._came:
+            self.on_frame(self._came.popleft(), self.now_ns())
+        while self._replies:
+            self.app.hand(self._replies.popleft())
+        if self._fault is not None:
+            self.app.fail(self._fault)
+
+    # One step of the clock
+
+    def _step(self, until_ns: int) -> None:
+        """Ask the stack to move its clock up to then; what it sends and answers is kept. Raises AgentFault."""
+        self._last = None
+        try:
+            number = self.app.write_clock(until_ns, self._frames_in)
+        except OSError as error:
+            raise AgentFault(f"the agent takes no requests any more: {error.strerror or error}") from None
+        until = time.monotonic() + ANSWER_S
+        while True:
+            while self._lines:
+                reply = self.app.parse(self._lines.popleft())
+                if reply["id"] == number:
+                    self._moved(reply)
+                    return
+                self._replies.append(reply)
+            self._read_lines(until, "did not answer `clock`")
+
+    def _moved(self, reply: dict[str, Any]) -> None:
+        try:
+            now_ns, frames_out = reply["ok"]["now_ns"], reply["ok"]["frames_out"]
+            good = type(now_ns) is int and type(frames_out) is int and now_ns >= self._now_ns
+        except (KeyError, TypeError):
+            good = False
+        if not good:
+            raise AgentFault(f"{self.app.name}: `clock` was answered by {str(reply)[:120]}")
+        self._read_frames()
+        if self._frames_out != frames_out:
+            raise AgentFault(
+                f"{self.app.name}: the agent says that {frames_out} frames were sent, {self._frames_out} came"
+            )
+        self._now_ns = now_ns
+
+    def _read_lines(self, until: float, what: str) -> None:
+        """Wait for something from the agent; the wire is read meanwhile, so that the stack never waits for us."""
+        left = until - time.monotonic()
+        ready = select.select([self._channel, self._wire], [], [], left)[0] if left > 0 else []
+        if not ready:
+            raise AgentFault(f"{self.app.name}: the agent {what} within {ANSWER_S:g} s")
+        if self._wire in ready:
+            self._read_frames()
+        if self._channel not in ready:
+            return
+        try:
+            piece = self._channel.recv(1 << 16)
+        except OSError:
+            piece = b""
+        if not piece:
+            raise AgentFault(f"{self.app.name}: the agent's process ended")
+        self._part += piece
+        if b"\n" in piece:
+            *whole, rest = self._part.split(b"\n")
+            self._lines += map(bytes, whole)
+            self._part = rest
+        elif len(self._part) > LONGEST_LINE:
+            raise AgentFault(f"{self.app.name}: the agent said a line of more than {LONGEST_LINE >> 20} MiB")
+
+    def _read_frames(self) -> None:
+        for _ in range(_MOST_FRAMES):
+            try:
+                frame = self._wire.recv(FRAME_LIMIT)
+            except BlockingIOError:
+                return
+            except OSError:
+                frame = b""
+            if not frame:
+                raise AgentFault(f"{self.app.name}: the agent's process ended")
+            self._frames_out += 1
+            self._came.append(frame)
+            if len(self._came) > _MOST_FRAMES:
+                raise AgentFault(f"{self.app.name}: the stack floods the wire: {_MOST_FRAMES} frames at one time")

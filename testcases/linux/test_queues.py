@@ -1,0 +1,184 @@
+"""Linux: the queues of a listener, which tcp_max_syn_backlog, tcp_syncookies, tcp_abort_on_overflow and somaxconn bound."""
+
+import pytest
+
+from conformance.api import ACK, RST, SYN, Case, Connection, Expectation, State, verifies
+from conformance.tester.app import AppSocket
+
+COOKIES = "net.ipv4.tcp_syncookies"
+BACKLOG = "net.ipv4.tcp_max_syn_backlog"
+
+
+def another(tcp: Case, listener: AppSocket) -> Connection:
+    """One more connection about to be opened by us, to the same listener."""
+    conn = tcp.connection(listener.port)
+    conn.listener = listener
+    return conn
+
+
+async def half_opened(tcp: Case, listener: AppSocket) -> Connection | None:
+    """A connection whose SYN,ACK we have and do not answer; None where our SYN was dropped."""
+    conn = another(tcp, listener)
+    await conn.send(SYN)
+    if await conn.allow(Expectation(SYN | ACK, ack=conn.snd_nxt, length=0), within=0.3) is None:
+        return None
+    return conn
+
+
+async def half_open_connections(tcp: Case, listener: AppSocket, most: int) -> list[Connection]:
+    """Half-open connections, one after the other, until a SYN is dropped or there are `most`."""
+    found: list[Connection] = []
+    while len(found) < most and (conn := await half_opened(tcp, listener)) is not None:
+        found.append(conn)
+    return found
+
+
+async def opened(tcp: Case, listener: AppSocket) -> Connection:
+    """A connection that waits in the queue to be accepted."""
+    conn = await half_opened(tcp, listener)
+    assert conn is not None, "the SYN got no answer"
+    await conn.send(ACK)
+    await conn.confirm(State.ESTABLISHED)
+    return conn
+
+
+# The SYN queue
+
+
+@pytest.mark.parametrize("bound", [8, 16])
+@verifies("IP-SYSCTL:tcp_max_syn_backlog", "claim:C-49", sysctl={BACKLOG: "{bound}", COOKIES: "0"}, lasts=3)
+async def test_max_syn_backlog_bounds_half_open_connections(tcp: Case, bound: int) -> None:
+    """Without cookies, SYN after SYN comes whose SYN,ACK is never acknowledged; at most the bound and 4 more are sent.
+
+    The target must drop SYNs in silence at the bound or before (the last quarter is kept for hosts that it knows), and take
+    one again when a half-open connection ends.
+    """
+    listener = await tcp.app.listen(backlog=128)
+    found = await half_open_connections(tcp, listener, bound + 4)
+    assert 3 * bound // 4 <= len(found) <= bound, f"{len(found)} half-open connections, tcp_max_syn_backlog is {bound}"
+    refused = another(tcp, listener)
+    await refused.inject(SYN)
+    await refused.silence(strict=True)
+    await found[0].inject(RST, text="one half-open connection ends")
+    await refused.send(SYN)
+    await refused.expect(SYN | ACK, ack=refused.snd_nxt, length=0)
+
+
+@verifies("IP-SYSCTL:tcp_syncookies", "claim:C-48", sysctl={COOKIES: "1"}, lasts=3)
+async def test_syncookies_let_a_client_in_when_the_queue_is_full(tcp: Case) -> None:
+    """Five half-open connections fill the backlog of 4; then one more SYN comes, and in its time the third segment.
+
+    The target must answer with a SYN,ACK that it remembers nothing of (it is not repeated, the others are), and open the
+    connection when its acknowledgment comes.
+    """
+    listener = await tcp.app.listen(backlog=4)
+    waiting = await half_open_connections(tcp, listener, 5)
+    assert len(waiting) == 5
+    conn = await half_opened(tcp, listener)
+    assert conn is not None, "with cookies a SYN is answered when the queue is full"
+    await conn.silence(for_=1.5, strict=True)
+    assert waiting[0].put_aside or await repeated(waiting[0]), "the first SYN,ACK is not repeated"
+    await conn.send(ACK)
+    conn.app = await listener.accept()
+    await conn.deliver(b"let in by a cookie")
+    await conn.confirm(State.ESTABLISHED)
+
+
+async def repeated(conn: Connection) -> bool:
+    """Whether the SYN,ACK came again meanwhile."""
+    wanted = Expectation(SYN | ACK, seq=conn.irs, ack=conn.snd_nxt, length=0)
+    return await conn.allow(wanted, within=0.2, strict=True) is not None
+
+
+@verifies("IP-SYSCTL:tcp_syncookies", "claim:C-48", sysctl={COOKIES: "0"}, lasts=2)
+async def test_syncookies_off_drops_what_the_queue_has_no_room_for(tcp: Case) -> None:
+    """Without cookies, half-open connections fill the backlog of 4; then one more SYN comes.
+
+    The target must not answer it (a backlog of 4 is full with four connections or, in later kernels, with five).
+    """
+    listener = await tcp.app.listen(backlog=4)
+    found = await half_open_connections(tcp, listener, 8)
+    assert len(found) in (4, 5), f"{len(found)} half-open connections, the backlog is 4"
+    conn = another(tcp, listener)
+    await conn.inject(SYN)
+    await conn.silence(strict=True)
+
+
+@verifies("IP-SYSCTL:tcp_syncookies", "claim:C-48", sysctl={COOKIES: "2"}, lasts=2)
+async def test_syncookies_always_keeps_nothing_of_a_syn(tcp: Case) -> None:
+    """With tcp_syncookies at 2 a single SYN comes to a listener with room.
+
+    The target must answer with a cookie: the SYN,ACK is not repeated, no connection is remembered, a wrong acknowledgment
+    is reset, and the right one opens.
+    """
+    conn = await tcp.listen()
+    assert conn.listener is not None
+    await conn.send(SYN)
+    answer = await conn.expect(SYN | ACK, ack=conn.snd_nxt, length=0)
+    await conn.silence(for_=1.5, strict=True)
+    if await tcp.state_of(conn) is not None:
+        assert conn.remote_port is not None
+        assert await tcp.app.state(conn.remote_port, conn.port) in (State.LISTEN, State.CLOSED)
+    wrong = await conn.inject(ACK, ack=answer.segment.seq + 100_000, text="no cookie of the target's")
+    await conn.expect(RST, seq=wrong.segment.ack, length=0)
+    await conn.send(ACK)
+    conn.app = await conn.listener.accept()
+    await conn.deliver(b"let in by a cookie")
+
+
+# The queue of connections that wait to be accepted
+
+
+async def with_full_accept_queue(tcp: Case) -> tuple[AppSocket, Connection]:
+    """A listener that has as many connections waiting as its backlog of 1 allows (one more than that), and one half-open."""
+    listener = await tcp.app.listen(backlog=1)
+    half = await half_opened(tcp, listener)
+    assert half is not None, "the SYN got no answer"
+    for _ in range(2):
+        await opened(tcp, listener)
+    return listener, half
+
+
+@verifies("IP-SYSCTL:tcp_abort_on_overflow", "claim:C-47", sysctl={"net.ipv4.tcp_abort_on_overflow": "0"}, lasts=4)
+async def test_abort_on_overflow_off_waits_for_room(tcp: Case) -> None:
+    """The third segment comes when the accept queue is full, and tcp_abort_on_overflow is off.
+
+    The target must ignore it, repeat its SYN,ACK, and open the connection with our next ACK when there is room.
+    """
+    listener, conn = await with_full_accept_queue(tcp)
+    first = Expectation(SYN | ACK, seq=conn.irs, ack=conn.snd_nxt, length=0, label="the SYN,ACK again:")
+    await conn.inject(ACK, text="the third segment")
+    await conn.silence(for_=0.5)
+    await listener.accept()
+    await conn.expect_any(first, within=tcp.timer("syn-ack-rto", 2).high_s + 1, strict=True)
+    await conn.send(ACK)
+    await conn.confirm(State.ESTABLISHED)
+
+
+@verifies("IP-SYSCTL:tcp_abort_on_overflow", "claim:C-47", sysctl={"net.ipv4.tcp_abort_on_overflow": "1"}, lasts=1)
+async def test_abort_on_overflow_resets(tcp: Case) -> None:
+    """The third segment comes when the accept queue is full, and tcp_abort_on_overflow is on.
+
+    The target must reset the connection.
+    """
+    _, conn = await with_full_accept_queue(tcp)
+    third = await conn.inject(ACK, text="the third segment")
+    await conn.expect(RST, seq=third.segment.ack, length=0)
+
+
+@pytest.mark.parametrize("bound", [1, 3])
+@verifies("IP-SYSCTL:somaxconn", sysctl={"net.core.somaxconn": "{bound}"}, lasts=2)
+async def test_somaxconn_bounds_the_backlog(tcp: Case, bound: int) -> None:
+    """The application listens with a backlog of 64 and accepts nothing; somaxconn is smaller.
+
+    The target must take one connection more than that, and drop the SYN of the next until one is accepted.
+    """
+    listener = await tcp.app.listen(backlog=64)
+    for _ in range(bound + 1):
+        await opened(tcp, listener)
+    conn = another(tcp, listener)
+    await conn.inject(SYN)
+    await conn.silence(strict=True)
+    await listener.accept()
+    await conn.send(SYN)
+    await conn.expect(SYN | ACK, ack=conn.snd_nxt, length=0)

@@ -1,0 +1,70 @@
+"""Linux: tcp_syn_retries and tcp_syn_linear_timeouts, which bound an active open that nobody answers."""
+
+import pytest
+
+from conformance.api import SECOND, SYN, Case, Connection, Received, State, verifies
+
+LINEAR = "net.ipv4.tcp_syn_linear_timeouts"
+GIVEN_UP = ("RFC9293:MUST-22", "claim:C-39")
+
+
+def intervals(retries: int, linear: int) -> list[float]:
+    """Seconds from one SYN to the next, and from the last to the end: `linear` + 1 of a second, then doubling.
+
+    It ends with the first timeout when the time is over in which `retries` repetitions come whose intervals double from
+    the first on, or when there were `retries` + `linear` (tcp_write_timeout, net/ipv4/tcp_timer.c).
+    """
+    found: list[float] = []
+    while sum(found) < 2 ** (retries + 1) - 1 and len(found) <= retries + linear:
+        found.append(2.0 ** max(0, len(found) - linear))
+    return found
+
+
+async def is_given_up(tcp: Case, conn: Connection, first: Received, expected: list[float]) -> None:
+    """The SYN is repeated in these intervals, and the application is told after the last of them."""
+    last = first
+    *between, to_the_end = expected
+    for number, seconds in enumerate(between, 1):
+        bound = tcp.timer("syn-rto", seconds)
+        again = await conn.expect_retransmission(first, within=bound.high_s + 1)
+        how = f"receive stamp of SYN {number} to that of SYN {number + 1}"
+        tcp.check_timing(f"SYN, interval {number}", (again.at_ns - last.at_ns) / SECOND, bound, how=how)
+        last = again
+    bound = tcp.timer("syn-rto", to_the_end)
+    assert conn.app is not None
+    await conn.app.fails("connected", "ETIMEDOUT", wait_s=bound.high_s + 1)
+    told_s = (tcp.clock.now_ns() - last.at_ns) / SECOND
+    tcp.check_timing("SYN, given up", told_s, bound, how="receive stamp of the last SYN to the application's error")
+    await conn.silence(for_=1.0, strict=True)
+    await conn.confirm(State.CLOSED)
+
+
+@pytest.mark.parametrize("retries", [1, 2])
+@verifies("IP-SYSCTL:tcp_syn_retries", *GIVEN_UP, sysctl={"net.ipv4.tcp_syn_retries": "{retries}"}, lasts=13)
+async def test_syn_retries_bound_the_syns(tcp: Case, retries: int) -> None:
+    """The application connects and nobody answers; tcp_syn_retries is small (a shortened default of 6).
+
+    The target must repeat its SYN for the time that so many doubling intervals take, and then give up.
+    """
+    linear = int(await tcp.app.sysctl(LINEAR)) if f"sysctl:{LINEAR}" in tcp.target.capabilities else 0
+    conn = await tcp.connect()
+    first = await conn.expect(SYN, length=0)
+    await is_given_up(tcp, conn, first, intervals(retries, linear))
+
+
+@pytest.mark.parametrize(("retries", "linear"), [(1, 0), (3, 0), (1, 2)])
+@verifies(
+    "IP-SYSCTL:tcp_syn_linear_timeouts",
+    "IP-SYSCTL:tcp_syn_retries",
+    *GIVEN_UP,
+    sysctl={"net.ipv4.tcp_syn_retries": "{retries}", LINEAR: "{linear}"},
+    lasts=17,
+)
+async def test_syn_linear_timeouts_come_before_the_doubling(tcp: Case, retries: int, linear: int) -> None:
+    """The application connects and nobody answers; tcp_syn_linear_timeouts says how long the interval stays one second.
+
+    The target must repeat its SYN at that many intervals more of one second, double the others, and give up in time.
+    """
+    conn = await tcp.connect()
+    first = await conn.expect(SYN, length=0)
+    await is_given_up(tcp, conn, first, intervals(retries, linear))

@@ -1,0 +1,260 @@
+"""RFC 9293 section 3.1: the header of segments that the target sends and takes: checksum, data offset, reserved bits."""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import pytest
+
+from conformance.api import (
+    ACK,
+    FIN,
+    PSH,
+    RST,
+    SYN,
+    Case,
+    Connection,
+    Expectation,
+    Flags,
+    Received,
+    Segment,
+    State,
+    opt,
+    verifies,
+)
+from conformance.wire.segment import internet_checksum
+
+DATA = b"forty-two octets, or about as many as that"
+
+
+class Kind(NamedTuple):
+    """A kind of segment: the state that it comes in, what it is, its answer, and the state it leads to."""
+
+    state: State
+    flags: Flags
+    payload: bytes
+    answer: Flags | None
+    then: State
+
+
+KINDS = {
+    "syn": Kind(State.LISTEN, SYN, b"", SYN | ACK, State.SYN_RECEIVED),
+    "syn-ack": Kind(State.SYN_SENT, SYN | ACK, b"", ACK, State.ESTABLISHED),
+    "third-ack": Kind(State.SYN_RECEIVED, ACK, b"", None, State.ESTABLISHED),
+    "data": Kind(State.ESTABLISHED, ACK | PSH, DATA, ACK, State.ESTABLISHED),
+    "odd-data": Kind(State.ESTABLISHED, ACK | PSH, DATA[1:], ACK, State.ESTABLISHED),
+    "fin": Kind(State.ESTABLISHED, FIN | ACK, b"", ACK, State.CLOSE_WAIT),
+    "rst": Kind(State.ESTABLISHED, RST, b"", None, State.CLOSED),
+    "ack-of-fin": Kind(State.FIN_WAIT_1, ACK, b"", None, State.FIN_WAIT_2),
+}
+EVERY_KIND = pytest.mark.parametrize("kind", [pytest.param(one, id=name) for name, one in KINDS.items()])
+
+
+async def taken(conn: Connection, kind: Kind, **fields: int) -> None:
+    """Send the segment, see it answered, and the state that it leads to."""
+    await conn.send(kind.flags, payload=kind.payload, text="as it has to be", **fields)
+    if kind.answer is not None:
+        seq = None if kind.state is State.LISTEN else conn.rcv_nxt
+        await conn.expect(kind.answer, seq=seq, ack=conn.snd_nxt, length=0)
+    await conn.confirm(kind.then)
+
+
+def right_checksum(segment: Segment) -> int:
+    """The checksum that the segment has to have."""
+    return int.from_bytes(replace(segment, checksum=None).header()[16:18], "big")
+
+
+# Checksum
+
+
+async def one_of_each(tcp: Case) -> list[Received]:
+    """What the target sends in the life of three connections: each kind of segment, and data of even and odd length."""
+    seen = []
+    conn = await tcp.listen()
+    await conn.send(SYN)
+    seen.append(await conn.expect(SYN | ACK, ack=conn.snd_nxt, length=0))
+    await conn.send(ACK)
+    assert conn.listener is not None
+    conn.app = await conn.listener.accept()
+    for data in (DATA, DATA[1:], b"\0", b"\xff\xff"):
+        await conn.app.send(data)
+        seen.append(await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=data))
+        await conn.send(ACK)
+    await conn.send(ACK | PSH, payload=DATA)
+    seen.append(await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0))
+    await conn.app.shutdown("send")
+    seen.append(await conn.expect(FIN | ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0))
+
+    other = await tcp.connect()
+    seen.append(await other.expect(SYN, length=0))
+    await other.send(SYN | ACK)
+    seen.append(await other.expect(ACK, seq=other.rcv_nxt, ack=other.snd_nxt, length=0))
+    assert other.app is not None
+    await other.app.connected()
+    await other.app.abort()
+    seen.append(await other.expect(RST | ACK, seq=other.rcv_nxt, ack=other.snd_nxt, length=0))
+
+    closed = await tcp.drive_to(State.CLOSED)
+    sent = await closed.inject(SYN)
+    seen.append(await closed.expect(RST | ACK, ack=sent.segment.end, length=0))
+    return seen
+
+
+@verifies("RFC9293:MUST-2")
+async def test_every_segment_of_the_target_has_a_right_checksum(tcp: Case) -> None:
+    """Two connections and a refused one make the target send each kind of segment, with data of even and odd length.
+
+    Each must carry the checksum of its pseudo-header, header and data.
+    """
+    for received in await one_of_each(tcp):
+        segment = received.segment
+        right = right_checksum(segment)
+        assert (right - (segment.checksum or 0)) % 0xFFFF == 0, (
+            f"{segment.flags} has checksum {segment.checksum}, not {right}"
+        )
+
+
+@EVERY_KIND
+@verifies("RFC9293:MUST-3")
+async def test_segment_with_a_wrong_checksum_is_not_processed(tcp: Case, kind: Kind) -> None:
+    """A segment comes whose checksum is wrong by one bit, and then the same with the right one.
+
+    The target must do nothing for the first, and take the second.
+    """
+    conn = await tcp.drive_to(kind.state, by="passive")
+    segment = conn.segment(kind.flags, payload=kind.payload)
+    await conn.inject(kind.flags, payload=kind.payload, checksum=right_checksum(segment) ^ 0x0100, text="one bit wrong")
+    await conn.silence()
+    await conn.confirm(kind.state)
+    await taken(conn, kind)
+
+
+@pytest.mark.parametrize("wrong", ["zero", "complement", "no-pseudo-header", "octets-swapped"])
+@verifies("RFC9293:MUST-3")
+async def test_checksum_that_is_wrong_in_a_common_way_is_noticed(tcp: Case, wrong: str) -> None:
+    """Data comes with a checksum as senders get it wrong: none at all, not complemented, without the pseudo-header, swapped.
+
+    The checksum is never optional: the target must do nothing for it, and take the data when it comes right.
+    """
+    kind = KINDS["data"]
+    conn = await tcp.drive_to(kind.state)
+    segment = conn.segment(kind.flags, payload=kind.payload)
+    right = right_checksum(segment)
+    values = {
+        "zero": 0,
+        "complement": right ^ 0xFFFF,
+        "no-pseudo-header": internet_checksum(replace(segment, checksum=0).header()),
+        "octets-swapped": right << 8 & 0xFFFF | right >> 8,
+    }
+    # Two octets that are the same are right in either order.
+    value = values[wrong] if values[wrong] != right else right ^ 1
+    await conn.inject(kind.flags, payload=kind.payload, checksum=value, text=f"checksum: {wrong}")
+    await conn.silence()
+    await taken(conn, kind)
+
+
+# Data offset
+
+
+@verifies("RFC9293:3.1-data-offset", "RFC9293:MUST-5")
+async def test_data_begins_where_the_data_offset_says(tcp: Case) -> None:
+    """Data comes behind headers of 5 to 15 words, filled with No-Operation.
+
+    The target must acknowledge and deliver the data alone, whatever the header's length.
+    """
+    conn = await tcp.drive_to(State.ESTABLISHED)
+    assert conn.app is not None
+    for words in range(5, 16):
+        data = bytes((words,)) * words
+        await conn.send(ACK | PSH, payload=data, options=bytes((opt.NOP,)) * 4 * (words - 5))
+        await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+        got = await conn.app.receive(len(data))
+        assert got == data, f"behind a header of {words} words the application read {got!r}, sent was {data!r}"
+
+
+@pytest.mark.parametrize(
+    "offset, payload",
+    [
+        pytest.param(0, DATA, id="0-words"),
+        pytest.param(1, DATA, id="1-word"),
+        pytest.param(4, DATA, id="4-words"),
+        pytest.param(6, b"", id="6-words-of-5"),
+        pytest.param(15, b"", id="15-words-of-5"),
+        pytest.param(15, DATA[:36], id="15-words-of-14"),
+    ],
+)
+@verifies("RFC9293:3.1-data-offset")
+async def test_impossible_data_offset_is_not_processed(tcp: Case, offset: int, payload: bytes) -> None:
+    """A segment comes whose header would be shorter than the least, or longer than the whole segment.
+
+    The target must not take it as part of the connection, and must go on as if it had not come.
+    """
+    conn = await tcp.drive_to(State.ESTABLISHED)
+    await conn.inject(FIN | ACK | PSH, payload=payload, data_offset=offset)
+    await conn.silence()
+    await conn.confirm(State.ESTABLISHED)
+    await conn.deliver(DATA)
+
+
+@pytest.mark.parametrize("offset", [4, 15])
+@verifies("RFC9293:3.1-data-offset")
+async def test_syn_with_an_impossible_data_offset_opens_nothing(tcp: Case, offset: int) -> None:
+    """A SYN comes for a listener whose header would be shorter than the least, or longer than the whole segment.
+
+    The target must not open a connection for it, and must open one for the SYN that follows.
+    """
+    conn = await tcp.drive_to(State.LISTEN)
+    await conn.inject(SYN, options=b"", data_offset=offset)
+    await conn.silence()
+    await taken(conn, KINDS["syn"])
+
+
+# Reserved bits
+
+
+@verifies("RFC9293:3.1-reserved", "RFC9293:MUST-68", "RFC9293:MUST-69")
+async def test_reserved_bits_and_padding_of_the_target_are_zero(tcp: Case) -> None:
+    """Two connections and a refused one make the target send each kind of segment.
+
+    It must send the reserved bits as zero; every option but End of Option List and No-Operation has a length that fits, and
+    what follows End of Option List is zero.
+    """
+    for received in await one_of_each(tcp):
+        segment = received.segment
+        assert segment.reserved == 0, f"{segment.flags} has reserved bits {segment.reserved:04b}"
+        rest = segment.options
+        while rest and rest[0] != opt.EOL:
+            if rest[0] == opt.NOP:
+                rest = rest[1:]
+                continue
+            assert len(rest) > 1 and 2 <= rest[1] <= len(rest), (
+                f"{segment.flags} has an option without length: {rest!r}"
+            )
+            rest = rest[rest[1] :]
+        assert not any(rest), f"{segment.flags} has {rest!r} where End of Option List and zeros belong"
+
+
+@EVERY_KIND
+@verifies("RFC9293:3.1-reserved")
+async def test_reserved_bits_are_ignored(tcp: Case, kind: Kind) -> None:
+    """A segment comes with all the bits set that have no meaning yet.
+
+    The target must take it as if they were zero.
+    """
+    conn = await tcp.drive_to(kind.state, by="passive")
+    # The lowest of the four is AE, which RFC 9768 gives a meaning to in a SYN.
+    await taken(conn, kind, reserved=0b1110)
+
+
+@verifies("RFC9293:3.1-urgent-significant")
+async def test_urgent_pointer_without_urg_means_nothing(tcp: Case) -> None:
+    """Data comes without URG, but with an urgent pointer that would lie inside, at the end of and behind it.
+
+    The target must deliver every octet in its place.
+    """
+    conn = await tcp.drive_to(State.ESTABLISHED)
+    assert conn.app is not None
+    for pointer in (1, len(DATA), 0xFFFF):
+        await conn.send(ACK | PSH, payload=DATA, urgent=pointer)
+        await conn.expect_any(Expectation(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0))
+        got = await conn.app.receive(len(DATA))
+        assert got == DATA, f"with an urgent pointer of {pointer} the application read {got!r}, sent was {DATA!r}"

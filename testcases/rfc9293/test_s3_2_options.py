@@ -1,0 +1,237 @@
+"""RFC 9293 sections 3.1 and 3.2: options that the target knows, does not know, or can't make sense of."""
+
+from typing import NamedTuple
+
+import pytest
+
+from conformance.api import (
+    ACK,
+    FIN,
+    PSH,
+    RST,
+    SYN,
+    Case,
+    Connection,
+    Expectation,
+    Flags,
+    State,
+    opt,
+    verifies,
+)
+
+DATA = b"an option changes nothing here"
+# Of RFC 4727 and RFC 6994: experiments, and one that was never given out.
+UNKNOWN = (253, 254, 200)
+# Less than either default: an option that is not found shows.
+SMALL_MSS = 400
+
+
+class Place(NamedTuple):
+    """Where the options come: the state, the segment, its answer, and the state it leads to."""
+
+    state: State
+    flags: Flags
+    payload: bytes
+    answer: Flags | None
+    then: State
+
+
+PLACES = {
+    "syn": Place(State.LISTEN, SYN, b"", SYN | ACK, State.SYN_RECEIVED),
+    "syn-ack": Place(State.SYN_SENT, SYN | ACK, b"", ACK, State.ESTABLISHED),
+    "third-ack": Place(State.SYN_RECEIVED, ACK, b"", None, State.ESTABLISHED),
+    "data": Place(State.ESTABLISHED, ACK | PSH, DATA, ACK, State.ESTABLISHED),
+    "fin": Place(State.ESTABLISHED, FIN | ACK, b"", ACK, State.CLOSE_WAIT),
+    "data-and-fin": Place(State.ESTABLISHED, FIN | ACK, DATA, ACK, State.CLOSE_WAIT),
+    "rst": Place(State.ESTABLISHED, RST, b"", None, State.CLOSED),
+    "ack-of-fin": Place(State.FIN_WAIT_1, ACK, b"", None, State.FIN_WAIT_2),
+    "last-ack": Place(State.LAST_ACK, ACK, b"", None, State.CLOSED),
+}
+EVERYWHERE = pytest.mark.parametrize("place", [pytest.param(one, id=name) for name, one in PLACES.items()])
+
+
+async def taken(conn: Connection, place: Place, options: bytes) -> None:
+    """Send the segment with the options, see that it is taken like any other."""
+    await conn.send(place.flags, payload=place.payload, options=options)
+    if place.answer is not None:
+        seq = None if place.state is State.LISTEN else conn.rcv_nxt
+        await conn.expect(place.answer, seq=seq, ack=conn.snd_nxt, length=0)
+    await conn.confirm(place.then)
+    if place.payload:
+        assert conn.app is not None
+        got = await conn.app.receive(len(place.payload))
+        assert got == place.payload, f"the application read {got!r}, sent was {place.payload!r}"
+
+
+async def largest(conn: Connection) -> int:
+    """Complete the handshake that the target has answered, and see how many octets the largest of its segments carries."""
+    await conn.send(ACK)
+    assert conn.listener is not None
+    conn.app = await conn.listener.accept()
+    return max(len(received.segment.payload) for received in await conn.collect_segments(bytes(range(256)) * 16))
+
+
+# Options that the target does not know
+
+
+@EVERYWHERE
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param(opt.Option(253), id="no-data"),
+        pytest.param(opt.Option(254, b"\xf9\x89\x01\x02"), id="experiment"),
+        pytest.param(opt.Option(200, bytes(range(38))), id="as-long-as-can-be"),
+    ],
+)
+@verifies("RFC9293:MUST-6", "RFC9293:MUST-5", "RFC9293:MUST-68")
+async def test_unknown_option_is_ignored(tcp: Case, place: Place, options: opt.Option) -> None:
+    """A segment carries an option of a kind that no stack implements, with a right length.
+
+    The target must take the segment as if the option were not there.
+    """
+    conn = await tcp.drive_to(place.state, by="passive")
+    await taken(conn, place, opt.encode((options,)))
+
+
+@verifies("RFC9293:MUST-6", "RFC9293:MUST-64")
+async def test_unknown_option_of_any_length_is_ignored(tcp: Case) -> None:
+    """Data comes with an unknown option of each length from 2 to 40, behind as many No-Operations as fit.
+
+    The target must acknowledge and deliver each piece of data.
+    """
+    conn = await tcp.drive_to(State.ESTABLISHED)
+    for length in range(2, 41):
+        option = opt.Option(UNKNOWN[length % 3], bytes((0xFF,)) * (length - 2)).encode()
+        options = option.rjust(40 if length % 2 else length, bytes((opt.NOP,)))
+        await taken(conn, PLACES["data"], options)
+
+
+@verifies("RFC9293:MUST-6")
+async def test_option_behind_an_unknown_one_is_found(tcp: Case) -> None:
+    """Our SYN carries an unknown option, and the Maximum Segment Size behind it.
+
+    The target must obey the size: the unknown option's length says where the next one begins.
+    """
+    conn = await tcp.listen()
+    conn.syn_options = (opt.Option(253, b"\x02\x04\xff"), opt.mss(SMALL_MSS))
+    await conn.send(SYN)
+    await conn.expect(SYN | ACK, ack=conn.snd_nxt, length=0)
+    most = await largest(conn)
+    assert most <= SMALL_MSS, f"a segment of {most} octets came, announced were {SMALL_MSS}"
+
+
+# Options that it has to know
+
+
+@pytest.mark.parametrize("before", range(4), ids=lambda count: f"{count}-octets-before")
+@verifies("RFC9293:MUST-64", "RFC9293:MUST-4")
+async def test_option_may_begin_on_any_octet(tcp: Case, before: int) -> None:
+    """In our SYN the Maximum Segment Size stands behind none to three No-Operations.
+
+    The target must obey it wherever it begins.
+    """
+    conn = await tcp.listen()
+    conn.syn_options = (*[opt.Option(opt.NOP)] * before, opt.mss(SMALL_MSS))
+    await conn.send(SYN)
+    await conn.expect(SYN | ACK, ack=conn.snd_nxt, length=0)
+    most = await largest(conn)
+    assert most <= SMALL_MSS, f"a segment of {most} octets came, announced were {SMALL_MSS}"
+
+
+@verifies("RFC9293:MUST-4", "RFC9293:3.2-eol")
+async def test_end_of_option_list_ends_the_options(tcp: Case) -> None:
+    """In our SYN a Maximum Segment Size stands behind End of Option List, where there are no options any more.
+
+    The target must not obey it: without the option it takes the default of 536 octets (IPv4) or 1220 (IPv6).
+    """
+    conn = await tcp.listen()
+    options = bytes((opt.NOP, opt.NOP, opt.NOP, opt.EOL)) + opt.mss(SMALL_MSS).encode()
+    await conn.send(SYN, options=options)
+    await conn.expect(SYN | ACK, ack=conn.snd_nxt, length=0)
+    most = await largest(conn)
+    assert most > SMALL_MSS, f"no segment of more than {most} octets came: the option behind the end was obeyed"
+
+
+@EVERYWHERE
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param(bytes((opt.NOP,)) * 40, id="no-operations"),
+        pytest.param(bytes((opt.NOP, opt.EOL, 0, 0)), id="end-of-list"),
+        pytest.param(bytes((opt.NOP, opt.NOP)) + opt.mss(1000).encode() + bytes((opt.NOP, opt.EOL)), id="size"),
+    ],
+)
+@verifies("RFC9293:MUST-5", "RFC9293:MUST-4")
+async def test_known_option_is_taken_in_every_segment(tcp: Case, place: Place, options: bytes) -> None:
+    """A segment carries No-Operations, End of Option List or a Maximum Segment Size, wherever that has a meaning or has none.
+
+    The target must take the segment like any other.
+    """
+    conn = await tcp.drive_to(place.state, by="passive")
+    await taken(conn, place, options)
+
+
+@verifies("RFC9293:MUST-65")
+async def test_maximum_segment_size_is_sent_with_syn_alone(tcp: Case) -> None:
+    """The target opens passively, sends and takes data, and closes.
+
+    Only its SYN+ACK may carry the Maximum Segment Size.
+    """
+    none = ((opt.MSS, None),)
+    conn = await tcp.listen()
+    await conn.send(SYN)
+    await conn.expect(SYN | ACK, ack=conn.snd_nxt, length=0)
+    await conn.send(ACK)
+    assert conn.listener is not None
+    conn.app = await conn.listener.accept()
+    await conn.app.send(DATA)
+    await conn.expect(ACK, payload=DATA, options=none)
+    await conn.send(ACK | PSH, payload=DATA)
+    await conn.expect(ACK, ack=conn.snd_nxt, length=0, options=none)
+    await conn.app.receive(len(DATA))
+    await conn.app.shutdown("send")
+    await conn.expect(FIN | ACK, seq=conn.rcv_nxt, options=none)
+    await conn.send(FIN | ACK)
+    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0, options=none)
+
+
+# Lengths that can't be
+
+
+MALFORMED = {
+    "zero": bytes((253, 0, 1, 1)),
+    "one": bytes((253, 1, 1, 1)),
+    "beyond-the-header": bytes((253, 5, 1, 1)),
+    "far-beyond": bytes((254, 255, 1, 1)),
+    "last-octet-is-a-kind": bytes((1, 1, 1, 254)),
+    "size-of-zero": bytes((opt.MSS, 0, 5, 0xB4)),
+    "size-too-short": bytes((opt.MSS, 3, 5, 1)),
+    "size-too-long": bytes((opt.MSS, 6, 5, 0xB4, 1, 1, 1, 1)),
+}
+
+
+@pytest.mark.parametrize("where", ["syn", "data", "fin"])
+@pytest.mark.parametrize("options", [pytest.param(octets, id=name) for name, octets in MALFORMED.items()])
+@verifies("RFC9293:MUST-7")
+async def test_impossible_option_length_does_no_harm(tcp: Case, options: bytes, where: str) -> None:
+    """A segment carries an option whose length is zero, one, beyond the header, or not that of its kind.
+
+    The target must be prepared for it: it may take the segment, drop it or reset the connection, and it must be as ready for
+    the next connection as before.
+    """
+    place = PLACES[where]
+    conn = await tcp.drive_to(place.state, by="passive")
+    await conn.inject(place.flags, payload=place.payload, options=options)
+    end = conn.snd_nxt + len(place.payload) + (1 if place.flags & (SYN | FIN) else 0)
+    takes = Expectation(place.answer, ack=end, length=0, label="taken:")
+    resets = (Expectation(RST, label="reset:"), Expectation(RST | ACK, label="reset:"))
+    answer = await conn.allow(takes, *resets, within=0.5)
+    which = "dropped" if answer is None else "reset" if answer[0] else "taken"
+    tcp.choice("segment with an impossible option length", which, ["taken", "dropped", "reset"])
+    if where != "syn" and which == "dropped":
+        await conn.confirm(place.state)
+    elif where != "syn":
+        conn.taken_in(snd_nxt=end)
+        await conn.confirm(State.CLOSED if which == "reset" else place.then)
+    assert conn.remote_port is not None
+    await tcp.probe_listening(conn.remote_port)

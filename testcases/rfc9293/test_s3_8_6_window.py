@@ -1,0 +1,376 @@
+"""RFC 9293 sections 3.8.6 and 3.4: windows that the target is offered, closed and shrunk ones, and the window that it offers."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from conformance.api import (
+    ACK,
+    PSH,
+    RST,
+    SECOND,
+    URG,
+    Bound,
+    Case,
+    Connection,
+    Expectation,
+    Inconclusive,
+    Received,
+    State,
+    Violation,
+    opt,
+    verifies,
+)
+
+SIZE = 1000
+DATA = bytes(range(250)) * 400
+SMALL_BUFFER = [("socket", "SO_RCVBUF", 4096)]
+# A buffer that is this much larger than what is asked for is closed after that many octets.
+MOST = 400_000
+PIECE = 1000
+
+
+async def established(tcp: Case, window: int, *, size: int = SIZE) -> Connection:
+    """A connection on which we offer that window, and take segments of up to `size` octets."""
+    conn = await tcp.listen()
+    conn.syn_options, conn.window = (opt.mss(size),), window
+    return await tcp.drive_to(State.ESTABLISHED, conn=conn)
+
+
+# Windows that the target is offered
+
+
+async def fills_the_window(conn: Connection, window: int) -> None:
+    """The application's data comes up to the right edge of a window that stays where it is, and not an octet further."""
+    assert conn.app is not None and conn.rcv_nxt is not None
+    first = conn.rcv_nxt
+    await conn.app.send(DATA[: window + 5 * SIZE], wait=False)
+    got = 0
+    while got < window:
+        received = await conn.expect(ACK, seq=first + got, ack=conn.snd_nxt)
+        came = received.segment.payload
+        if not came or came != DATA[got : got + len(came)] or got + len(came) > window:
+            raise Violation(
+                f"{len(came)} octets came at {got} of a window of {window}: other data, or more than it takes"
+            )
+        got += len(came)
+        conn.window = window - got
+        if conn.window:
+            await conn.send(ACK)
+    await conn.silence(for_=0.15)
+
+
+@pytest.mark.parametrize("window", [1500, 32767, 32768, 40000, 65535])
+@verifies("RFC9293:MUST-1")
+async def test_window_is_an_unsigned_number(tcp: Case, window: int) -> None:
+    """We offer a window on both sides of 32768, and the application sends more than it takes.
+
+    The target must fill it to its right edge, with 32768 and more as with less, and send nothing beyond.
+    """
+    await fills_the_window(await established(tcp, window), window)
+
+
+@verifies("RFC9293:REC-1", level="SHOULD")
+async def test_scaled_window_needs_more_than_16_bits(tcp: Case) -> None:
+    """Our window is scaled to a gigabyte, and the application sends a hundred thousand octets.
+
+    Where the target scales windows, more than 65535 octets should be able to be under way at once.
+    """
+    conn = await tcp.listen()
+    conn.syn_options = (opt.mss(1400), opt.window_scale(14))
+    await tcp.drive_to(State.ESTABLISHED, conn=conn)
+    assert conn.app is not None and conn.rcv_nxt is not None
+    first, got, acked, most = conn.rcv_nxt, 0, 0, 0
+    sending = asyncio.ensure_future(conn.app.send(DATA * 3))
+    # Each segment is acknowledged while the congestion window grows, and then none.
+    while taken := await conn.allow(Expectation(ACK, seq=first + got, ack=conn.snd_nxt), within=1):
+        got += len(taken[1].segment.payload)
+        most = max(most, got - acked)
+        if got < len(DATA) * 3 // 2:
+            acked = got
+            await conn.send(ACK)
+    sending.cancel()
+    if most <= 0xFFFF and conn.put_aside:
+        raise Inconclusive(f"the target had to retransmit before {most} octets were under way: we are too slow")
+    assert most > 0xFFFF, f"no more than {most} octets were under way at once"
+    await conn.send(ACK)
+
+
+# Windows that shrink
+
+
+async def shrunk(tcp: Case, window: int) -> tuple[Connection, list[Received]]:
+    """A connection with four segments outstanding, when our window shrinks to `window` octets beyond the first of them.
+
+    Five segments came, and the acknowledgment of the first of them moves the right edge of the window to the left.
+    """
+    conn = await established(tcp, 10 * SIZE)
+    assert conn.app is not None
+    conn.window = window
+    conn.prepare(when=ACK, text="shrinks the window")
+    await conn.app.send(DATA[: 5 * SIZE])
+    came = [
+        await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=DATA[at : at + SIZE])
+        for at in range(0, 5 * SIZE, SIZE)
+    ]
+    return conn, came[1:]
+
+
+async def answered(tcp: Case, conn: Connection, seconds: float) -> int:
+    """Answer each probe of the closed window for that long, taking nothing; returns how many came."""
+    until_ns = tcp.clock.now_ns() + round(seconds * SECOND)
+    probes = 0
+    while (left := (until_ns - tcp.clock.now_ns()) / SECOND) > 0:
+        if await conn.allow(Expectation(ACK, ack=conn.snd_nxt), within=left, strict=True):
+            probes += 1
+            await conn.inject(ACK, ack=conn.acked, window=0, text="the window is still closed")
+    return probes
+
+
+async def comes_in_the_end(conn: Connection, data: bytes) -> None:
+    """Open the window; what we have not acknowledged is that data, and comes, in whatever segments."""
+    assert conn.acked is not None
+    first, got = conn.acked, 0
+    conn.window = 65535
+    await conn.send(ACK, ack=first, text="opens the window")
+    while got < len(data):
+        # A timer that was backed off need not start anew because the window opens.
+        _, received = await conn.expect_any(Expectation(ACK, ack=conn.snd_nxt), within=7, strict=True)
+        at, payload = received.segment.seq - first, received.segment.payload
+        if payload and payload != data[at : at + len(payload)]:
+            raise Violation(f"at {at} came {payload[:20]!r}, the application sent {data[at : at + 20]!r}")
+        if at <= got < at + len(payload):
+            got = at + len(payload)
+            await conn.send(ACK, ack=first + got)
+
+
+@verifies("RFC9293:MUST-34", "RFC9293:SHLD-16", level="MUST", lasts=2)
+async def test_window_that_shrinks_does_not_stop_the_sender(tcp: Case) -> None:
+    """Four segments are under way when our window shrinks to two, and we have lost all four.
+
+    The target must survive it: it retransmits what lies in the window, and goes on as the window opens again.
+    """
+    conn, came = await shrunk(tcp, 2 * SIZE)
+    await conn.expect_retransmission(came[0], came[1], within=1.5)
+    await comes_in_the_end(conn, DATA[SIZE : 5 * SIZE])
+    await conn.confirm(State.ESTABLISHED)
+
+
+@verifies("RFC9293:SHLD-15", lasts=1)
+async def test_no_new_data_is_sent_beyond_a_shrunken_window(tcp: Case) -> None:
+    """Four segments are under way when our window shrinks to two; then the application writes more.
+
+    The target should not send it, for there is no room; once we have all four and open the window, it does.
+    """
+    conn, _ = await shrunk(tcp, 2 * SIZE)
+    assert conn.app is not None
+    await conn.app.send(DATA[5 * SIZE : 7 * SIZE])
+    await conn.silence(for_=0.4)
+    conn.window = 65535
+    await conn.send(ACK)
+    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=DATA[5 * SIZE : 6 * SIZE])
+    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=DATA[6 * SIZE : 7 * SIZE])
+
+
+@verifies("RFC9293:MAY-7", lasts=1.5)
+async def test_old_data_beyond_a_shrunken_window_may_be_sent_again(tcp: Case) -> None:
+    """Four segments are under way when our window shrinks to one, and we acknowledge none of them.
+
+    The target may send again what lies beyond the window, too, or only what lies in it.
+    """
+    conn, came = await shrunk(tcp, SIZE)
+    edge = came[0].segment.end
+    until_ns = tcp.clock.now_ns() + round(1.2 * SECOND)
+    beyond = False
+    while (left := (until_ns - tcp.clock.now_ns()) / SECOND) > 0:
+        if taken := await conn.allow(Expectation(ACK, ack=conn.snd_nxt), within=left, strict=True):
+            beyond |= taken[1].segment.end > edge
+    tcp.choice("old data beyond a shrunken window", "sent again" if beyond else "kept", ["sent again", "kept"])
+    await comes_in_the_end(conn, DATA[SIZE : 5 * SIZE])
+    await conn.confirm(State.ESTABLISHED)
+
+
+@verifies(
+    "RFC9293:SHLD-17",
+    "RFC9293:MUST-35",
+    level="MUST",
+    needs=("app", "settings"),
+    sysctl={"net.ipv4.tcp_retries2": "3"},
+    lasts=8,
+)
+async def test_window_that_shrinks_to_zero_is_probed_and_does_not_time_out(tcp: Case) -> None:
+    """Four segments are under way when our window shrinks to zero; we answer each probe, for six seconds.
+
+    With R2 at three retransmissions the target must probe, and should not give the connection up.
+    """
+    conn, _ = await shrunk(tcp, 0)
+    probes = await answered(tcp, conn, 6)
+    assert probes >= 3, f"{probes} probes came within 6 s"
+    await comes_in_the_end(conn, DATA[SIZE : 5 * SIZE])
+    await conn.confirm(State.ESTABLISHED)
+
+
+@verifies(
+    "RFC9293:MUST-37",
+    "RFC9293:MUST-36",
+    needs=("app", "settings"),
+    sysctl={"net.ipv4.tcp_retries2": "3"},
+    lasts=8,
+)
+async def test_connection_stays_open_while_probes_are_answered(tcp: Case) -> None:
+    """Our window is closed for six seconds, with R2 at three retransmissions, and we answer each probe.
+
+    The target must keep the connection open, and send its data when the window opens.
+    """
+    conn = await established(tcp, 65535)
+    assert conn.app is not None
+    await conn.app.send(DATA[:SIZE])
+    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=DATA[:SIZE])
+    conn.window = 0
+    await conn.send(ACK, text="closes the window")
+    await conn.app.send(DATA[SIZE : 2 * SIZE])
+    probes = await answered(tcp, conn, 6)
+    assert probes >= 3, f"{probes} probes came within 6 s"
+    await comes_in_the_end(conn, DATA[SIZE : 2 * SIZE])
+    await conn.confirm(State.ESTABLISHED)
+
+
+# The window that the target offers
+
+
+async def closed_by_the_target(tcp: Case) -> tuple[Connection, bytes]:
+    """A connection whose target offers no window any more, because its application does not read; and what it was sent."""
+    conn = await tcp.listen(options=SMALL_BUFFER)
+    conn.syn_options = (opt.mss(PIECE),)
+    await tcp.drive_to(State.ESTABLISHED, conn=conn)
+    await conn.probe()
+    sent = b""
+    while conn.remote_window and len(sent) < MOST:
+        piece = DATA[len(sent) % 250 :][: min(conn.remote_window, PIECE)]
+        await conn.send(ACK | PSH, payload=piece)
+        await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+        sent += piece
+    if conn.remote_window:
+        raise Inconclusive(f"the target's window is still {conn.remote_window} octets after {len(sent)}")
+    return conn, sent
+
+
+async def opens(conn: Connection) -> None:
+    """The target says that its window is open again, for its application has read."""
+    update = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0, label="the window opens:", within=2)
+    assert update.segment.window, "the application has read everything, and the window stays closed"
+
+
+async def reads(conn: Connection, data: bytes) -> None:
+    """The application reads exactly these octets."""
+    assert conn.app is not None
+    got = await conn.app.receive(len(data))
+    assert got == data, f"the application read {len(got)} octets, not the {len(data)} that were sent"
+
+
+@verifies("RFC9293:MAY-8", "RFC9293:3.8.6.1-answer", "RFC9293:3.4-zero-window", level="text", lasts=3)
+async def test_window_stays_closed_while_the_application_does_not_read(tcp: Case) -> None:
+    """The application does not read until the target's window is closed; we probe it with an octet, four times in two seconds.
+
+    The target may keep it closed. It must answer each probe with its next number and a window of zero, take nothing, and
+    say so when the application reads.
+    """
+    conn, sent = await closed_by_the_target(tcp)
+    for _ in range(4):
+        await conn.inject(ACK, payload=b"?", text="probe of the window")
+        await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0, window=0)
+        await conn.silence(for_=0.55)
+    tcp.choice("window while the application does not read", "kept closed", ["kept closed"])
+    await reads(conn, sent)
+    await opens(conn)
+    await conn.deliver(b"and on it goes")
+
+
+@verifies("RFC9293:MUST-66", "RFC9293:3.4-zero-window")
+async def test_reset_is_processed_with_a_closed_window(tcp: Case) -> None:
+    """The target's window is closed, and a RST comes with the next number.
+
+    It must end the connection.
+    """
+    conn, _ = await closed_by_the_target(tcp)
+    await conn.send(RST)
+    await conn.silence()
+    await conn.confirm(State.CLOSED)
+
+
+@verifies("RFC9293:MUST-66", needs=("app", "urgent"))
+async def test_urgent_pointer_is_processed_with_a_closed_window(tcp: Case) -> None:
+    """The target's window is closed when an ACK with URG announces urgent data; the data itself comes later, without URG.
+
+    The target must have taken the pointer: the application is told of the octet that it named.
+    """
+    conn, sent = await closed_by_the_target(tcp)
+    assert conn.app is not None
+    await conn.inject(ACK | URG, urgent=3, text="urgent data is to come")
+    await conn.silence(for_=0.1)
+    await reads(conn, sent)
+    await opens(conn)
+    await conn.send(ACK | PSH, payload=b"ab!")
+    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    got = await conn.app.receive_urgent()
+    assert got == b"!", f"the urgent data ends with {got!r} for the application, announced was b'!'"
+
+
+@verifies("RFC9293:MUST-39", "RFC9293:SHLD-14", level="MUST", lasts=2)
+async def test_target_opens_its_window_in_large_steps(tcp: Case) -> None:
+    """The target's window is closed; the application reads it empty in pieces of 200 octets, and we ask after each.
+
+    The right edge must not move by less than a segment, or half of what there is at most, and should never move back.
+    """
+    conn, sent = await closed_by_the_target(tcp)
+    assert conn.app is not None
+    least = min(PIECE, len(sent) // 2)
+    edge, steps = conn.snd_nxt, []
+    for at in range(0, len(sent), 200):
+        await conn.app.receive(min(200, len(sent) - at), maximum=200)
+        updated = Expectation(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0, label="window update:")
+        await conn.allow(updated, within=0.02)
+        await conn.probe()
+        now = conn.snd_nxt + conn.remote_window
+        if now != edge:
+            steps.append(now - edge)
+            edge = now
+    assert steps, "the application has read everything, and the window stays closed"
+    assert min(steps) >= least, f"the window's right edge moved by {steps}, a step has to be {least} at least"
+    await conn.deliver(b"and on it goes")
+
+
+# Silly windows of ours
+
+
+@verifies("RFC9293:MUST-38", lasts=2)
+async def test_target_does_not_fill_a_silly_window(tcp: Case) -> None:
+    """Our window was 4000 octets, the application has more to send, and then we open it by 100 octets only.
+
+    The target must not send so small a segment at once: a tenth of a second may pass before it has to. It sends a full one as
+    soon as the window has room for it.
+    """
+    conn = await established(tcp, 4 * SIZE)
+    assert conn.app is not None and conn.rcv_nxt is not None
+    await conn.app.send(DATA[: 8 * SIZE])
+    for at in range(0, 4 * SIZE, SIZE):
+        await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=DATA[at : at + SIZE])
+    conn.window = 100
+    opened = await conn.send(ACK, text="a silly window")
+    small = Expectation(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, label="the window filled:")
+    filled = await conn.allow(small, within=0.09)
+    at = 4 * SIZE + (len(filled[1].segment.payload) if filled else 0)
+    conn.window = 4 * SIZE
+    await conn.send(ACK, text="a window worth it")
+    full = Expectation(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=DATA[at : at + SIZE], label="a full segment:")
+    which, received = await conn.expect_any(full, replace(small, seq=conn.rcv_nxt))
+    if which == 1:
+        # It had left before the window that is worth it came.
+        filled, at = (which, received), at + len(received.segment.payload)
+        await conn.send(ACK)
+        await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=DATA[at : at + SIZE])
+    if filled is not None:
+        after_s = (filled[1].at_ns - opened.at_ns) / SECOND
+        bound = Bound(0.1, 1.0, "RFC 9293, 3.8.6.2.1: the override timeout should be in the range 0.1 - 1.0 seconds")
+        tcp.check_timing("override of a silly window", after_s, bound, how="from our ACK to the segment that fills it")

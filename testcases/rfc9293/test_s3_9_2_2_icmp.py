@@ -1,0 +1,178 @@
+"""RFC 9293 sections 3.9.2.2 and 3.9.1.8: ICMP errors about the target's segments, and what its application is told."""
+
+import pytest
+
+from conformance.api import ACK, SYN, Case, Connection, NotApplicable, Received, State, icmp, verifies
+
+DATA = b"lost on the way, it is said"
+# What RFC 9293 lists; `code 5` of IPv4 is "source route failed", which IPv6 has not.
+SOFT = (
+    icmp.NET_UNREACHABLE,
+    icmp.HOST_UNREACHABLE,
+    icmp.SOURCE_ROUTE_FAILED,
+    icmp.HOP_LIMIT_EXCEEDED,
+    icmp.REASSEMBLY_TIME_EXCEEDED,
+    icmp.PARAMETER_PROBLEM,
+)
+HARD = (icmp.PROTOCOL_UNREACHABLE, icmp.PORT_UNREACHABLE)
+# What the socket API calls the refusal.
+REFUSED = ("ECONNREFUSED", "ENOPROTOOPT", "EHOSTUNREACH", "ENETUNREACH", "EPROTO", "EACCES")
+
+
+def kinds(errors: tuple[icmp.IcmpError, ...]) -> pytest.MarkDecorator:
+    """A case for each of these errors."""
+    return pytest.mark.parametrize("error", errors, ids=lambda error: error.name.replace(" ", "-"))
+
+
+def there(tcp: Case, error: icmp.IcmpError) -> None:
+    """Raise NotApplicable where the case's family has no such error, or counts it otherwise."""
+    if (error.v4 if tcp.family == 4 else error.v6) is None:
+        raise NotApplicable(f"ICMP over IPv{tcp.family} has no {error.name}")
+    if tcp.family == 6 and error is icmp.PROTOCOL_UNREACHABLE:
+        raise NotApplicable("what IPv6 says for it, parameter problem code 1, is a soft error (RFC 9293, 3.9.2.2)")
+
+
+async def with_data_under_way(tcp: Case) -> tuple[Connection, Received]:
+    """A connection in ESTABLISHED, and a segment of the target's that is not acknowledged."""
+    conn = await tcp.drive_to(State.ESTABLISHED)
+    assert conn.app is not None
+    await conn.app.send(DATA)
+    return conn, await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=DATA)
+
+
+async def goes_on(conn: Connection) -> None:
+    """The connection takes our acknowledgment, carries data both ways, and is still ESTABLISHED."""
+    await conn.send(ACK)
+    await conn.deliver(b"still there?")
+    await conn.collect(b"yes")
+    await conn.confirm(State.ESTABLISHED)
+
+
+# Soft errors
+
+
+@kinds(SOFT)
+@verifies("RFC9293:MUST-56", "RFC9293:MUST-54")
+async def test_soft_error_does_not_abort_a_connection(tcp: Case, error: icmp.IcmpError) -> None:
+    """In ESTABLISHED a router says that it could not deliver the target's data, for a reason that may pass.
+
+    The target must not abort the connection: it goes on in both directions.
+    """
+    there(tcp, error)
+    conn, data = await with_data_under_way(tcp)
+    await conn.send_icmp(error, quoting=data)
+    await conn.silence()
+    await goes_on(conn)
+
+
+@kinds(SOFT)
+@verifies("RFC9293:MUST-56", "RFC9293:MUST-54")
+async def test_soft_error_does_not_abort_an_active_open(tcp: Case, error: icmp.IcmpError) -> None:
+    """In SYN-SENT a router says that it could not deliver the target's SYN, for a reason that may pass.
+
+    The target must not give up: our SYN+ACK, which comes after all, opens the connection.
+    """
+    there(tcp, error)
+    conn = await tcp.connect()
+    syn = await conn.expect(SYN, length=0)
+    await conn.send_icmp(error, quoting=syn)
+    await conn.silence()
+    await conn.send(SYN | ACK)
+    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    await conn.confirm(State.ESTABLISHED)
+
+
+# Hard errors
+
+
+@kinds(HARD)
+@verifies("RFC9293:SHLD-26", "RFC9293:MUST-54", level="SHOULD")
+async def test_hard_error_aborts_a_connection(tcp: Case, error: icmp.IcmpError) -> None:
+    """In ESTABLISHED our host says that it does not know the target's protocol or port.
+
+    The target should abort the connection.
+    """
+    there(tcp, error)
+    conn, data = await with_data_under_way(tcp)
+    await conn.send_icmp(error, quoting=data)
+    await conn.silence()
+    await conn.confirm(State.CLOSED)
+
+
+@kinds(HARD)
+@verifies("RFC9293:SHLD-26", "RFC9293:MUST-54", level="SHOULD")
+async def test_hard_error_ends_an_active_open(tcp: Case, error: icmp.IcmpError) -> None:
+    """In SYN-SENT our host says that it does not know the target's protocol or port.
+
+    The target should give up, and say so to its application.
+    """
+    there(tcp, error)
+    conn = await tcp.connect()
+    syn = await conn.expect(SYN, length=0)
+    await conn.send_icmp(error, quoting=syn)
+    assert conn.app is not None
+    await conn.app.fails("connected", *REFUSED)
+    await conn.silence(for_=tcp.timer("syn-rto").high_s, strict=True)
+    await conn.confirm(State.CLOSED)
+
+
+@verifies("RFC9293:MUST-54")
+async def test_error_is_for_the_connection_that_caused_it(tcp: Case) -> None:
+    """Two active opens are under way, and an error that ends an open quotes the SYN of one of them.
+
+    The target must direct it to that one by the addresses and ports quoted: the other opens.
+    """
+    conn, other = await tcp.connect(), await tcp.connect()
+    syn = await conn.expect(SYN, length=0)
+    await other.expect(SYN, length=0)
+    await conn.send_icmp(icmp.PORT_UNREACHABLE, quoting=syn)
+    assert conn.app is not None and other.app is not None
+    await conn.app.fails("connected", *REFUSED)
+    await other.send(SYN | ACK)
+    await other.expect(ACK, seq=other.rcv_nxt, ack=other.snd_nxt, length=0)
+    await other.app.connected()
+    await other.confirm(State.ESTABLISHED)
+
+
+# Source quench
+
+
+@verifies("RFC9293:MUST-55")
+async def test_source_quench_is_discarded(tcp: Case) -> None:
+    """Ten times a router asks the target by ICMP to send less, while its data is under way.
+
+    It must discard that silently: the connection goes on, and a burst of data comes as large as ever.
+    """
+    there(tcp, icmp.SOURCE_QUENCH)
+    conn, data = await with_data_under_way(tcp)
+    for _ in range(10):
+        await conn.send_icmp(icmp.SOURCE_QUENCH, quoting=data)
+    await conn.silence()
+    await goes_on(conn)
+    assert conn.app is not None and conn.rcv_nxt is not None
+    first, burst = conn.rcv_nxt, bytes(4000)
+    await conn.app.send(burst)
+    for at in range(0, len(burst), 1460):
+        await conn.expect(ACK, seq=first + at, ack=conn.snd_nxt, payload=burst[at : at + 1460])
+
+
+# What the application is told
+
+
+@verifies("RFC9293:MUST-47", "RFC9293:SHLD-25", "RFC9293:SHLD-20", needs=("app", "error-reports"), lasts=0.5)
+async def test_application_is_told_of_a_soft_error_if_it_wants(tcp: Case) -> None:
+    """A router says that our host is unreachable, while the application wants such reports, and again when it wants none.
+
+    A call of the application's must end with the report; without reports it should go on waiting. The connection goes on.
+    """
+    level, name = ("ip", "IP_RECVERR") if tcp.family == 4 else ("ipv6", "IPV6_RECVERR")
+    conn, data = await with_data_under_way(tcp)
+    assert conn.app is not None
+    await conn.app.option(level, name, 1)
+    await conn.send_icmp(icmp.HOST_UNREACHABLE, quoting=data)
+    await conn.app.fails("receive", "EHOSTUNREACH", count=1)
+
+    await conn.app.option(level, name, 0)
+    await conn.send_icmp(icmp.HOST_UNREACHABLE, quoting=data)
+    await conn.app.fails("receive", "timeout", count=1, wait_s=0.3)
+    await goes_on(conn)

@@ -1,0 +1,1 @@
+"""Whatever arrives is data: every reader of foreign octets is fed any octets, and lets no exception of its own out."""

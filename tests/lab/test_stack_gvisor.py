@@ -1,0 +1,345 @@
+"""gVisor's stack and agent, spoken to directly: a socket pair is the wire, and we are its only neighbour."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import conformance
+from conformance.wire import ACK, FIN, PSH, RST, SYN, Flags, Segment, Seq, dissect
+from conformance.wire.frames import Template, neighbour_answer, neighbour_message
+
+SOURCE = Path(conformance.__file__).parent / "target" / "stacks" / "gvisor"
+MAC, OUR_MAC = "02:00:00:00:00:77", "02:00:00:00:00:01"
+STACK = {4: "10.77.0.1", 6: "fd77::1"}
+OURS = {4: "10.77.1.2", 6: "fd77::1:2"}
+ISS, PORT, OUR_PORT = 1_000_000, 7000, 40000
+S = 1_000_000_000
+
+
+@cache
+def _built() -> tuple[Path, str]:
+    """The program, and why there is none."""
+    go = shutil.which("go")
+    if go is None:
+        return Path(), "Go"
+    cached = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "tcp-conformance" / "tests" / "gvisor"
+    done = subprocess.run(
+        [go, "build", "-o", cached, "."], cwd=SOURCE, capture_output=True, text=True, timeout=600, check=False
+    )
+    if done.returncode and "dial tcp" in done.stderr:
+        return Path(), "a network for Go's modules"
+    assert not done.returncode, done.stderr
+    return cached, ""
+
+
+class Wire:
+    """The program and its two ends: `call` for the agent, `send` and `frames` for the stack."""
+
+    def __init__(self, program: Path, kind: socket.SocketKind, clock: str) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, kind)
+        environment = {
+            "TCP_CONFORMANCE_LINK_FD": str(theirs.fileno()),
+            "TCP_CONFORMANCE_MAC": MAC,
+            "TCP_CONFORMANCE_IPV4": "10.77.0.1/16",
+            "TCP_CONFORMANCE_IPV6": "fd77::1/64",
+            "TCP_CONFORMANCE_MTU": "1500",
+            "TCP_CONFORMANCE_CLOCK": clock,
+        }
+        self.process = subprocess.Popen(
+            [program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=[theirs.fileno()], env=environment
+        )
+        theirs.close()
+        self.link, self.virtual = ours, clock == "virtual"
+        self.link.settimeout(5)
+        self.frames_in = self.frames_out = 0
+        self.now_ns = 0
+        self.number = 0
+        self.hello = self.reply()["hello"]
+        if self.virtual:
+            self.step(0)
+
+    def close(self) -> int:
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.close()
+        code = self.process.wait(5)
+        self.process.stdout.close()
+        self.link.close()
+        return code
+
+    def ask(self, line: str | None = None, **request: Any) -> int:
+        assert self.process.stdin is not None
+        self.number += 1
+        line = json.dumps({"id": self.number, **request}) if line is None else line
+        self.process.stdin.write(line.encode() + b"\n")
+        self.process.stdin.flush()
+        return self.number
+
+    def reply(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        line: dict[str, Any] = json.loads(self.process.stdout.readline())
+        return line
+
+    def call(self, op: str, **arguments: Any) -> Any:
+        number = self.ask(op=op, **arguments)
+        reply = self.reply()
+        assert reply["id"] == number
+        return reply["ok"] if "ok" in reply else reply["error"]["code"]
+
+    def send(self, frame: bytes) -> None:
+        self.link.send(frame)
+        self.frames_in += 1
+
+    def step(self, until_ns: int) -> list[Segment]:
+        """Move the clock; what the stack has sent since the last step, our neighbours' messages answered."""
+        reply = self.call("clock", until_ns=until_ns, frames_in=self.frames_in)
+        self.now_ns = reply["now_ns"]
+        came = [self.link.recv(65536) for _ in range(reply["frames_out"] - self.frames_out)]
+        self.frames_out = reply["frames_out"]
+        return [segment for frame in came if (segment := self._segment(frame))]
+
+    def _segment(self, frame: bytes) -> Segment | None:
+        asked = neighbour_message(frame)
+        if asked and asked.request:
+            self.send(neighbour_answer(asked, OUR_MAC))
+        return dissect(frame)
+
+    def for_(self, seconds: float) -> list[tuple[float, Segment]]:
+        """Let virtual time pass: segments with the seconds since it began."""
+        start_ns, seen = self.now_ns, []
+        until_ns, before = round(start_ns + seconds * S), (-1, -1)
+        while self.now_ns < until_ns or before != (self.frames_in, self.frames_out):
+            before = self.frames_in, self.frames_out
+            came = self.step(until_ns)
+            seen += [((self.now_ns - start_ns) / S, one) for one in came]
+        return seen
+
+
+class Peer:
+    """Our end of one four-tuple."""
+
+    def __init__(self, wire: Wire, family: int, port: int = OUR_PORT, remote_port: int = PORT) -> None:
+        self.wire, self.family, self.port, self.remote_port = wire, family, port, remote_port
+        self.template = Template(OUR_MAC, MAC, OURS[family], STACK[family])
+        self.seq, self.ack = Seq(ISS), Seq(0)
+
+    def send(self, flags: Flags, payload: bytes = b"", options: bytes = b"") -> None:
+        segment = Segment(
+            OURS[self.family],
+            STACK[self.family],
+            self.port,
+            self.remote_port,
+            self.seq,
+            self.ack if flags & ACK else Seq(0),
+            flags,
+            options=options,
+            payload=payload,
+        )
+        self.wire.send(self.template.frame(segment))
+        self.seq = segment.end
+
+    def take(self) -> Segment:
+        """The one segment that came at once."""
+        (came,) = (one for _, one in self.wire.for_(0))
+        self.ack = came.end
+        return came
+
+    def state(self) -> str:
+        reply = self.wire.call(
+            "state",
+            family=self.family,
+            address=STACK[self.family],
+            port=self.remote_port,
+            remote_address=OURS[self.family],
+            remote_port=self.port,
+        )
+        return str(reply["state"])
+
+    def established(self) -> int:
+        """A connection that we opened: the number of its socket."""
+        listener = self.wire.call("listen", family=self.family, address=STACK[self.family], port=self.remote_port)
+        self.send(SYN)
+        answer = self.take()
+        assert (answer.flags, answer.ack) == (SYN | ACK, ISS + 1)
+        self.send(ACK)
+        accepted = self.wire.call("accept", socket=listener["socket"], timeout=1)
+        assert (accepted["address"], accepted["port"]) == (OURS[self.family], self.port)
+        return int(accepted["socket"])
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Wire]]:
+    """Start the program; skip where it can't be built, naming what is missing."""
+    program, missing = _built()
+    if missing:
+        pytest.skip(f"needs {missing}")
+    wires: list[Wire] = []
+
+    def start(kind: socket.SocketKind = socket.SOCK_SEQPACKET, clock: str = "virtual") -> Wire:
+        wires.append(Wire(program, kind, clock))
+        return wires[-1]
+
+    yield start
+    assert [wire.close() for wire in wires] == [0] * len(wires)
+
+
+FAMILY = pytest.mark.parametrize("family", [4, 6])
+
+
+@FAMILY
+@pytest.mark.parametrize("kind", [socket.SOCK_SEQPACKET, socket.SOCK_DGRAM])
+def test_data_goes_both_ways_and_both_ends_close(
+    start: Callable[..., Wire], family: int, kind: socket.SocketKind
+) -> None:
+    """From a handshake to the end of TIME-WAIT, which is 60 s of the stack's clock."""
+    wire = start(kind)
+    peer = Peer(wire, family)
+    connection = peer.established()
+    peer.send(ACK | PSH, b"question")
+    assert peer.take().flags == ACK
+    assert wire.call("receive", socket=connection) == {"data": base64.b64encode(b"question").decode(), "eof": False}
+    assert wire.call("send", socket=connection, data=base64.b64encode(b"answer").decode()) == {"sent": 6}
+    assert peer.take().payload == b"answer"
+    peer.send(ACK)
+    wire.call("shutdown", socket=connection, how="send")
+    assert peer.take().flags == FIN | ACK
+    assert peer.state() == "FIN-WAIT-1"
+    peer.send(ACK)
+    assert wire.for_(0) == []
+    assert peer.state() == "FIN-WAIT-2"
+    peer.send(FIN | ACK)
+    assert peer.take().flags == ACK
+    assert peer.state() == "TIME-WAIT"
+    assert wire.call("receive", socket=connection)["eof"]
+    assert wire.for_(59.9) == []
+    assert peer.state() == "TIME-WAIT"
+    assert wire.for_(0.2) == []
+    assert peer.state() == "LISTEN"
+
+
+@FAMILY
+def test_active_open_retransmits_its_syn_at_the_same_times_in_each_run(start: Callable[..., Wire], family: int) -> None:
+    runs = []
+    for _ in range(2):
+        wire = start()
+        wire.call("connect", family=family, remote_address=OURS[family], remote_port=OUR_PORT)
+        runs.append([(at, segment.flags) for at, segment in wire.for_(300)])
+    assert runs[0] == runs[1]
+    assert [at for at, _ in runs[0]] == pytest.approx([0, 1, 3, 7, 15, 31, 63], abs=0.001)
+    assert {flags for _, flags in runs[0]} == {SYN}
+
+
+@FAMILY
+def test_calls_wait_by_the_stacks_clock(start: Callable[..., Wire], family: int) -> None:
+    """A request is answered when its time is over, when what it waits for comes, or when it is cancelled."""
+    wire = start()
+    peer = Peer(wire, family)
+    listener = wire.call("listen", family=family, address="", port=PORT)["socket"]
+    wire.for_(0)
+    late = wire.ask(op="accept", socket=listener, timeout=1000)
+    wire.ask(op="clock", until_ns=wire.now_ns + 2000 * S, frames_in=0)
+    assert wire.reply()["error"]["code"] == "timeout"
+    assert wire.reply()["ok"]["now_ns"] == wire.now_ns + 1000 * S
+    cancelled = wire.ask(op="accept", socket=listener)
+    wire.ask(op="cancel", request=cancelled)
+    assert (wire.reply()["error"]["code"], wire.reply()["ok"]) == ("cancelled", {"cancelled": True})
+    assert wire.call("cancel", request=late) == {"cancelled": False}
+    assert wire.call("sockets") == {"count": 1, "pending": 0}
+    wire.ask(op="accept", socket=listener)
+    peer.send(SYN)
+    wire.ask(op="clock", until_ns=0, frames_in=wire.frames_in)
+    assert wire.reply()["ok"]["frames_out"] > wire.frames_out
+    assert peer.state() == "SYN-RECEIVED"
+
+
+def test_reset_is_told_as_often_as_it_is_asked_for(start: Callable[..., Wire]) -> None:
+    wire = start()
+    peer = Peer(wire, 4)
+    connection = peer.established()
+    peer.send(RST)
+    wire.for_(0)
+    for _ in range(2):
+        assert wire.call("receive", socket=connection) == "ECONNRESET"
+        assert wire.call("error", socket=connection) == {"code": "ECONNRESET"}
+    assert peer.state() == "LISTEN"
+
+
+def test_abort_resets(start: Callable[..., Wire]) -> None:
+    wire = start()
+    peer = Peer(wire, 6)
+    connection = peer.established()
+    assert wire.call("abort", socket=connection) == {}
+    assert peer.take().flags & RST
+    assert wire.call("send", socket=connection, data="") == "no-such-socket"
+
+
+def test_bad_requests_are_refused_by_name(start: Callable[..., Wire]) -> None:
+    wire = start()
+    assert {"app", "state", "virtual-time"} <= set(wire.hello["capabilities"])
+    assert wire.hello["settings"]["time-wait-s"] == 60
+    refused = {
+        '{"id": 1, "op": "fly"}': "unknown-op",
+        '{"id": 1, "op": "sysctl_get", "name": "net.x"}': "unknown-op",
+        '{"id": 1, "op": "accept"}': "bad-request",
+        '{"id": 1, "op": "accept", "socket": "1"}': "bad-request",
+        '{"id": 1, "op": "accept", "socket": null}': "bad-request",
+        '{"id": 1, "op": "accept", "socket": 1, "speed": 2}': "bad-request",
+        '{"id": 1, "op": "accept", "socket": 1, "timeout": -1}': "bad-request",
+        '{"id": 1, "op": "accept", "socket": 1}': "no-such-socket",
+        '{"id": 1, "op": "listen", "family": 5, "address": "", "port": 1}': "bad-request",
+        '{"id": 1, "op": "listen", "family": 4, "address": "::1", "port": 1}': "bad-request",
+        '{"id": 1, "op": "listen", "family": 4, "address": "10.77.0.9", "port": 1}': "EADDRNOTAVAIL",
+        '{"id": 1, "op": "listen", "family": 4, "address": "", "port": 70000}': "bad-request",
+        '{"id": 1, "op": "listen", "family": 4, "address": "", "port": 1, "options": [["tcp", "TCP_REPAIR", 1]]}': (
+            "ENOPROTOOPT"
+        ),
+        '{"id": "x", "op": "hello"}': "bad-request",
+        '{"op": "hello"}': "bad-request",
+        "[]": "bad-json",
+        "null": "bad-json",
+        '{"id": 1': "bad-json",
+    }
+    for line, code in refused.items():
+        wire.ask(line)
+        assert wire.reply()["error"]["code"] == code, line
+    assert wire.call("sockets") == {"count": 0, "pending": 0}
+
+
+def test_options_are_what_they_were_set_to(start: Callable[..., Wire]) -> None:
+    wire = start()
+    listener = wire.call("listen", family=4, address="", port=0)["socket"]
+    for level, name, value in (
+        ("tcp", "TCP_NODELAY", 1),
+        ("tcp", "TCP_KEEPIDLE", 7),
+        ("tcp", "TCP_KEEPINTVL", 3),
+        ("tcp", "TCP_KEEPCNT", 2),
+        ("tcp", "TCP_USER_TIMEOUT", 1500),
+        ("tcp", "TCP_MAXSEG", 1000),
+        ("ip", "IP_TTL", 33),
+        ("ip", "IP_TOS", 16),
+        ("socket", "SO_KEEPALIVE", 1),
+        ("socket", "SO_LINGER", [1, 5]),
+    ):
+        option = {"socket": listener, "level": level, "name": name}
+        assert wire.call("option_set", **option, value=value) == {}
+        assert wire.call("option_get", **option) == {"value": value}
+    assert wire.call("option_set", socket=listener, level="tcp", name="TCP_KEEPIDLE", value=0) == "EINVAL"
+
+
+def test_real_clock_is_not_moved_by_the_harness(start: Callable[..., Wire]) -> None:
+    """With the real clock a request is late by itself."""
+    wire = start(clock="real")
+    assert "virtual-time" not in wire.hello["capabilities"]
+    assert wire.call("clock", until_ns=0, frames_in=0) == "unknown-op"
+    listener = wire.call("listen", family=4, address="", port=0)["socket"]
+    assert wire.call("accept", socket=listener, timeout=0.05) == "timeout"

@@ -1,0 +1,229 @@
+"""The words in which a mutant says what it breaks: `from SYN ACK, in SYN-RECEIVED, nth 1: ack +1`.
+
+First the way: `from` the target or `to` it with flags (`any`; exact ones, where PSH is not looked at; or `+` and flags that
+have to be among them), or `app` and a call of the agent protocol. Then conditions, all of which have to hold (CONDITIONS).
+Behind the colon what is done instead (CHANGES; what needs the link or the agent is in wire.py).
+"""
+
+from __future__ import annotations
+
+import itertools
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+from conformance.standard.states import State
+from conformance.wire import ACK, CWR, ECE, FIN, PSH, RST, SYN, URG, Flags, Segment, Seq
+from tests.mutants.followed import TIMESTAMPS, Followed
+
+FILE = Path(__file__).with_name("mutants.toml")
+SECOND = 1_000_000_000
+_FLAGS = {"SYN": SYN, "ACK": ACK, "FIN": FIN, "RST": RST, "URG": URG, "PSH": PSH, "ECE": ECE, "CWR": CWR}
+_NEWEST_OPTION = 34  # the last kind of option that is in common use (TCP Fast Open)
+_COUNT = itertools.count(1000)
+
+
+class MutantError(Exception):
+    """The data of a mutant can't be used: one line."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A segment on its way, and what is known of its connection."""
+
+    segment: Segment
+    conn: Followed
+    now_ns: int
+    first_ns: int
+    """When the target sent the same for the first time; 0: it did not."""
+    before: str
+    """The state before the segment."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What is matched, and what is then done instead."""
+
+    way: str
+    flags: str
+    conditions: tuple[tuple[str, str], ...]
+    word: str
+    rest: tuple[str, ...]
+
+    def matches(self, scene: Scene) -> bool:
+        """Whether all holds; counted on the connection."""
+        if not _has(scene.segment.flags, self.flags):
+            return False
+        if not all(CONDITIONS[word](scene, rest) for word, rest in self.conditions if word in CONDITIONS):
+            return False
+        counts = scene.conn.counts
+        counts[id(self)] = count = counts.get(id(self), 0) + 1
+        return all(COUNTED[word](count, int(rest)) for word, rest in self.conditions if word in COUNTED)
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One documented rule broken. `cases` are arguments of pytest: what could notice."""
+
+    id: str
+    breaks: str
+    what: str
+    cases: str
+    rules: tuple[Rule, ...]
+    survives: str
+    """Why nobody on the wire could see it; nothing where one can."""
+
+
+def _has(flags: Flags, wanted: str) -> bool:
+    if wanted == "any":
+        return True
+    bits = flags_of(wanted.strip("+").split())
+    return flags & bits == bits if wanted[0] == "+" else flags & ~PSH == bits & ~PSH
+
+
+def flags_of(names: Sequence[str]) -> Flags:
+    """The flags among some words."""
+    bits = Flags.NONE
+    for name in names:
+        bits |= _FLAGS.get(name, Flags.NONE)
+    return bits
+
+
+def _is_probe(scene: Scene) -> bool:
+    last = scene.conn.snd_max
+    return last is not None and scene.segment.seq < last and len(scene.segment.payload) <= 1
+
+
+def _has_option(scene: Scene, wanted: Callable[[int], bool]) -> bool:
+    return any(wanted(one.kind) for one in scene.segment.option_list)
+
+
+CONDITIONS: Mapping[str, Callable[[Scene, str], bool]] = {
+    "in": lambda scene, rest: bool({scene.conn.state, scene.before} & set(rest.split())),
+    "after": lambda scene, rest: scene.now_ns - scene.conn.since_ns >= float(rest) * SECOND,
+    "data": lambda scene, _: bool(scene.segment.payload),
+    "empty": lambda scene, _: not scene.segment.payload,
+    "repeat": lambda scene, _: bool(scene.first_ns),
+    "first": lambda scene, _: not scene.first_ns,
+    "probe": lambda scene, _: _is_probe(scene),
+    "after-rst": lambda scene, _: scene.conn.reset_seen,
+    "window": lambda scene, rest: scene.conn.place(scene.segment) == rest,
+    "duplicate": lambda scene, rest: scene.conn.duplicates >= int(rest),
+    "option": lambda scene, rest: _has_option(scene, lambda kind: kind == int(rest)),
+    "unknown-option": lambda scene, _: _has_option(scene, lambda kind: kind > _NEWEST_OPTION),
+    "holds": lambda scene, rest: bytes.fromhex(rest) in scene.segment.options,
+}
+COUNTED: Mapping[str, Callable[[int, int], bool]] = {
+    "nth": lambda count, rest: count == rest,
+    "every": lambda count, rest: count % rest == 0,
+    "beyond": lambda count, rest: count > rest,
+}
+
+
+def _flagged(one: Segment, rest: Sequence[str]) -> Segment:
+    flags = one.flags
+    for name in rest:
+        flags = flags | _FLAGS[name[1:]] if name[0] == "+" else flags & ~_FLAGS[name[1:]]
+    return replace(one, flags=flags)
+
+
+def _turned(one: Segment, rest: Sequence[str]) -> Segment:
+    flags = flags_of(rest)
+    return replace(one, flags=flags, payload=b"" if flags & (RST | SYN) else one.payload)
+
+
+def _moved(now: int, text: str) -> int:
+    return now + int(text) if text[0] in "+-" else int(text)
+
+
+def _renumbered(one: Segment, wanted: str, conn: Followed) -> Segment:
+    """The target's numbers moved so that its first is the wanted one; what we acknowledge is moved back."""
+    if conn.iss is None:
+        return one
+    if conn.shift is None:
+        conn.shift = (next(_COUNT) if wanted == "count" else int(wanted)) - int(conn.iss)
+    if (one.sport, one.dport) == conn.ports:
+        return replace(one, seq=one.seq + conn.shift)
+    return replace(one, ack=one.ack - conn.shift) if one.flags & ACK else one
+
+
+def _options(one: Segment, rest: Sequence[str]) -> Segment:
+    """One kind of option: `remove` (NOPs stay), `set HEX` its data, or `add N AT WIDTH` to a number in its data."""
+    raw, place = bytearray(one.options), 0
+    kind, word, *more = rest
+    while place < len(raw) and raw[place] != 0:
+        size = 1 if raw[place] == 1 or place + 1 >= len(raw) else max(2, raw[place + 1])
+        start = place + 2
+        if raw[place] != int(kind):
+            pass
+        elif word == "remove":
+            raw[place : place + size] = b"\1" * size
+        elif word == "set":
+            raw[start : start + len(more[0]) // 2] = bytes.fromhex(more[0])
+        else:
+            at, width = start + int(more[1]), int(more[2])
+            number = int.from_bytes(raw[at : at + width], "big") + int(more[0])
+            raw[at : at + width] = (number % (1 << 8 * width)).to_bytes(width, "big")
+        place += size
+    return replace(one, options=bytes(raw))
+
+
+def _fresh(one: Segment, conn: Followed) -> Segment:
+    return _options(one, [str(TIMESTAMPS), "set", f"{conn.tsval:08x}"]) if conn.tsval else one
+
+
+CHANGES: Mapping[str, Callable[[Segment, Sequence[str], Followed], Segment]] = {
+    "seq": lambda one, rest, _: replace(one, seq=Seq(_moved(one.seq, rest[0]))),
+    "ack": lambda one, rest, _: replace(one, ack=Seq(_moved(one.ack, rest[0]))),
+    "window": lambda one, rest, _: replace(one, window=_moved(one.window, rest[0]) & 0xFFFF),
+    "urgent": lambda one, rest, _: replace(one, urgent=_moved(one.urgent, rest[0]) & 0xFFFF),
+    "reserved": lambda one, rest, _: replace(one, reserved=int(rest[0])),
+    "flags": lambda one, rest, _: _flagged(one, rest),
+    "as": lambda one, rest, _: _turned(one, rest),
+    "flip": lambda one, _, __: (
+        replace(one, payload=bytes([one.payload[0] ^ 1]) + one.payload[1:]) if one.payload else one
+    ),
+    "checksum": lambda one, rest, _: replace(one, checksum=None if rest[0] == "right" else 0xBAD1),
+    "exact": lambda one, _, conn: one if conn.rcv_nxt is None else replace(one, seq=conn.rcv_nxt),
+    "acceptable": lambda one, _, conn: one if conn.snd_max is None else replace(one, ack=conn.snd_max),
+    "isn": lambda one, rest, conn: _renumbered(one, rest[0], conn),
+    "add": lambda one, rest, _: replace(one, options=one.options + bytes.fromhex(rest[0])),
+    "option": lambda one, rest, _: _options(one, rest),
+    "fresh-timestamp": lambda one, _, conn: _fresh(one, conn),
+}
+
+
+@cache
+def mutants() -> dict[str, Mutant]:
+    """All of them, by id. Raises MutantError."""
+    found: dict[str, Mutant] = {}
+    for row in tomllib.loads(FILE.read_text(encoding="utf-8"))["mutants"]:
+        texts = [row["rule"]] if isinstance(row["rule"], str) else row["rule"]
+        try:
+            rules = tuple(rule(text) for text in texts)
+        except (MutantError, KeyError, ValueError) as error:
+            raise MutantError(f"{FILE.name}: {row['id']}: {error}") from None
+        if row["id"] in found:
+            raise MutantError(f"{FILE.name}: two mutants are called {row['id']}")
+        found[row["id"]] = Mutant(row["id"], row["breaks"], row["what"], row["cases"], rules, row.get("survives", ""))
+    return found
+
+
+def rule(text: str) -> Rule:
+    """A rule from its words. Raises MutantError."""
+    match, colon, do = text.partition(": ")
+    head, *conditions = [part.strip() for part in match.split(",")]
+    way, _, flags = head.partition(" ")
+    if not colon or way not in ("from", "to", "app"):
+        raise MutantError(f"{text!r} is not `from|to|app WHAT, conditions: what is done`")
+    pairs = [(word, rest) for word, _, rest in (one.partition(" ") for one in conditions)]
+    for word, rest in pairs:
+        if word not in CONDITIONS and word not in COUNTED:
+            raise MutantError(f"condition {word!r} is not known: {', '.join([*CONDITIONS, *COUNTED])}")
+        if word == "in":
+            for name in rest.split():
+                State(name)
+    word, *rest_of = do.split()
+    return Rule(way, flags, tuple(pairs), word, tuple(rest_of))
