@@ -190,5 +190,6 @@ def profile(name: str) -> Profile:
     return parse(_data.text(where), where, name)
 
 
+@functools.cache
 def _glob(pattern: str) -> re.Pattern[str]:
     return re.compile("".join({"*": ".*", "?": "."}.get(char, re.escape(char)) for char in pattern))
