@@ -30,6 +30,8 @@ from conformance.tester.trace import told
 
 _T = TypeVar("_T")
 _MOST_VIRTUAL = 4
+# What violates while we were as late as that is tried again, up to so many cases: a broken target need not be run twice.
+_LATE_S, _MOST_DOUBTED = 0.25, 25
 CaseFunction = Callable[..., Coroutine[Any, Any, None]]
 # What a socket call says of the connection itself; every other failure of a call is the harness's own.
 _CONNECTION_CODES = frozenset(
@@ -88,7 +90,7 @@ class Run:
         self.running: dict[str, int] = {}
         self.done = 0
         # One is written by pytest's thread alone, the other by the engine's.
-        self._submitted = self._ended = 0
+        self._submitted = self._ended = self._doubted = 0
         started = time.time_ns()
         self._facts = {
             "id": datetime.fromtimestamp(started / SECOND, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -163,7 +165,7 @@ class Run:
         return max(0.0, (max(ends, default=0) - self.clock.now_ns()) / SECOND)
 
     async def _run(self, info: CaseInfo, function: CaseFunction, arguments: Mapping[str, Any]) -> Outcome:
-        """Run, judge and record a case; one that gave no verdict runs once more when all others have ended, by itself."""
+        """Run, judge and record a case; one whose verdict may be our own doing runs once more by itself."""
         try:
             async with self._places:
                 outcome, case = await self._attempt(info, function, arguments)
@@ -171,16 +173,31 @@ class Run:
             async with self._case_ended:
                 self._ended += 1
                 self._case_ended.notify_all()
-        if outcome.verdict is Verdict.INCONCLUSIVE:
+        if doubt := self._in_doubt(outcome, case):
             async with self._case_ended:
                 await self._case_ended.wait_for(lambda: self._ended == self._submitted)
             async with self._by_itself:
-                first = outcome
                 outcome, case = await self._attempt(info, function, arguments)
-                outcome = replace(outcome, ran_again=first.message)
+                outcome = replace(outcome, ran_again=doubt)
         await asyncio.get_running_loop().run_in_executor(None, self._record, outcome, case)
         self.done += 1
         return outcome
+
+    def _in_doubt(self, outcome: Outcome, case: Case | None) -> str:
+        """Why the case should run again: it gave no verdict, or it violates and we were late ourselves; or empty."""
+        if outcome.verdict is Verdict.INCONCLUSIVE:
+            return outcome.message
+        if (
+            outcome.verdict not in (Verdict.VIOLATES, Verdict.BREAKS_SHOULD)
+            or case is None
+            or self._doubted == _MOST_DOUBTED
+        ):
+            return ""
+        late_s = case.clock.jitter.worst_s(case.began_ns, case.clock.now_ns())
+        if late_s < _LATE_S:
+            return ""
+        self._doubted += 1
+        return f"{outcome.message}; the tester itself was up to {late_s:.3f} s late in that time"
 
     async def _attempt(
         self, info: CaseInfo, function: CaseFunction, arguments: Mapping[str, Any]
