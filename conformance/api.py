@@ -1,6 +1,6 @@
 """What a case imports: one line at the top of its module."""
 
-from conformance.judge import Bound, Expectation, Inconclusive, NotApplicable, Violation
+from conformance.judge import Bound, Expectation, Growth, Inconclusive, NotApplicable, Violation
 from conformance.plugin.marks import verifies, verifies_cell
 from conformance.standard.cells import Cell, cells
 from conformance.standard.states import SYNCHRONIZED, State
@@ -8,6 +8,7 @@ from conformance.target import AppError
 from conformance.tester.case import Case
 from conformance.tester.clock import SECOND
 from conformance.tester.connection import Connection, Offer, Received, ReceivedIcmp, Sent
+from conformance.tester.kinds import KINDS, Kind
 from conformance.tester.path import Path, size_of
 from conformance.wire import ACK, CWR, ECE, FIN, NO_FLAGS, PSH, RST, SYN, URG, Flags, Segment, Seq, icmp
 from conformance.wire import options as opt
@@ -17,6 +18,7 @@ __all__ = [
     "CWR",
     "ECE",
     "FIN",
+    "KINDS",
     "NO_FLAGS",
     "PSH",
     "RST",
@@ -31,7 +33,9 @@ __all__ = [
     "Connection",
     "Expectation",
     "Flags",
+    "Growth",
     "Inconclusive",
+    "Kind",
     "NotApplicable",
     "Offer",
     "Path",

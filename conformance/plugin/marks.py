@@ -137,6 +137,7 @@ def describe(item: pytest.Item) -> CaseInfo:
     taken = inspect.signature(getattr(item, "function")).parameters  # noqa: B009
     if fixtures := [name for name in taken if name not in params and name != "tcp"]:
         raise pytest.UsageError(f"{where}: a case takes tcp and its own parameters, not the fixture {fixtures[0]}")
+    alone = ("instances",) if mark.kwargs.get("alone", False) else ()
     cell = params.get("cell")
     family = params.get("family", 4)
     which = "-".join(part for part in getattr(item, "callspec").id.split("-") if part != f"ipv{family}")  # noqa: B009
@@ -161,9 +162,9 @@ def describe(item: pytest.Item) -> CaseInfo:
         requirements=requirements or tuple(dict.fromkeys(rests_on)),
         claims=claims,
         cells=cells,
-        needs=tuple(dict.fromkeys((*mark.kwargs.get("needs", ("app",)), *_needed_for(sysctl)))),
+        needs=tuple(dict.fromkeys((*mark.kwargs.get("needs", ("app",)), *_needed_for(sysctl), *alone))),
         lasts_s=float(mark.kwargs.get("lasts", 0.0)),
-        alone=bool(mark.kwargs.get("alone", False)),
+        alone=bool(alone),
         sysctl=sysctl,
         family=int(family),
         generated_from=cell.id if isinstance(cell, Cell) else "",

@@ -20,7 +20,7 @@ from conformance.record.errors import RecordError
 from conformance.record.names import case_name
 from conformance.record.pcapng import Capture, read_pcapng
 from conformance.record.results import read_record, scan_results
-from conformance.report import figure5, matrix, state_map, text
+from conformance.report import figure5, matrix, state_map, text, timing
 from conformance.report.bar import draw_bar
 from conformance.report.compare import Comparison
 from conformance.report.frames import relate
@@ -90,13 +90,14 @@ class Overview:
     table: Counter[tuple[str, str]] = field(default_factory=Counter)
     machine: state_map.Machine = field(default_factory=state_map.Machine)
     requirements: matrix.Matrix = field(default_factory=matrix.Matrix)
+    times: timing.Times = field(default_factory=timing.Times)
 
 
 def make_report(run_dir: Path) -> Path:
     """Write `index.html`, `style.css` and `cases/*.html` into a run's folder, and give the path of the first.
 
     A run that checked cells of the documented machine gets `states.html` too, one whose cases name requirements
-    `requirements.html`, `requirements.csv` and `requirements.json`.
+    `requirements.html`, `requirements.csv` and `requirements.json`, one that measured times `timing.html`.
 
     Reads the folder's `results.jsonl` and captures alone; may be called again at any time, also while the run
     goes on. Missing or damaged parts are said on the pages. RecordError when there are no results, or when
@@ -138,6 +139,7 @@ def _add(overview: Overview, record: dict[str, Any], offset: int) -> None:
     overview.table[entry.level, entry.verdict] += 1
     overview.machine.add(record, entry)
     overview.requirements.add(record, entry)
+    overview.times.add(record, entry)
     target, run = record["target"], record["run"]
     facts = overview.targets.setdefault(
         (target["name"], target["version"], target["profile"]), {**target, "addresses": []}
@@ -153,12 +155,12 @@ def _add(overview: Overview, record: dict[str, Any], offset: int) -> None:
     for choice in record["choices"]:
         key = (choice["name"], choice["taken"], ", ".join(choice["allowed"]))
         overview.choices.setdefault(key, Group()).add(entry)
-    for timing in record["timings"]:
-        span = (timing["name"], timing["low_s"], timing["high_s"], timing["source"], timing["how"])
+    for one in record["timings"]:
+        span = (one["name"], one["low_s"], one["high_s"], one["source"], one["how"])
         group = overview.timings.setdefault(span, Group())
-        if timing["measured_s"] is not None:
-            group.measured.append(timing["measured_s"])
-        group.failed += timing["ok"] is False
+        if one["measured_s"] is not None:
+            group.measured.append(one["measured_s"])
+        group.failed += one["ok"] is False
         group.add(entry)
 
 
@@ -194,6 +196,7 @@ def _write(run_dir: Path, results: Path, overview: Overview, order: Sequence[Ent
             old.unlink()
     cells = _states(run_dir, environment, overview)
     table = _requirements(run_dir, environment, overview)
+    _timing(run_dir, environment, overview)
     index_page = run_dir / "index.html"
     besides = {name: what for name, what in BESIDES.items() if (run_dir / name).is_file()}
     shown = environment.get_template("index.html").render(
@@ -266,6 +269,19 @@ def _requirements(run_dir: Path, environment: Environment, overview: Overview) -
     return counts
 
 
+def _timing(run_dir: Path, environment: Environment, overview: Overview) -> None:
+    """Write the page of series and timers; where nothing was measured there is no such page."""
+    page = run_dir / "timing.html"
+    series, singles = overview.times.ordered(), overview.times.rows()
+    if not series and not singles:
+        page.unlink(missing_ok=True)
+        return
+    shown = environment.get_template("timing.html").render(
+        overview=overview, series=series, singles=singles, drawn=timing.DRAWN
+    )
+    _put(page, shown)
+
+
 def make_comparison(page: Path, found: Comparison) -> None:
     """Write the page of a comparison, and `style.css` beside it; RecordError when that can't be."""
     style = page.with_name("style.css")
@@ -321,6 +337,8 @@ def _environment() -> Environment:
         LINKS=LINKS,
         since=_since,
         sign=state_map.draw_sign,
+        draw_series=timing.draw_series,
+        tell_series=timing.told,
     )
     return environment
 

@@ -1,20 +1,19 @@
 """RFC 9293 section 3.1: the header of segments that the target sends and takes: checksum, data offset, reserved bits."""
 
 from dataclasses import replace
-from typing import NamedTuple
 
 import pytest
 
 from conformance.api import (
     ACK,
     FIN,
+    KINDS,
     PSH,
     RST,
     SYN,
     Case,
-    Connection,
     Expectation,
-    Flags,
+    Kind,
     Received,
     Segment,
     Seq,
@@ -27,36 +26,7 @@ from conformance.wire.segment import internet_checksum
 DATA = b"forty-two octets, or about as many as that"
 
 
-class Kind(NamedTuple):
-    """A kind of segment: the state that it comes in, what it is, its answer, and the state it leads to."""
-
-    state: State
-    flags: Flags
-    payload: bytes
-    answer: Flags | None
-    then: State
-
-
-KINDS = {
-    "syn": Kind(State.LISTEN, SYN, b"", SYN | ACK, State.SYN_RECEIVED),
-    "syn-ack": Kind(State.SYN_SENT, SYN | ACK, b"", ACK, State.ESTABLISHED),
-    "third-ack": Kind(State.SYN_RECEIVED, ACK, b"", None, State.ESTABLISHED),
-    "data": Kind(State.ESTABLISHED, ACK | PSH, DATA, ACK, State.ESTABLISHED),
-    "odd-data": Kind(State.ESTABLISHED, ACK | PSH, DATA[1:], ACK, State.ESTABLISHED),
-    "fin": Kind(State.ESTABLISHED, FIN | ACK, b"", ACK, State.CLOSE_WAIT),
-    "rst": Kind(State.ESTABLISHED, RST, b"", None, State.CLOSED),
-    "ack-of-fin": Kind(State.FIN_WAIT_1, ACK, b"", None, State.FIN_WAIT_2),
-}
 EVERY_KIND = pytest.mark.parametrize("kind", [pytest.param(one, id=name) for name, one in KINDS.items()])
-
-
-async def taken(conn: Connection, kind: Kind, **fields: int) -> None:
-    """Send the segment, see it answered, and the state that it leads to."""
-    await conn.send(kind.flags, payload=kind.payload, text="as it has to be", **fields)
-    if kind.answer is not None:
-        seq = None if kind.state is State.LISTEN else conn.rcv_nxt
-        await conn.expect(kind.answer, seq=seq, ack=conn.snd_nxt, length=0)
-    await conn.confirm(kind.then)
 
 
 def right_checksum(segment: Segment) -> int:
@@ -136,7 +106,7 @@ async def test_segment_with_a_wrong_checksum_is_not_processed(tcp: Case, kind: K
     await conn.inject(kind.flags, payload=kind.payload, checksum=right_checksum(segment) ^ 0x0100, text="one bit wrong")
     await conn.silence()
     await conn.confirm(kind.state)
-    await taken(conn, kind)
+    await kind.is_taken(conn)
 
 
 @pytest.mark.parametrize("wrong", ["zero", "complement", "no-pseudo-header", "octets-swapped"])
@@ -160,7 +130,7 @@ async def test_checksum_that_is_wrong_in_a_common_way_is_noticed(tcp: Case, wron
     value = values[wrong] if values[wrong] != right else right ^ 1
     await conn.inject(kind.flags, payload=kind.payload, checksum=value, text=f"checksum: {wrong}")
     await conn.silence()
-    await taken(conn, kind)
+    await kind.is_taken(conn)
 
 
 # Data offset
@@ -216,7 +186,7 @@ async def test_syn_with_an_impossible_data_offset_opens_nothing(tcp: Case, offse
     conn = await tcp.drive_to(State.LISTEN)
     await conn.inject(SYN, options=b"", data_offset=offset)
     await conn.silence()
-    await taken(conn, KINDS["syn"])
+    await KINDS["syn"].is_taken(conn)
 
 
 # Reserved bits
@@ -253,7 +223,7 @@ async def test_reserved_bits_are_ignored(tcp: Case, kind: Kind) -> None:
     """
     conn = await tcp.drive_to(kind.state, by="passive")
     # The lowest of the four is AE, which RFC 9768 gives a meaning to in a SYN.
-    await taken(conn, kind, reserved=0b1110)
+    await kind.is_taken(conn, reserved=0b1110)
 
 
 @verifies("RFC9293:3.1-urgent-significant", "claim:C-36")
