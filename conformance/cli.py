@@ -51,15 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(pytest.ExitCode.INTERRUPTED)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="tcp-conformance",
-        description="Write raw TCP segments at a host's real stack and check what it answers, and when.",
-    )
-    parser.add_argument("--version", action="version", version=f"tcp-conformance {metadata.version('tcp-conformance')}")
-    names = "run | list | doctor | stacks | report | baseline | compare"
-    commands = parser.add_subparsers(dest="command", required=True, metavar=names)
-
+def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     run = commands.add_parser("run", help="run the cases; what follows -- goes to pytest", description="Run the cases.")
     run.add_argument("--target", default="linux", metavar="NAME|FILE.toml", help="default: linux, the embedded lab")
     run.add_argument("--family", choices=("4", "6", "both"), default="both")
@@ -78,6 +70,8 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--baseline", metavar="NAME|FILE", help="what has changed since then; fail only on what got worse")
     run.set_defaults(function=_run)
 
+
+def _add_list(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     list_ = commands.add_parser("list", help="every case with its section, requirements and needs; runs none")
     what = list_.add_mutually_exclusive_group()
     what.add_argument("--cells", action="store_true", help="every row of the documented machine, with its case")
@@ -96,6 +90,19 @@ def _parser() -> argparse.ArgumentParser:
     list_.add_argument("--json", action="store_true", help="as JSON")
     list_.set_defaults(function=_list)
 
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="tcp-conformance",
+        description="Write raw TCP segments at a host's real stack and check what it answers, and when.",
+    )
+    parser.add_argument("--version", action="version", version=f"tcp-conformance {metadata.version('tcp-conformance')}")
+    names = "run | list | doctor | stacks | report | baseline | compare"
+    commands = parser.add_subparsers(dest="command", required=True, metavar=names)
+
+    _add_run(commands)
+    _add_list(commands)
+
     doctor = commands.add_parser("doctor", help="what this machine can do, and what is missing")
     doctor.set_defaults(function=_doctor)
 
@@ -109,8 +116,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     stacks.set_defaults(function=_stacks)
 
-    report = commands.add_parser("report", help="make the pages of a run again from what it recorded")
-    report.add_argument("folder", type=Path, metavar="DIR", help="the folder of the run, as reports/latest")
+    report = commands.add_parser(
+        "report",
+        help="make the pages of a run again from what it recorded, or those of several runs as one",
+        description="Make the pages of a run again from what it recorded. Several runs become one in --output: workers, "
+        "address families, machines or targets.",
+    )
+    report.add_argument("folders", type=Path, nargs="+", metavar="DIR", help="the folder of a run, as reports/latest")
+    report.add_argument(
+        "--output", type=Path, metavar="DIR", help="where several runs are put together (reports/merged)"
+    )
+    report.add_argument("--baseline", metavar="NAME|FILE", help="say what has changed since then")
+    report.add_argument(
+        "--self-contained", action="store_true", help="also one file of it all, report.html, to hand on"
+    )
     report.set_defaults(function=_report)
 
     baseline = commands.add_parser("baseline", help="keep a run's results, to hold later runs against them")
@@ -418,13 +437,24 @@ def _stacks(options: argparse.Namespace, rest: list[str]) -> int:
 
 def _report(options: argparse.Namespace, rest: list[str]) -> int:
     from conformance.record import RecordError  # noqa: PLC0415
-    from conformance.report import make_report  # noqa: PLC0415
+    from conformance.report import make_report, make_single, merge  # noqa: PLC0415
+    from conformance.report.baseline import load  # noqa: PLC0415
 
+    problems = []
     try:
-        print(make_report(options.folder))
+        folder = options.folders[0]
+        since = None if options.baseline is None else load(options.baseline)
+        if len(options.folders) > 1 or options.output is not None:
+            folder = options.output or Path("reports/merged")
+            problems = merge(options.folders, folder)
+        print(make_report(folder, since))
+        if options.self_contained:
+            print(make_single(folder))
     except (RecordError, OSError) as error:
         print(f"tcp-conformance report: {error}", file=sys.stderr)
         return 1
+    for line in problems:
+        print(f"tcp-conformance report: {line}", file=sys.stderr)
     return 0
 
 
@@ -448,21 +478,27 @@ def _compare(options: argparse.Namespace, rest: list[str]) -> int:
     from conformance.report.baseline import load  # noqa: PLC0415
     from conformance.report.compare import compare  # noqa: PLC0415
 
+    runs, wrong = [], []
+    for where in (options.first, *options.others):
+        try:
+            runs.append(load(where))
+        except RecordError as error:
+            wrong.append(str(error))
+    found = compare(runs) if len(runs) > 1 else None
     try:
-        runs = [load(where) for where in (options.first, *options.others)]
-        found = compare(runs)
-        if options.html is not None:
+        if options.html is not None and found is not None:
             make_comparison(options.html, found)
     except RecordError as error:
-        print(f"tcp-conformance compare: {error}", file=sys.stderr)
-        return 2
+        wrong.append(str(error))
+    for line in [*wrong, *([found.problem] if found is not None and found.problem else [])]:
+        print(f"tcp-conformance compare: {line}", file=sys.stderr)
     for run in runs:
         _say_problems("compare", run)
-    if options.json:
+    if found is not None and options.json:
         print(json.dumps(found.as_json(), indent=2))
-    else:
+    elif found is not None:
         _show_comparison(found)
-    return 0
+    return 2 if wrong or found is None or found.problem else 0
 
 
 def _say_problems(command: str, run: Baseline) -> None:
@@ -481,8 +517,9 @@ def _show_comparison(found: Comparison) -> None:
     counts.add_row("all", *(f"{len(one.cases):,}" for one in found.runs))
     console.print(counts)
     tables = (
-        ("Other verdicts", heads, [(row.case, row.values) for row in found.verdicts]),
-        ("Other choices", heads, [(f"{row.case}: {row.what}", row.values) for row in found.choices]),
+        ("Settings", heads, [(row.name, row.values) for row in found.settings]),
+        ("Other verdicts", heads, [(row.name, row.values) for row in found.verdicts]),
+        ("Other choices", heads, [(f"{row.name}: {row.what}", row.values) for row in found.choices]),
         (
             "Timers",
             [*heads, "allowed"],
@@ -497,13 +534,24 @@ def _show_comparison(found: Comparison) -> None:
                 for row in found.times
             ],
         ),
+        ("Requirements", heads, [(row.name, row.values) for row in found.requirements]),
+        ("Other cells", heads, [(row.name, row.values) for row in found.cells]),
+        (
+            "Cells by state",
+            heads,
+            [
+                (state, [", ".join(f"{number} {verdict}" for verdict, number in one.items()) for one in counts])
+                for state, counts in found.states.items()
+                if any(one != counts[0] for one in counts)
+            ],
+        ),
     )
     for title, names, rows in tables:
         if rows:
             console.print(f"\n[bold]{title}[/] ({len(rows):,})")
             _show_rows(console, names, rows)
     said = f"{count(found.common, 'case')} in all of them, {found.alone:,} in one only"
-    console.print(f"\n{said}{': no case differs' if found.same else ''}")
+    console.print(f"\n{said}{': no case differs' if found.same and not found.problem else ''}")
 
 
 def _show_rows(console: Console, heads: Sequence[str], rows: Sequence[tuple[str, Sequence[str | None]]]) -> None:

@@ -44,6 +44,7 @@ class CaseInfo:
     """All that is known of a case before it runs. `id` is the node id below the folder of cases.
 
     `cells` are the ids of the table's rows that it checks, `generated_from` the one that it was generated from, if any.
+    `file` and `line` say where it is written, from pytest's root; empty where that is elsewhere.
     """
 
     id: str
@@ -61,6 +62,8 @@ class CaseInfo:
     sysctl: Mapping[str, str] = field(default_factory=dict)
     family: int = 4
     generated_from: str = ""
+    file: str = ""
+    line: int = 1
 
     def rows(self) -> list[dict[str, Any]]:
         """The rows of the documented machine that the case checks, as the record keeps them."""
@@ -168,6 +171,8 @@ def describe(item: pytest.Item) -> CaseInfo:
         sysctl=sysctl,
         family=int(family),
         generated_from=cell.id if isinstance(cell, Cell) else "",
+        file="" if item.location[0].startswith(("..", "/")) else item.location[0],
+        line=(item.location[1] or 0) + 1,
     )
 
 

@@ -76,6 +76,8 @@ class Target(Protocol):
     mac: str
     isolated: bool
     """Whether each case has an instance of its own (`alone`)."""
+    virtual: bool
+    """Whether time is the stack's own; then each case has an instance of its own."""
     concurrency: int | None
     """How many cases at once are good for it, where that is known."""
     machine: Machine | None

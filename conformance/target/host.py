@@ -81,7 +81,7 @@ def _local_addresses() -> set[str]:
 class LabHost:
     """What all lab hosts share: the interface, the addresses, and the target's Ethernet address. See `Target`."""
 
-    isolated = False
+    isolated = virtual = False
     machine: Machine | None = None
 
     def __init__(self, *, name: str, profile: str, segment: Segment) -> None:

@@ -94,7 +94,7 @@ class LabServer:
 class NetnsTarget:
     """The kernel's own stack in a namespace, reached over a veth pair. See `Target`."""
 
-    isolated = False
+    isolated = virtual = False
     concurrency: int | None = None
     machine: Machine | None = None
 

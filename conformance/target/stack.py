@@ -51,7 +51,8 @@ class StackTarget:
         self.machine: Machine | None = None
         self.link: Link
         self.app: AgentClient
-        self._command, self._clock, self._ready = tuple(command), clock, ready
+        self._command, self._ready = tuple(command), ready
+        self.virtual = clock == "virtual"
         self._epoch_ns = time.time_ns() if epoch_ns is None else epoch_ns
         self._own_server = server is None
         self._server = server or LabServer()
@@ -63,11 +64,6 @@ class StackTarget:
     def pool(self, family: int) -> IPRange:
         """The tester's addresses of that family."""
         return POOLS[family]
-
-    @property
-    def virtual(self) -> bool:
-        """Whether time is the stack's own: every case has an instance, and runs by `machine.run`."""
-        return self._clock == "virtual"
 
     async def open(self) -> None:
         """Start the program and hear what it says of itself. Raises HarnessFault."""
@@ -81,7 +77,7 @@ class StackTarget:
             machine = self.machine
             hello = await asyncio.to_thread(machine.run, self._hello)
             if "virtual-time" not in hello.get("capabilities", ()):
-                self._clock = "real"
+                self.virtual = False
                 await self._start()
         if not self.virtual:
             hello = await self.app.open()
@@ -94,7 +90,7 @@ class StackTarget:
             name=self.name,
             profile=self.profile,
             command=self._command,
-            clock=self._clock,
+            clock="virtual" if self.virtual else "real",
             server=self._server,
             epoch_ns=self._epoch_ns,
         )
@@ -120,7 +116,7 @@ class StackTarget:
             "TCP_CONFORMANCE_IPV4": ADDRESSES[4],
             "TCP_CONFORMANCE_IPV6": ADDRESSES[6],
             "TCP_CONFORMANCE_MTU": str(_MTU),
-            "TCP_CONFORMANCE_CLOCK": self._clock,
+            "TCP_CONFORMANCE_CLOCK": "virtual" if self.virtual else "real",
         }
         _, (channel, wire) = await self._server.make(command=self._command, environment=environment)
         if self.virtual:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import pairwise
 
@@ -44,8 +45,11 @@ class Case:
         clock: Clock,
         family: int,
         name: str = "",
+        seed: int = 0,
     ) -> None:
         self.name = name
+        # Of two cases of one run none has the numbers of the other, and a case has the same again with the run's seed.
+        self.random = random.Random(f"{seed} {name}")
         self.station, self.target, self.profile, self.clock, self.family = station, target, profile, clock, family
         self.trace = Trace()
         self.began_ns = clock.now_ns()
@@ -220,14 +224,14 @@ class Case:
         if state is State.CLOSED:
             # RFC 9293 section 3.10.7.1: everything but a reset is answered by one.
             sent = await conn.inject(ACK, ack=Seq(0x01020304), text="probe: is there a connection?")
-            await conn.expect(RST, seq=sent.segment.ack, label="no connection:")
+            await conn.expect_reset(seq=sent.segment.ack, label="no connection:")
         elif state is State.LISTEN:
             await self.probe_listening(conn.remote_port)
         elif state is State.SYN_SENT:
             # Section 3.10.7.3, first check: an acknowledgment of nothing that was sent is reset, and the state stays.
             assert conn.irs is not None
             sent = await conn.inject(ACK, ack=conn.irs, text="probe: an unacceptable acknowledgment")
-            await conn.expect(RST, seq=sent.segment.ack, label="answer to the probe:")
+            await conn.expect_reset(seq=sent.segment.ack, label="answer to the probe:")
         else:
             await conn.probe()
 
@@ -291,6 +295,11 @@ class Case:
         high_s = retransmission_timeout(round_trips_s, least_variation_s=least_s)
         source = f"RFC 6298, 2.2 and 2.3; at least {least_s:g} s: {least.source}"
         return Bound(self.timer("rto-min", low_s).low_s, self.timer("rto-min", high_s).high_s, source)
+
+    def nominal_s(self, name: str) -> float:
+        """What the profile documents for a timer, in seconds. Raises NotApplicable when it does not."""
+        self.timer(name)
+        return self.profile.timers[name].value_s
 
     def check_timing(
         self,

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from conformance.judge import Bound, Expectation, Inconclusive, Violation
+from conformance.judge import Bound, Expectation, Inconclusive, NotApplicable, Violation
 from conformance.standard.cells import Cell, Outcome
 from conformance.standard.states import FIN_RECEIVED, State
 from conformance.standard.vocabulary import (
@@ -27,6 +27,7 @@ from conformance.standard.vocabulary import (
     Stamp,
     Variables,
 )
+from conformance.target import AppError
 from conformance.tester.app import SocketOption
 from conformance.tester.cell import FROM_TARGET, NOTHING_LEFT, QUIET_S, Left, allowed, reached, read, works
 from conformance.tester.clock import SECOND
@@ -121,11 +122,7 @@ class _Run:
             options.append(_INLINE)
         conn: Connection | None = None
         if self.state is not State.CLOSED:
-            if active:
-                conn = await case.connect(options=options, iss=iss)
-            else:
-                # What is sent to a group must not fail to find the listener only because that is bound to one address.
-                conn = await case.listen(address="" if row.to_group else None, options=options, iss=iss)
+            conn = await self._opening(active, options, iss)
             if row.offers:
                 conn.window = _OFFERED
             if row.stamped_before:
@@ -138,6 +135,25 @@ class _Run:
             iss=iss,
             established=self._in_established,
         )
+
+    async def _opening(self, active: bool, options: Sequence[SocketOption], iss: int | None) -> Connection:
+        """A connection about to be opened. A stack without these options is taken as it is: its buffer fills, if later."""
+        case = self.case
+        # What is sent to a group must not fail to find the listener only because that is bound to one address.
+        address = "" if self.row.to_group else None
+        case.app.reckoned = ("ENOPROTOOPT",)
+        try:
+            return await (
+                case.connect(options=options, iss=iss)
+                if active
+                else case.listen(address=address, options=options, iss=iss)
+            )
+        except AppError as error:
+            if error.code != "ENOPROTOOPT":
+                raise
+            return await (case.connect(iss=iss) if active else case.listen(address=address, iss=iss))
+        finally:
+            case.app.reckoned = ()
 
     async def _in_established(self, conn: Connection) -> None:
         if _repeats_text(self.row):
@@ -205,6 +221,8 @@ class _Run:
     async def send(self) -> _Stimulus:
         """Write the row's segment."""
         conn, row, before = self.conn, self.row, self.variables()
+        if row.zero_window and before.rcv_wnd == 1 and self.state in FIN_RECEIVED:
+            raise NotApplicable(f"the target gives a FIN no place in its window, which is never zero in {self.state}")
         if row.zero_window and before.rcv_wnd:
             raise Inconclusive(f"the target's window is still {before.rcv_wnd} octets after {len(self.unread)}")
         placed = row.place(before)

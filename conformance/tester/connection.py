@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +23,8 @@ if TYPE_CHECKING:
 
 # A reaction without a timer of its own is owed at once; an acknowledgment may be delayed by less than 0.5 s (MUST-40).
 REACTION_S = 1.0
+# No document says how long the first timeout may be at most; stacks begin with up to 3 s (RFC 2988).
+RETRANSMITTED_S = 10.0
 _NOT_PSH = 0xFF & ~int(PSH)
 
 
@@ -99,7 +100,7 @@ class Connection:
         self, case: Case, *, port: int, remote_port: int | None, address: str | None = None, iss: int | None = None
     ) -> None:
         self._case, self.address, self.port, self.remote_port = case, address or case.address, port, remote_port
-        self.iss = Seq(random.getrandbits(32) if iss is None else iss)
+        self.iss = Seq(case.random.getrandbits(32) if iss is None else iss)
         self.snd_nxt = self.snd_una = self.iss
         self.irs: Seq | None = None
         self.rcv_nxt: Seq | None = None
@@ -145,7 +146,7 @@ class Connection:
         if offer.window_scale is not None:
             options += [opt.Option(opt.NOP), opt.window_scale(offer.window_scale)]
         self.syn_options = tuple(options)
-        self.tsval = random.getrandbits(32) if offer.timestamps else None
+        self.tsval = self._case.random.getrandbits(32) if offer.timestamps else None
 
     # Numbers
 
@@ -480,6 +481,10 @@ class Connection:
         """
         return (await self.expect_any(Expectation(flags, label=label, **fields), within=within))[1]
 
+    async def expect_reset(self, *, seq: Seq, label: str = "") -> Received:
+        """Take the next segment, which must be a reset with that number, whether it has an ACK field or not. Raises Violation."""
+        return (await self.expect_any(*resets(seq=seq, label=label)))[1]
+
     async def expect_any(
         self, *wanted: Expectation, within: float = REACTION_S, strict: bool = False
     ) -> tuple[int, Received]:
@@ -534,7 +539,9 @@ class Connection:
         miss = "; ".join(map(str, differences))
         return Violation(f"expected {said}, came {line}", f"Nearest miss: {miss}")
 
-    async def expect_retransmission(self, of: Received, *following: Received, within: float) -> Received:
+    async def expect_retransmission(
+        self, of: Received, *following: Received, within: float = RETRANSMITTED_S
+    ) -> Received:
         """Take the next segment, which must carry again what `of` carried: flags, seq and data. Raises Violation.
 
         What the target had sent right behind it (`following`, in order) may be joined to it.
@@ -692,6 +699,11 @@ class Connection:
     async def confirm(self, state: State, *, probe: bool = True) -> None:
         """See that the target is in `state`: by a probe that leaves it there, and by the agent's own word. Raises Violation."""
         await self._case.confirm(self, state, probe=probe)
+
+
+def resets(*, seq: Seq, label: str = "") -> tuple[Expectation, Expectation]:
+    """The forms of a reset that answers a segment with an ACK field: as the standard has it, and with an ACK field of its own."""
+    return Expectation(RST, seq=seq, label=label), Expectation(RST | ACK, seq=seq, label=label)
 
 
 _AFTER_OUR_FIN = {

@@ -29,9 +29,9 @@ Answerer = Callable[[int, int], bool]
 class Station:
     """The tester's addresses on one link to one target."""
 
-    def __init__(self, target: Target, clock: Clock) -> None:
+    def __init__(self, target: Target, clock: Clock, *, seed: int = 0) -> None:
         self.target, self.clock = target, clock
-        self._link = target.link
+        self._link, self._random = target.link, random.Random(seed)
         self._receivers: dict[bytes, Receiver] = {}
         self._openers: dict[bytes, Receiver] = {}
         self._icmp_receivers: dict[bytes, IcmpReceiver] = {}
@@ -294,7 +294,7 @@ class Station:
         """
         remote, closed = self.target.address(6 if ":" in address else 4), self.target.closed_port
         for _ in range(_PROBE_TRIES):
-            port, iss = random.randrange(50_000, 60_000), Seq(random.getrandbits(32))
+            port, iss = self._random.randrange(50_000, 60_000), Seq(self._random.getrandbits(32))
             answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
             def on_answer(

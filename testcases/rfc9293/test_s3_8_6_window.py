@@ -261,6 +261,9 @@ async def opens(conn: Connection) -> None:
     """The target says that its window is open again, for its application has read."""
     update = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0, label="the window opens:", within=2)
     assert update.segment.window, "the application has read everything, and the window stays closed"
+    further = Expectation(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0, label="and further:")
+    while await conn.allow(further, within=0.05):
+        pass
 
 
 async def reads(conn: Connection, data: bytes) -> None:
