@@ -101,7 +101,7 @@ async def test_dsack_reports_a_duplicate_when_it_is_on(tcp: Case, on: int) -> No
 
 
 @pytest.mark.parametrize(("value", "asks"), [(0, False), (1, True), (2, False)])
-@verifies("IP-SYSCTL:tcp_ecn", sysctl={"net.ipv4.tcp_ecn": "{value}"})
+@verifies("IP-SYSCTL:tcp_ecn", sysctl={"net.ipv4.tcp_ecn": "{value}", "net.ipv4.tcp_ecn_fallback": "0"})
 async def test_ecn_is_asked_for_when_it_is_on(tcp: Case, value: int, asks: bool) -> None:
     """The application connects; tcp_ecn is 0 (never), 1 (always) or 2 (only where the peer asks).
 
