@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from itertools import pairwise
 
 from conformance.judge import (
@@ -48,14 +47,13 @@ class Case:
         clock: Clock,
         family: int,
         name: str = "",
-        trace: Trace | None = None,
         seed: int = 0,
     ) -> None:
         self.name = name
         # Of two cases of one run none has the numbers of the other, and a case has the same again with the run's seed.
         self.random = random.Random(f"{seed} {name}")
         self.station, self.target, self.profile, self.clock, self.family = station, target, profile, clock, family
-        self.trace = trace or Trace()
+        self.trace = Trace()
         self.began_ns = clock.now_ns()
         self.remote = target.address(family)
         self.app = Application(self)
@@ -92,25 +90,6 @@ class Case:
         """Raise NotApplicable over the other family, which does not have that."""
         if self.family != family:
             raise NotApplicable(f"{what} is of IPv{family} alone")
-
-    @asynccontextmanager
-    async def beside(self) -> AsyncIterator[Case]:
-        """The same case at one more address of ours, in the same record. Raises TargetGone."""
-        other = Case(
-            station=self.station,
-            target=self.target,
-            profile=self.profile,
-            clock=self.clock,
-            family=self.family,
-            name=self.name,
-            trace=self.trace,
-        )
-        other.random = self.random
-        try:
-            await other.open()
-            yield other
-        finally:
-            await other.close()
 
     # Connections
 
@@ -317,13 +296,14 @@ class Case:
         timer = self.profile.timers[name]
         return Growth(factor, timer.late_fraction, timer.late_s, source)
 
-    def timeout_after(self, *round_trips_s: float) -> Bound:
+    def timeout_after(self, *round_trips_s: float, least_s: float | None = None) -> Bound:
         """The bound of the retransmission timeout after those round trips in seconds, in their order (RFC 6298, 2.2 and 2.3).
 
-        A stack may hold its least timeout (the profile's `rto-min`) on the whole, or on the variation alone.
+        A stack may hold its least timeout (the profile's `rto-min`, or `least_s`) on the whole, or on the variation alone.
         """
         least = self.timer("rto-min")
-        least_s = self.profile.timers["rto-min"].value_s
+        if least_s is None:
+            least_s = self.profile.timers["rto-min"].value_s
         low_s = max(least_s, retransmission_timeout(round_trips_s))
         high_s = retransmission_timeout(round_trips_s, least_variation_s=least_s)
         source = f"RFC 6298, 2.2 and 2.3; at least {least_s:g} s: {least.source}"
