@@ -252,10 +252,14 @@ def static(name: str) -> str:
 
 def put(path: Path, content: str) -> None:
     """Write a page. Raises OSError."""
+    raw = content.encode("utf-8", "replace")
+    if not path.exists():
+        path.write_bytes(raw)
+        return
     # Written beside and moved: who looks at a page while it is made again sees a whole one.
     beside = path.with_name(f".{path.name}.new")
     try:
-        beside.write_bytes(content.encode("utf-8", "replace"))
+        beside.write_bytes(raw)
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
@@ -291,8 +295,21 @@ def _environment() -> Environment:
         tokens=filters.tokens,
         requirement_tokens=filters.requirement_tokens,
         places={},
+        frame_link=_frame_link,
+        outcomes={
+            None: Markup(f'<span class="muted">{text.NOTHING}</span>'),
+            True: Markup('<span class="ok">✓ yes</span>'),
+            False: Markup('<span class="no">✗ no</span>'),
+        },
     )
     return environment
+
+
+def _frame_link(number: int | None, numbers: set[int]) -> str:
+    """A frame's number, which leads to its row where the page has one."""
+    if number is None:
+        return ""
+    return Markup(f'<a href="#frame-{number}">#{number}</a>') if number in numbers else f"#{number}"
 
 
 def _href(path: str) -> str:
@@ -322,6 +339,9 @@ def _evidence(run_dir: Path, record: dict[str, Any]) -> dict[str, Any]:
             problem = capture.problem
             if not os.path.isfile(run_dir / path):  # noqa: PTH113 - unlike Path's, never raises on a foreign name
                 name = None
+    for step in record["steps"]:
+        step.setdefault("ok", None)
+        step.setdefault("frame", None)
     frames = relate(capture.frames[:FRAMES], record)
     if len(capture.frames) > FRAMES:
         problem = f"only the first {FRAMES:,} frames are shown: the capture has more"

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from conformance.plugin.engine import Engine
 from conformance.target import HarnessFault
-from tests.bench import intervals, load, reaction, segments, suite
+from tests.bench import intervals, load, reaction, report, segments, suite
 from tests.bench.lab import open_lab
 from tests.bench.numbers import Number
 
@@ -45,6 +45,7 @@ def main() -> int:
         numbers += segments.measure(100 if options.quick else 1000)
         if not options.quick:
             numbers += suite.measure(one_by_one=options.full)
+            numbers += report.measure()
     except HarnessFault as error:
         print(error, file=sys.stderr)
         return 2
