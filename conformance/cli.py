@@ -22,6 +22,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from conformance.plugin import TIERS, whole_number
+from conformance.plugin.coverage import cases_by_requirement
 from conformance.plugin.marks import LEVELS, CaseInfo, cases_folder, describe, is_case
 from conformance.report.baseline import Baseline
 from conformance.report.compare import Comparison
@@ -29,6 +30,7 @@ from conformance.report.text import NOTHING, bounds, clean, count, seconds
 from conformance.standard.catalogue import Requirement, level_of, requirements
 from conformance.standard.cells import Cell, cell, cells
 from conformance.standard.states import State
+from conformance.standard.tc8 import Family, families
 
 _NUMBERED = re.compile(r":(MUST|SHLD|MAY|REC)-\d+$")  # as RFC 9293 numbers its own requirements
 
@@ -49,15 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(pytest.ExitCode.INTERRUPTED)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="tcp-conformance",
-        description="Write raw TCP segments at a host's real stack and check what it answers, and when.",
-    )
-    parser.add_argument("--version", action="version", version=f"tcp-conformance {metadata.version('tcp-conformance')}")
-    names = "run | list | doctor | stacks | report | baseline | compare"
-    commands = parser.add_subparsers(dest="command", required=True, metavar=names)
-
+def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     run = commands.add_parser("run", help="run the cases; what follows -- goes to pytest", description="Run the cases.")
     run.add_argument("--target", default="linux", metavar="NAME|FILE.toml", help="default: linux, the embedded lab")
     run.add_argument("--family", choices=("4", "6", "both"), default="both")
@@ -76,11 +70,18 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--baseline", metavar="NAME|FILE", help="what has changed since then; fail only on what got worse")
     run.set_defaults(function=_run)
 
+
+def _add_list(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     list_ = commands.add_parser("list", help="every case with its section, requirements and needs; runs none")
     what = list_.add_mutually_exclusive_group()
     what.add_argument("--cells", action="store_true", help="every row of the documented machine, with its case")
     what.add_argument(
         "--requirements", action="store_true", help="every requirement of the documents, with the cases that verify it"
+    )
+    what.add_argument(
+        "--tc8",
+        action="store_true",
+        help="every TCP case of the OPEN Alliance's TC8, with the cases that check the same",
     )
     list_.add_argument("--state", metavar="STATE", help="only cells of that state, as CLOSING")
     list_.add_argument("--event", metavar="TEXT", help="only cells with that event, as rst or 'out of window'")
@@ -88,6 +89,19 @@ def _parser() -> argparse.ArgumentParser:
     list_.add_argument("--level", choices=LEVELS, help="only requirements of that level")
     list_.add_argument("--json", action="store_true", help="as JSON")
     list_.set_defaults(function=_list)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="tcp-conformance",
+        description="Write raw TCP segments at a host's real stack and check what it answers, and when.",
+    )
+    parser.add_argument("--version", action="version", version=f"tcp-conformance {metadata.version('tcp-conformance')}")
+    names = "run | list | doctor | stacks | report | baseline | compare"
+    commands = parser.add_subparsers(dest="command", required=True, metavar=names)
+
+    _add_run(commands)
+    _add_list(commands)
 
     doctor = commands.add_parser("doctor", help="what this machine can do, and what is missing")
     doctor.set_defaults(function=_doctor)
@@ -189,6 +203,8 @@ def _list(options: argparse.Namespace, rest: list[str]) -> int:
         return int(code)
     if options.requirements:
         _list_requirements(rows, collector.found, as_json=options.json)
+    elif options.tc8:
+        _list_tc8(collector.found, as_json=options.json)
     elif options.cells:
         _list_cells([row for row in cells() if wanted(row)], collector.found, as_json=options.json)
     else:
@@ -219,12 +235,7 @@ def _requirements(options: argparse.Namespace) -> list[Requirement]:
 
 
 def _list_requirements(rows: Sequence[Requirement], cases: Sequence[CaseInfo], *, as_json: bool) -> None:
-    by_id: dict[str, list[str]] = {}
-    for one in cases:
-        # The case of a row that nobody can see only says so.
-        if not one.generated_from or cell(one.generated_from).runs:
-            for name in one.requirements:
-                by_id.setdefault(name, []).append(_without_family(one.id))
+    by_id = {name: [_without_family(one.id) for one in found] for name, found in cases_by_requirement(cases).items()}
     if as_json:
         print(json.dumps([_requirement_as_json(row, by_id.get(row.id, [])) for row in rows], indent=2))
         return
@@ -236,7 +247,7 @@ def _list_requirements(rows: Sequence[Requirement], cases: Sequence[CaseInfo], *
         for row in members:
             found = len(by_id.get(row.id, []))
             has = (
-                f"{found} case{'s' * (found > 1)}"
+                f"{found} case{'s' * (found > 1)}{f', partly: unseen is {row.partly}' if row.partly else ''}"
                 if found
                 else f"no case: {row.reason}"
                 if row.reason
@@ -254,6 +265,49 @@ def _list_requirements(rows: Sequence[Requirement], cases: Sequence[CaseInfo], *
     print("\n".join(["", *sums]) if sums else "no requirement is like that")
 
 
+def _list_tc8(cases: Sequence[CaseInfo], *, as_json: bool) -> None:
+    # The case of a row that nobody can see only says so.
+    run = [one for one in cases if not one.generated_from or cell(one.generated_from).runs]
+    rows = [_tc8_as_json(family, member, run) for family in families() for member in family.members]
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    for family in families():
+        console.print(f"\n[bold]{family.whole.id}[/]  {family.section}  {escape(family.whole.says)}")
+        for row in (one for one in rows if one["family"] == family.whole.id):
+            says = row["says"] if row["own"] else "as its family"
+            shown = dict.fromkeys(_function_or_row(name) for name in row["cases"])
+            some = [*list(shown)[:3], *([f"{len(shown) - 3} more"] if len(shown) > 3 else [])]
+            console.print(f"  {row['id']}  {escape(says)}  [dim]{escape(', '.join(some))}[/]")
+    own = sum(row["own"] for row in rows)
+    print(f"{len(rows)} TC8 cases of {len(families())} families; {own} by themselves, the others as their family")
+
+
+def _tc8_as_json(family: Family, member: str, cases: Sequence[CaseInfo]) -> dict[str, Any]:
+    check = family.check_of(member)
+    return {
+        "id": member,
+        "family": family.whole.id,
+        "section": family.section,
+        "says": check.says,
+        "own": check is not family.whole,
+        "cases": [_without_family(one.id) for one in cases if check.covered_by(*_names(one))],
+    }
+
+
+def _names(case: CaseInfo) -> tuple[str, ...]:
+    """What a map may call a case: its function, that with parameters, and the row that it was generated from."""
+    name = _without_family(case.id).rpartition("::")[2]
+    return name, name.partition("[")[0], case.generated_from
+
+
+def _function_or_row(case_id: str) -> str:
+    """In short: the row of the documented machine that a case is generated from, or its function."""
+    name, _, parameters = case_id.rpartition("::")[2].partition("[")
+    return parameters.rstrip("]") if "/" in parameters else name
+
+
 def _requirement_as_json(row: Requirement, cases: list[str]) -> dict[str, Any]:
     return {
         "id": row.id,
@@ -263,6 +317,7 @@ def _requirement_as_json(row: Requirement, cases: list[str]) -> dict[str, Any]:
         "summary": row.summary,
         "cases": cases,
         "reason": "" if cases else row.reason,
+        "partly": row.partly if cases else "",
     }
 
 

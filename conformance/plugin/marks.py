@@ -93,6 +93,7 @@ class CaseInfo:
                     "section": one.section,
                     "text": one.sentence or one.summary,
                     "url": one.url,
+                    **({"partly": one.partly} if one.partly else {}),
                 }
             )
         return found
@@ -139,6 +140,7 @@ def describe(item: pytest.Item) -> CaseInfo:
     taken = inspect.signature(getattr(item, "function")).parameters  # noqa: B009
     if fixtures := [name for name in taken if name not in params and name != "tcp"]:
         raise pytest.UsageError(f"{where}: a case takes tcp and its own parameters, not the fixture {fixtures[0]}")
+    alone = ("instances",) if mark.kwargs.get("alone", False) else ()
     cell = params.get("cell")
     family = params.get("family", 4)
     which = "-".join(part for part in getattr(item, "callspec").id.split("-") if part != f"ipv{family}")  # noqa: B009
@@ -163,9 +165,9 @@ def describe(item: pytest.Item) -> CaseInfo:
         requirements=requirements or tuple(dict.fromkeys(rests_on)),
         claims=claims,
         cells=cells,
-        needs=tuple(dict.fromkeys((*mark.kwargs.get("needs", ("app",)), *_needed_for(sysctl)))),
+        needs=tuple(dict.fromkeys((*mark.kwargs.get("needs", ("app",)), *_needed_for(sysctl), *alone))),
         lasts_s=float(mark.kwargs.get("lasts", 0.0)),
-        alone=bool(mark.kwargs.get("alone", False)),
+        alone=bool(alone),
         sysctl=sysctl,
         family=int(family),
         generated_from=cell.id if isinstance(cell, Cell) else "",
@@ -179,9 +181,9 @@ def _needed_for(sysctl: Mapping[str, str]) -> tuple[str, ...]:
     return ("settings", *(f"sysctl:{name}" for name in sysctl)) if sysctl else ()
 
 
-def verifies_cell(cell: Cell, *, needs: Sequence[str] = (), **keywords: Any) -> Any:
-    """One row of the documented machine as a parameter called `cell` of a generated case."""
-    mark = verifies(*cell.requirements, cells=[cell.id, cell.row], level=cell.strength, needs=needs, **keywords)
+def verifies_cell(cell: Cell, *ids: str, needs: Sequence[str] = (), **keywords: Any) -> Any:
+    """One row of the documented machine as a parameter called `cell` of a generated case, which may verify more `ids`."""
+    mark = verifies(*cell.requirements, *ids, cells=[cell.id, cell.row], level=cell.strength, needs=needs, **keywords)
     return pytest.param(cell, id=cell.id, marks=mark)
 
 

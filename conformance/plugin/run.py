@@ -6,16 +6,17 @@ import asyncio
 import concurrent.futures
 import itertools
 import platform
+import random
 import time
 import traceback
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
 
-from conformance.judge import Inconclusive, NotApplicable, Verdict, Violation
+from conformance.judge import Inconclusive, NotApplicable, Series, Timing, Verdict, Violation
 from conformance.judge.verdict import verdict_of
 from conformance.plugin.changed import ChangedTargets
 from conformance.plugin.engine import Engine
@@ -61,6 +62,8 @@ class Outcome:
     deviation: Deviation | None
     stopped_deviating: bool
     capture: str | None = None
+    ran_again: str = ""
+    """Why a first run, among the others, gave no verdict."""
     states: tuple[str, ...] = ()
     """The states that the target was seen in, in their order."""
 
@@ -80,13 +83,18 @@ class Run:
 
     def __init__(self, target: Target, *, output: Path, concurrency: int, strict: bool, command: str) -> None:
         self.target, self.output, self.concurrency, self.strict = target, output, concurrency, strict
-        self.clock, self.engine = Clock(), Engine()
+        self.engine = Engine()
+        self.clock = Clock(jitter=self.engine.jitter)
         self._changed = ChangedTargets(target, self.clock)
         self.profile: Profile = profile(target.profile)
         self.problems: list[str] = []
         """What went wrong with the record itself, one line each."""
+        self.seed = random.getrandbits(32)
+        """Of the tester's own random numbers."""
         self.running: dict[str, int] = {}
         self.done = 0
+        # One is written by pytest's thread alone, the other by the engine's.
+        self._submitted = self._ended = 0
         started = time.time_ns()
         self._facts = {
             "id": datetime.fromtimestamp(started / SECOND, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -108,10 +116,14 @@ class Run:
         self.engine.submit(self._open()).result()
 
     async def _open(self) -> None:
+        self._case_ended, self._by_itself = asyncio.Condition(), asyncio.Lock()
         await self.target.open()
+        if self.target.virtual:
+            self.seed = 0  # the same run twice is the same to the last bit
+        self._facts["seed"] = self.seed
         places = min(self.concurrency, self.target.concurrency or self.concurrency)
         if not self.target.isolated:
-            self.station = Station(self.target, self.clock)
+            self.station = Station(self.target, self.clock, seed=self.seed)
             await self.station.check_reachable()
         else:
             instance = await self.target.alone({})
@@ -119,9 +131,14 @@ class Run:
                 # In virtual time nothing waits: more at once than the machine can run gains nothing.
                 places = min(places, _MOST_VIRTUAL)
                 self._threads = concurrent.futures.ThreadPoolExecutor(places, "tcp-conformance case")
-            await self._in_time_of(instance, lambda: _reach(instance, _clock_of(instance)))
+            await self._in_time_of(instance, lambda: self._station_at(instance).check_reachable())
             await instance.close()
         self._places = asyncio.Semaphore(places)
+
+    def _station_at(self, target: Target) -> Station:
+        """The tester at an instance of the target, by that one's clock."""
+        clock = self.clock if target.machine is None else Clock(target.machine.now_ns)
+        return Station(target, clock, seed=self.seed)
 
     async def _in_time_of(self, target: Target, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
         """Run `work` by the clock of that instance: here, or in a thread where that clock is the stack's own."""
@@ -149,6 +166,7 @@ class Run:
         self, info: CaseInfo, function: CaseFunction, arguments: Mapping[str, Any]
     ) -> concurrent.futures.Future[Outcome]:
         """Start a case as soon as there is a place for it."""
+        self._submitted += 1
         return self.engine.submit(self._changed.used_by(info.sysctl, self._run(info, function, arguments)))
 
     def last_timer_s(self) -> float:
@@ -157,16 +175,34 @@ class Run:
         return max(0.0, (max(ends, default=0) - self.clock.now_ns()) / SECOND)
 
     async def _run(self, info: CaseInfo, function: CaseFunction, arguments: Mapping[str, Any]) -> Outcome:
-        async with self._places:
-            self.running[info.id] = self.clock.now_ns()
-            try:
-                done = await self._execute(info, function, arguments)
-                outcome = self._judged(info, function, done)
-                await asyncio.get_running_loop().run_in_executor(None, self._record, outcome, done.case)
-                return outcome
-            finally:
-                self.running.pop(info.id)
-                self.done += 1
+        """Run, judge and record a case; one that gave no verdict runs once more when all others have ended, by itself."""
+        try:
+            async with self._places:
+                outcome, case = await self._attempt(info, function, arguments)
+        finally:
+            async with self._case_ended:
+                self._ended += 1
+                self._case_ended.notify_all()
+        if outcome.verdict is Verdict.INCONCLUSIVE:
+            async with self._case_ended:
+                await self._case_ended.wait_for(lambda: self._ended == self._submitted)
+            async with self._by_itself:
+                first = outcome
+                outcome, case = await self._attempt(info, function, arguments)
+                outcome = replace(outcome, ran_again=first.message)
+        await asyncio.get_running_loop().run_in_executor(None, self._record, outcome, case)
+        self.done += 1
+        return outcome
+
+    async def _attempt(
+        self, info: CaseInfo, function: CaseFunction, arguments: Mapping[str, Any]
+    ) -> tuple[Outcome, Case | None]:
+        self.running[info.id] = self.clock.now_ns()
+        try:
+            done = await self._execute(info, function, arguments)
+            return self._judged(info, function, done), done.case
+        finally:
+            self.running.pop(info.id)
 
     async def _execute(self, info: CaseInfo, function: CaseFunction, arguments: Mapping[str, Any]) -> _Done:
         """Run a case to its end: on the target, on one with other settings, or on an instance of its own."""
@@ -180,7 +216,7 @@ class Run:
                 own = instance = await target.alone(info.sysctl)
 
                 async def there() -> _Done:
-                    return await self._in_place(Station(instance, _clock_of(instance)), info, function, arguments)
+                    return await self._in_place(self._station_at(instance), info, function, arguments)
 
                 return await self._in_time_of(own, there)
             station = await self._changed.station(info.sysctl) if info.sysctl else self.station
@@ -205,6 +241,7 @@ class Run:
                 clock=clock,
                 family=info.family,
                 name=info.id,
+                seed=self.seed,
             )
             await case.open()
             await function(**arguments, tcp=case)
@@ -236,7 +273,9 @@ class Run:
 
     def _judged(self, info: CaseInfo, function: CaseFunction, done: _Done) -> Outcome:
         case, raised = done.case, done.raised
-        if isinstance(raised, AppError) and raised.code in _CONNECTION_CODES:
+        if isinstance(raised, AppError) and raised.code == "ENOPROTOOPT":
+            raised = NotApplicable(f"target {self.target.name} lacks a socket option: {raised}")
+        elif isinstance(raised, AppError) and raised.code in _CONNECTION_CODES:
             raised = Violation(f"the application's call failed: {raised}")
         elif type(raised) is AssertionError and _asserted_in(raised, function):
             raised = Violation(f"the case asserts: {str(raised).strip() or 'no text'}")
@@ -256,16 +295,27 @@ class Run:
         seen = [one["state"] for one in case.trace.states if one["side"] == "target"] if case is not None else []
         states = tuple(state for state, _ in itertools.groupby(seen))
         return Outcome(
-            info, verdict, message, failure, done.started_ns, duration_s, known, stopped is not None, capture, states
+            info,
+            verdict,
+            message,
+            failure,
+            done.started_ns,
+            duration_s,
+            known,
+            stopped is not None,
+            capture,
+            states=states,
         )
 
     def _deviations(self, info: CaseInfo) -> tuple[Sequence[Deviation], Sequence[Deviation]]:
         """The known deviations of the case itself, and those that it may show: where it has none, the ones of its rows.
 
-        A case may check a row in a way that the target does right: only its own deviations have to show.
+        A case may check a row in a way that the target does right: only its own deviations have to show. Nor has one to
+        show that is only in the way of what the case checks.
         """
-        own = self.profile.deviations_of(info.id, info.id.rpartition("::")[2].partition("[")[0], info.generated_from)
-        return own, own or self.profile.deviations_of(*info.cells)
+        ids = info.id, info.id.rpartition("::")[2].partition("[")[0], info.generated_from
+        own = self.profile.deviations_of(*ids)
+        return own, [*(own or self.profile.deviations_of(*info.cells)), *self.profile.deviations_in_the_way_of(*ids)]
 
     def _failure(self, info: CaseInfo, case: Case | None, raised: BaseException | None) -> str:
         """The long text: what the standard says, what was seen, and what is closest to what was allowed."""
@@ -297,7 +347,7 @@ class Run:
         steps = trace.numbered()[1] if trace else []
         conn = case.connections[0] if case is not None and case.connections else None
         return {
-            "schema": 1,
+            "schema": 2,
             "id": info.id,
             "title": info.title,
             "description": info.description,
@@ -320,21 +370,12 @@ class Run:
                 "address": target.address(info.family),
                 "settings": dict(target.settings),
             },
-            "run": {**self._facts, "jitter": self.engine.jitter()},
+            "run": {**self._facts, "jitter": self.engine.jitter.summary()},
             "started_ns": outcome.started_ns,
             "duration_s": round(outcome.duration_s, 6),
-            "timings": [
-                {
-                    "name": one.name,
-                    "measured_s": one.measured_s,
-                    "low_s": one.bound.low_s,
-                    "high_s": one.bound.high_s,
-                    "source": one.bound.source,
-                    "how": one.how,
-                    "ok": one.ok,
-                }
-                for one in (trace.timings if trace else ())
-            ],
+            "timings": [_timing(one) for one in (trace.timings if trace else ())],
+            "series": [_series(one) for one in (trace.series if trace else ())],
+            "ran_again": outcome.ran_again,
             "states": trace.states if trace else [],
             "choices": trace.choices if trace else [],
             "deviation": None
@@ -383,13 +424,50 @@ class Run:
                 writer.write(frame.data, frame.at_ns, inbound=frame.inbound, comment=frame.comment)
 
 
-def _clock_of(target: Target) -> Clock:
-    return Clock() if target.machine is None else Clock(target.machine.now_ns)
+def _timing(one: Timing) -> dict[str, Any]:
+    """A measured interval as the record keeps it."""
+    return {
+        "name": one.name,
+        "measured_s": one.measured_s,
+        "low_s": one.bound.low_s,
+        "high_s": one.bound.high_s,
+        "source": one.bound.source,
+        "how": one.how,
+        "ok": None if one.unclear else one.ok,
+        "shortened": one.shortened,
+        "jitter_s": one.jitter_s,
+    }
 
 
-async def _reach(target: Target, clock: Clock) -> None:
-    """See that an instance answers. Raises TargetGone."""
-    await Station(target, clock).check_reachable()
+def _series(one: Series) -> dict[str, Any]:
+    """A series as the record keeps it."""
+    steps, faults = one.steps(), one.faults()
+    return {
+        "name": one.name,
+        "intervals": [
+            {
+                "measured_s": step.measured_s,
+                "low_s": step.allowed.low_s,
+                "high_s": step.allowed.high_s,
+                "ratio": step.ratio,
+                "source": step.allowed.source,
+                "ok": None if step.unclear else step.ok,
+            }
+            for step in steps
+        ],
+        "growth": None if one.growth is None else one.growth.factor,
+        "cap_s": None if one.cap is None else one.cap.high_s,
+        "count": one.repetitions,
+        "count_low": one.count[0] if one.count else None,
+        "count_high": one.count[1] if one.count else None,
+        "end": one.end,
+        "source": "; ".join(dict.fromkeys(part.bound.source for step in steps for part in step.timings)),
+        "how": one.how,
+        "ok": None if one.unclear else not faults,
+        "faults": list(faults),
+        "shortened": one.shortened,
+        "jitter_s": max(one.jitters_s, default=0.0),
+    }
 
 
 def _asserted_in(raised: AssertionError, function: CaseFunction) -> bool:

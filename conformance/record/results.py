@@ -32,6 +32,7 @@ class Sentence(TypedDict):
     section: str
     text: str
     url: str
+    partly: NotRequired[str]
 
 
 class Source(TypedDict):
@@ -81,7 +82,11 @@ class RunFacts(TypedDict):
 
 
 class Timing(TypedDict):
-    """A measured time in seconds and its bounds; None where there is no such bound or nothing was measured."""
+    """A measured time in seconds and its bounds; None where there is no such bound or nothing was measured.
+
+    `shortened` says by what the target was told a shorter time than its own; `jitter_s` how late the tester was meanwhile,
+    and `ok` is None where that alone may be why it is outside.
+    """
 
     name: str
     measured_s: float | None
@@ -90,6 +95,41 @@ class Timing(TypedDict):
     source: str
     how: str
     ok: bool | None
+    shortened: NotRequired[str]
+    jitter_s: NotRequired[float]
+
+
+class Interval(TypedDict):
+    """One interval of a series in seconds; `ratio` is that to the interval before."""
+
+    measured_s: float
+    low_s: float | None
+    high_s: float | None
+    ratio: float | None
+    source: str
+    ok: bool | None
+
+
+class Series(TypedDict):
+    """Repetitions judged as one; `growth` is the factor of each interval to the one before, None where there is none.
+
+    `count` is how many repetitions came, `end` what the last interval ends with, where that is no repetition.
+    """
+
+    name: str
+    intervals: list[Interval]
+    growth: float | None
+    cap_s: float | None
+    count: int
+    count_low: int | None
+    count_high: int | None
+    end: str
+    source: str
+    how: str
+    ok: bool | None
+    faults: list[str]
+    shortened: str
+    jitter_s: float
 
 
 class StateSeen(TypedDict):
@@ -156,9 +196,12 @@ class TesterEnd(TypedDict):
 
 
 class CaseRecord(TypedDict):
-    """One case of one run. `capture` is a path relative to the run's folder."""
+    """One case of one run. `capture` is a path relative to the run's folder.
 
-    schema: Literal[1]
+    Schema 2 has `series`, and `ran_again`: why a first run of the case, among others, gave no verdict.
+    """
+
+    schema: Literal[1, 2]
     id: str
     title: str
     description: str
@@ -179,6 +222,8 @@ class CaseRecord(TypedDict):
     started_ns: int
     duration_s: float
     timings: list[Timing]
+    series: NotRequired[list[Series]]
+    ran_again: NotRequired[str]
     states: list[StateSeen]
     choices: list[Choice]
     deviation: Deviation | None

@@ -10,7 +10,7 @@ from typing import Any
 
 from conformance.record.names import case_name
 from conformance.record.results import read_record, scan_results
-from conformance.report import matrix, state_map
+from conformance.report import matrix, state_map, timing
 from conformance.report.baseline import Baseline, Changes, Result, changes, earlier, result_of, usual
 
 LINKS = 8  # cases named beside a reason, a choice, a timer
@@ -79,6 +79,7 @@ class Overview:
     table: Counter[tuple[str, str]] = field(default_factory=Counter)
     machine: state_map.Machine = field(default_factory=state_map.Machine)
     requirements: matrix.Matrix = field(default_factory=matrix.Matrix)
+    times: timing.Times = field(default_factory=timing.Times)
     changes: Changes | None = None
     history: Sequence[Baseline] = ()
 
@@ -164,6 +165,7 @@ def _add(overview: Overview, record: dict[str, Any], offset: int, *, prefix: str
     overview.table[entry.level, entry.verdict] += 1
     overview.machine.add(record, entry)
     overview.requirements.add(record, entry)
+    overview.times.add(record, entry)
     key = (target["name"], target["version"], target["profile"])
     facts = overview.targets.setdefault(key, {**target, "addresses": [], "seen": Counter()})
     facts["seen"][json.dumps(target["settings"])] += 1
@@ -179,12 +181,12 @@ def _add(overview: Overview, record: dict[str, Any], offset: int, *, prefix: str
     for choice in record["choices"]:
         taken = (choice["name"], choice["taken"], ", ".join(choice["allowed"]))
         overview.choices.setdefault(taken, Group()).add(entry)
-    for timing in record["timings"]:
-        span = (timing["name"], timing["low_s"], timing["high_s"], timing["source"], timing["how"])
+    for one in record["timings"]:
+        span = (one["name"], one["low_s"], one["high_s"], one["source"], one["how"])
         group = overview.timings.setdefault(span, Group())
-        if timing["measured_s"] is not None:
-            group.measured.append(timing["measured_s"])
-        group.failed += timing["ok"] is False
+        if one["measured_s"] is not None:
+            group.measured.append(one["measured_s"])
+        group.failed += one["ok"] is False
         group.add(entry)
 
 

@@ -21,7 +21,7 @@ from markupsafe import Markup
 from conformance.record.errors import RecordError
 from conformance.record.pcapng import Capture, read_pcapng
 from conformance.record.results import read_record
-from conformance.report import baseline, figure5, filters, matrix, sarif, state_map, summary, text
+from conformance.report import baseline, figure5, filters, matrix, sarif, state_map, summary, text, timing
 from conformance.report.bar import draw_bar
 from conformance.report.compare import Comparison
 from conformance.report.frames import relate
@@ -67,8 +67,8 @@ def write_report(run_dir: Path, overview: Overview) -> Path:
     """Write `index.html`, `style.css` and `cases/*.html` into a run's folder, and give the path of the first.
 
     A run that checked cells of the documented machine gets `states.html` too, one whose cases name requirements
-    `requirements.html`, `requirements.csv` and `requirements.json`. `summary.md`, `results.sarif` and `verdicts.json` (the
-    run as a baseline) are always there.
+    `requirements.html`, `requirements.csv` and `requirements.json`, one that measured times `timing.html`.
+    `summary.md`, `results.sarif` and `verdicts.json` (the run as a baseline) are always there.
 
     Reads the folder's `results.jsonl` and captures alone; may be called again at any time, also while the run
     goes on. Missing or damaged parts are said on the pages. RecordError when the pages can't be written.
@@ -101,13 +101,12 @@ def _write(run_dir: Path, results: Path, overview: Overview, order: Sequence[Ent
     for name in STATIC:
         put(run_dir / name, static(name))
     template = environment.get_template("case.html")
-    several = overview.several
+    environment.globals["several"] = overview.several
     for index, entry in enumerate(order):
         record = read_record(results, entry.offset)
         page = template.render(
             record=record,
             entry=entry,
-            several=several,
             previous=order[index - 1] if index else None,
             following=order[index + 1] if index + 1 < len(order) else None,
             history=_history(overview, entry),
@@ -124,10 +123,11 @@ def _write(run_dir: Path, results: Path, overview: Overview, order: Sequence[Ent
     environment.globals["places"] = {name: PLACES[name] for name in places}
     cells = _states(run_dir, environment, overview)
     table = _requirements(run_dir, environment, overview, rows)
+    _timing(run_dir, environment, overview)
     put(run_dir / "summary.md", summary.as_markdown(overview))
     put(run_dir / "results.sarif", sarif.as_sarif(overview, rows))
     put(run_dir / baseline.LAST, baseline.written(overview.now()))
-    chosen = filters.of_cases(order, several=several)
+    chosen = filters.of_cases(order, several=overview.several)
     put(run_dir / "filter.css", filters.rules(filters.of_all(chosen, filters.of_requirements(rows))))
     index_page = run_dir / "index.html"
     besides = {name: what for name, what in BESIDES.items() if (run_dir / name).is_file()}
@@ -142,7 +142,6 @@ def _write(run_dir: Path, results: Path, overview: Overview, order: Sequence[Ent
         filters=chosen,
         timings=sorted(overview.timings.items(), key=lambda item: (not item[1].failed, str(item[0][0]))),
         besides=besides,
-        several=several,
     )
     put(index_page, shown)
     return index_page
@@ -154,6 +153,8 @@ def _is_there(run_dir: Path, name: str, overview: Overview) -> bool:
         return bool(overview.machine.tiles())
     if name == "requirements.html":
         return bool(overview.requirements.rows())
+    if name == "timing.html":
+        return bool(overview.times.series or overview.times.singles)
     return name == "index.html" or (run_dir / name).is_file()
 
 
@@ -195,7 +196,6 @@ def _states(run_dir: Path, environment: Environment, overview: Overview) -> Cell
         overview=overview,
         cells=cells,
         map=drawn,
-        several=overview.several,
         figure=figure5.draw_figure(tiles),
         arcs=[(tile, figure5.action(tile)) for tile in figure5.arcs(tiles)],
         reasons=sorted(reasons.items(), key=lambda item: -len(item[1])),
@@ -223,12 +223,24 @@ def _requirements(
         requirement_table=counts,
         worst=matrix.WORST,
         filters=filters.of_requirements(rows),
-        several=overview.several,
     )
     put(page, shown)
     put(table, matrix.as_csv(rows))
     put(data, matrix.as_json(rows))
     return counts
+
+
+def _timing(run_dir: Path, environment: Environment, overview: Overview) -> None:
+    """Write the page of series and timers; where nothing was measured there is no such page."""
+    page = run_dir / "timing.html"
+    series, singles = overview.times.ordered(), overview.times.rows()
+    if not series and not singles:
+        page.unlink(missing_ok=True)
+        return
+    shown = environment.get_template("timing.html").render(
+        overview=overview, series=series, singles=singles, drawn=timing.DRAWN
+    )
+    put(page, shown)
 
 
 def make_comparison(page: Path, found: Comparison) -> None:
@@ -292,9 +304,12 @@ def _environment() -> Environment:
         LINKS=LINKS,
         since=_since,
         sign=state_map.draw_sign,
+        draw_series=timing.draw_series,
+        tell_series=timing.told,
         tokens=filters.tokens,
         requirement_tokens=filters.requirement_tokens,
         places={},
+        several=False,
         frame_link=_frame_link,
         outcomes={
             None: Markup(f'<span class="muted">{text.NOTHING}</span>'),
