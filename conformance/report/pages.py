@@ -238,7 +238,7 @@ def _timing(run_dir: Path, environment: Environment, overview: Overview) -> None
         page.unlink(missing_ok=True)
         return
     shown = environment.get_template("timing.html").render(
-        overview=overview, series=series, singles=singles, drawn=timing.DRAWN
+        overview=overview, several=overview.several, series=series, singles=singles, drawn=timing.DRAWN
     )
     put(page, shown)
 
