@@ -134,9 +134,7 @@ def test_text_is_found_where_a_script_may_run(browser: Any, run: Path, errors: l
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize(
-    "name", ["index.html", "states.html", "requirements.html", "timing.html", "compare.html", "report.html", "case"]
-)
+@pytest.mark.parametrize("name", ["index", "states", "requirements", "timing", "compare", "report", "case"])
 def test_axe_finds_nothing(browser: Any, run: Path, name: str, scheme: str, errors: list[str]) -> None:
     """Contrast, names and roles by WCAG 2.1 AA."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
