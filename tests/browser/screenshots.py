@@ -44,7 +44,7 @@ def main(run: Path) -> int:
         case = next((Path(name) / "out" / "cases").glob("*.html"))
         for what, page, height in (
             ("overview", run / "index.html", 1000),
-            ("case", case, 1180),
+            ("case", case, 1420),
             ("timing", run / "timing.html", 900),
         ):
             if page.is_file():
