@@ -10,7 +10,7 @@ from typing import Any
 
 from netaddr import IPRange
 
-from conformance.link import Link
+from conformance.link import Link, Wire
 from conformance.link.wire import WireLink
 from conformance.target import HarnessFault, Machine, capabilities_of
 from conformance.target.agent_client import AgentClient
@@ -47,6 +47,7 @@ class StackTarget:
         self.capabilities: frozenset[str] = frozenset()
         self.groups = GROUPS
         self.routed, self.closed_port = False, CLOSED_PORT
+        self.wire = Wire()
         self.mac = MAC
         self.machine: Machine | None = None
         self.link: Link
@@ -82,7 +83,7 @@ class StackTarget:
         if not self.virtual:
             hello = await self.app.open()
         self.version = str(hello.get("version", ""))
-        self.capabilities = capabilities_of(hello) | {"instances", "group-address"}
+        self.capabilities = capabilities_of(hello) | {"instances", "group-address", "prompt-wire"}
 
     async def alone(self, sysctl: Mapping[str, str]) -> StackTarget:
         """Another instance, for one case. Raises HarnessFault."""

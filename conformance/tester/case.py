@@ -17,6 +17,7 @@ from conformance.judge import (
     Violation,
     retransmission_timeout,
 )
+from conformance.link import Wire
 from conformance.standard.profile import Profile
 from conformance.standard.states import State
 from conformance.target import Target
@@ -31,6 +32,7 @@ from conformance.tester.trace import Trace, told
 from conformance.wire import ACK, RST, SYN, Seq
 
 _WORD_S = 0.25
+_CROSSING_S = 0.005
 _WORD_EVERY_S = 0.01
 
 
@@ -203,6 +205,17 @@ class Case:
         )
 
     # What the target is in
+
+    @property
+    def crossing_ns(self) -> int:
+        """How long a segment and what it changes at the other end are on their way, there and back; 0 on a wire without delay."""
+        return round(2 * (self.target.wire.delay_s + _CROSSING_S) * SECOND) if self.target.wire != Wire() else 0
+
+    async def arrived(self) -> None:
+        """Wait until what was sent is at the target, on a wire that takes its time."""
+        if self.crossing_ns:
+            sent = next((one.at_ns for one in reversed(self.trace.frames) if not one.inbound), 0)
+            await self.clock.sleep_until(sent + self.crossing_ns)
 
     async def state_of(self, conn: Connection) -> State | None:
         """The agent's own word about the connection's state; None where the target has no such word."""

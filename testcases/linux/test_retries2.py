@@ -121,6 +121,7 @@ async def test_orphan_retries_spare_a_held_socket(tcp: Case) -> None:
     "IP-SYSCTL:tcp_rto_min_us",
     "RFC6298:5.5",
     sysctl={"net.ipv4.tcp_rto_min_us": "{least_ms}000"},
+    needs=("app", "prompt-wire"),
     lasts=3,
 )
 async def test_rto_min_is_the_first_retransmission_timeout(tcp: Case, least_ms: int) -> None:
