@@ -141,7 +141,7 @@ class Station:
         Returns the link's number for the stamp of the last frame, and that frame as kept (stamped with the call).
         """
         data = self.render(segment)
-        pieces = [data] if fragment is None else fragments(data, fragment, random.getrandbits(32))
+        pieces = [data] if fragment is None else fragments(data, fragment, self._random.getrandbits(32))
         for piece in pieces[:-1]:
             trace.frame(self.clock.now_ns(), piece, inbound=False, comment=f"{comment} (a fragment)".strip())
             self.transmit_raw(piece)

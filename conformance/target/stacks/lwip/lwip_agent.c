@@ -914,7 +914,7 @@ static void op_cancel(const struct call *call) {
 
 static void say_hello(void) {
   printf("\"name\":\"lwip\",\"version\":\"%s\",\"agent\":\"1\",\"protocol\":1,\"capabilities\":[\"app\",\"state\","
-         "\"ipv4\",\"ipv6\",\"half-close\",\"linger\",\"keepalive\",\"virtual-time\"%s%s%s]",
+         "\"ipv4\",\"ipv6\",\"half-close\",\"linger\",\"keepalive\",\"no-delay\",\"type-of-service\",\"time-to-live\",\"virtual-time\"%s%s%s]",
          LWIP_VERSION_STRING, LWIP_TCP_TIMESTAMPS ? ",\"timestamps\"" : "", LWIP_WND_SCALE ? ",\"wscale\"" : "",
          LWIP_TCP_SACK_OUT ? ",\"sack\"" : "");
 }
