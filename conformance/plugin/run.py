@@ -248,11 +248,11 @@ class Run:
         verdict = verdict_of(raised, info.level, strict=self.strict)
         own, listed = self._deviations(info)
         broken = verdict in (Verdict.VIOLATES, Verdict.BREAKS_SHOULD)
-        known = next((one for one in listed if broken and one.shown_by(str(raised))), None)
+        message = _one_line(raised)
+        known = next((one for one in listed if broken and one.shown_by(message)), None)
         stopped = own[0] if own and verdict is Verdict.CONFORMS else None
         if known is not None:
             verdict = Verdict.DEVIATES
-        message = _one_line(raised)
         if stopped is not None:
             message = f"no longer deviates, the profile says it does: {stopped.reason}"
         duration_s = (done.ended_ns - done.started_ns) / SECOND
