@@ -41,7 +41,14 @@ def answers():
 
 failing = False
 threading.Thread(target=answers, daemon=True).start()
-for line in sys.stdin.buffer:
+def requests():
+    try:
+        yield from sys.stdin.buffer
+    except OSError:
+        os._exit(0)
+
+
+for line in requests():
     if b'"listen"' in line:
         failing = True
         number = json.loads(line)["id"]
@@ -63,11 +70,13 @@ for line in sys.stdin.buffer:
             while True:
                 say(b"x" * 65536)
         if mode == "floods-the-wire":
-            try:
-                while True:
+            while True:
+                try:
                     os.write(wire, bytes(60))
-            except OSError:
-                os._exit(0)
+                except BlockingIOError:
+                    continue
+                except OSError:
+                    os._exit(0)
         if mode == "late":
             time.sleep(1)
     agent.stdin.write(line)
