@@ -2,11 +2,12 @@
 
 scapy takes about half a millisecond for a frame; a template made by it once, with the TCP part rewritten, a few
 microseconds; one that is prepared before it is needed, one microsecond. Everything that is not TCP (ARP, neighbour
-discovery) is rare enough for scapy alone.
+discovery) is rare enough for scapy, and remembered.
 """
 
 from __future__ import annotations
 
+import functools
 import logging
 import struct
 from collections.abc import Iterable, Mapping
@@ -75,6 +76,12 @@ class Template:
         return bytes(ether / IPv6(**ip) / raw)
 
 
+@functools.lru_cache(4096)
+def template(src_mac: str, dst_mac: str, src: str, dst: str) -> Template:
+    """The template of two hosts; scapy builds it once for all cases that have the same addresses."""
+    return Template(src_mac, dst_mac, src, dst)
+
+
 class PreparedFrame:
     """A frame rendered beforehand with seq and ack 0: they and the checksum are put in when it leaves."""
 
@@ -100,6 +107,7 @@ class Neighbour(NamedTuple):
     address: str
 
 
+@functools.lru_cache(4096)
 def neighbour_message(frame: bytes) -> Neighbour | None:
     """The ARP or neighbour discovery message in a frame, None where there is none that is whole."""
     try:
@@ -118,6 +126,7 @@ def neighbour_message(frame: bytes) -> Neighbour | None:
     return None
 
 
+@functools.lru_cache(4096)
 def neighbour_answer(asked: Neighbour, mac: str) -> bytes:
     """The frame that says to the asker that the asked address is at `mac`."""
     ether = Ether(src=mac, dst=asked.sender_mac)
@@ -144,6 +153,7 @@ def _solicited(address: str) -> tuple[str, str]:
     return group, f"33:33:ff:{low >> 16:02x}:{low >> 8 & 0xFF:02x}:{low & 0xFF:02x}"
 
 
+@functools.lru_cache(4096)
 def neighbour_question(mac: str, address: str, asked: str) -> bytes:
     """The frame by which `address` at `mac` asks where `asked` is; it also makes the asker known there."""
     if ":" not in asked:
