@@ -28,6 +28,7 @@ from conformance.standard.profile import Deviation, Profile, profile
 from conformance.target import AppError, HarnessFault, Target
 from conformance.tester.case import Case
 from conformance.tester.clock import SECOND, Clock
+from conformance.tester.negotiated import NAMES, negotiated
 from conformance.tester.station import Station
 from conformance.tester.trace import told
 
@@ -131,16 +132,31 @@ class Run:
         places = min(self.concurrency, self.target.concurrency or self.concurrency)
         if not self.target.isolated:
             self.station = Station(self.target, self.clock, seed=self.seed)
-            await self.station.check_reachable()
+            await self._look(self.station)
         else:
             instance = await self.target.alone({})
             if instance.machine is not None:
                 # In virtual time nothing waits: more at once than the machine can run gains nothing.
                 places = min(places, _MOST_VIRTUAL)
                 self._threads = concurrent.futures.ThreadPoolExecutor(places, "tcp-conformance case")
-            await self._in_time_of(instance, lambda: self._station_at(instance).check_reachable())
+            await self._in_time_of(instance, lambda: self._look(self._station_at(instance)))
             await instance.close()
         self._places = asyncio.Semaphore(places)
+
+    async def _look(self, station: Station) -> None:
+        """See that the target answers, and what it agrees to where its hello names none of that. Raises TargetGone."""
+        await station.check_reachable()
+        can = self.target.capabilities
+        if "app" in can and can.isdisjoint(NAMES):
+            family = 4 if "ipv4" in can else 6
+            case = Case(
+                station=station, target=station.target, profile=self.profile, clock=station.clock, family=family
+            )
+            try:
+                await case.open()
+                self.target.capabilities = can | await negotiated(case)
+            finally:
+                await case.close()
 
     def _station_at(self, target: Target) -> Station:
         """The tester at an instance of the target, by that one's clock."""
@@ -326,11 +342,11 @@ class Run:
         verdict = verdict_of(raised, info.level, strict=self.strict)
         own, listed = self._deviations(info)
         broken = verdict in (Verdict.VIOLATES, Verdict.BREAKS_SHOULD)
-        known = next((one for one in listed if broken and one.shown_by(str(raised))), None)
+        message = _one_line(raised)
+        known = next((one for one in listed if broken and one.shown_by(message)), None)
         stopped = own[0] if own and verdict is Verdict.CONFORMS else None
         if known is not None:
             verdict = Verdict.DEVIATES
-        message = _one_line(raised)
         if stopped is not None:
             message = f"no longer deviates, the profile says it does: {stopped.reason}"
         duration_s = (done.ended_ns - done.started_ns) / SECOND

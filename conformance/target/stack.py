@@ -21,6 +21,17 @@ MAC, _TESTER_MAC = "02:00:00:00:00:77", "02:00:00:00:00:01"
 _MTU = 1500
 
 
+def environment(*, virtual: bool) -> dict[str, str]:
+    """What a stack is told of its wire, but for the descriptor."""
+    return {
+        "TCP_CONFORMANCE_MAC": MAC,
+        "TCP_CONFORMANCE_IPV4": ADDRESSES[4],
+        "TCP_CONFORMANCE_IPV6": ADDRESSES[6],
+        "TCP_CONFORMANCE_MTU": str(_MTU),
+        "TCP_CONFORMANCE_CLOCK": "virtual" if virtual else "real",
+    }
+
+
 class StackTarget:
     """A stack's program, started for the run or, with a clock of its own, anew for each case. See `Target`.
 
@@ -112,14 +123,9 @@ class StackTarget:
             self._server.close()
 
     async def _start(self) -> None:
-        environment = {
-            "TCP_CONFORMANCE_MAC": MAC,
-            "TCP_CONFORMANCE_IPV4": ADDRESSES[4],
-            "TCP_CONFORMANCE_IPV6": ADDRESSES[6],
-            "TCP_CONFORMANCE_MTU": str(_MTU),
-            "TCP_CONFORMANCE_CLOCK": "virtual" if self.virtual else "real",
-        }
-        _, (channel, wire) = await self._server.make(command=self._command, environment=environment)
+        _, (channel, wire) = await self._server.make(
+            command=self._command, environment=environment(virtual=self.virtual)
+        )
         if self.virtual:
             machine = VirtualMachine(channel, wire, name=self.name, mac=_TESTER_MAC, epoch_ns=self._epoch_ns)
             self.machine, self.link, self.app = machine, machine.link, machine.app

@@ -2,7 +2,7 @@
 
 scapy takes about half a millisecond for a frame; a template made by it once, with the TCP part rewritten, a few
 microseconds; one that is prepared before it is needed, one microsecond. Everything that is not TCP (ARP, neighbour
-discovery) is rare enough for scapy alone.
+discovery) is rare enough for scapy, and remembered.
 """
 
 from __future__ import annotations
@@ -110,6 +110,7 @@ class Neighbour(NamedTuple):
     address: str
 
 
+@functools.lru_cache(4096)
 def neighbour_message(frame: bytes) -> Neighbour | None:
     """The ARP or neighbour discovery message in a frame, None where there is none that is whole."""
     try:
@@ -128,6 +129,7 @@ def neighbour_message(frame: bytes) -> Neighbour | None:
     return None
 
 
+@functools.lru_cache(4096)
 def neighbour_answer(asked: Neighbour, mac: str) -> bytes:
     """The frame that says to the asker that the asked address is at `mac`."""
     ether = Ether(src=mac, dst=asked.sender_mac)
