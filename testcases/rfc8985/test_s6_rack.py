@@ -1,5 +1,7 @@
 """RFC 8985 section 6: RACK, which takes a segment for lost by time, and what of that shows on the wire."""
 
+import asyncio
+
 from conformance.api import (
     ACK,
     SECOND,
@@ -17,16 +19,18 @@ from conformance.api import (
 
 ROUND_TRIP_S = 0.4
 """The least round trip, in the handshake as later: the reordering window is a quarter of it, the timeout 1.2 s at first."""
-MSS = 536
+MSS, PIECE = 536, 490
+"""Octets: a segment has room for the options that a target may keep in reserve, and none for another piece."""
 RACK = "RFC 8985, 6.2"
 HOW = "from the acknowledgment with the SACK block to the repetition"
 
 
 async def flight(conn: Connection, count: int) -> list[Received]:
-    """So many full-sized segments, back to back; they can't be joined when they are repeated."""
-    assert conn.app is not None
-    await conn.app.send(bytes(MSS * count))
-    return [await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=MSS) for _ in range(count)]
+    """So many segments, back to back; they can't be joined when they are repeated."""
+    app = conn.app
+    assert app is not None
+    await asyncio.gather(*(app.send(bytes(PIECE)) for _ in range(count)))
+    return [await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=PIECE) for _ in range(count)]
 
 
 async def opened(tcp: Case) -> Connection:
