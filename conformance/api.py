@@ -1,6 +1,6 @@
 """What a case imports: one line at the top of its module."""
 
-from conformance.judge import Bound, Expectation, Inconclusive, NotApplicable, Violation
+from conformance.judge import Bound, Expectation, Growth, Inconclusive, NotApplicable, Violation
 from conformance.plugin.marks import verifies, verifies_cell
 from conformance.standard.cells import Cell, cells
 from conformance.standard.states import SYNCHRONIZED, State
@@ -8,6 +8,8 @@ from conformance.target import AppError
 from conformance.tester.case import Case
 from conformance.tester.clock import SECOND
 from conformance.tester.connection import Connection, Offer, Received, ReceivedIcmp, Sent, resets
+from conformance.tester.kinds import KINDS, Kind
+from conformance.tester.path import Path, size_of
 from conformance.wire import ACK, CWR, ECE, FIN, NO_FLAGS, PSH, RST, SYN, URG, Flags, Segment, Seq, icmp
 from conformance.wire import options as opt
 
@@ -16,6 +18,7 @@ __all__ = [
     "CWR",
     "ECE",
     "FIN",
+    "KINDS",
     "NO_FLAGS",
     "PSH",
     "RST",
@@ -30,9 +33,12 @@ __all__ = [
     "Connection",
     "Expectation",
     "Flags",
+    "Growth",
     "Inconclusive",
+    "Kind",
     "NotApplicable",
     "Offer",
+    "Path",
     "Received",
     "ReceivedIcmp",
     "Segment",
@@ -44,6 +50,7 @@ __all__ = [
     "icmp",
     "opt",
     "resets",
+    "size_of",
     "verifies",
     "verifies_cell",
 ]

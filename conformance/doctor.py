@@ -52,7 +52,7 @@ def examine() -> list[Finding]:
     try:
         findings += engine.submit(_lab()).result(60)
         time.sleep(_JITTER_S)
-        findings.append(_jitter(engine.jitter()))
+        findings.append(_jitter(engine.jitter.summary()))
     finally:
         engine.stop()
     return findings

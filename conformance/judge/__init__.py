@@ -1,7 +1,7 @@
 """Expectations, differences, timing bounds and verdicts. No I/O, no clock."""
 
 from conformance.judge.expectation import Base, Difference, Expectation, describe
-from conformance.judge.timing import Bound, Timing
+from conformance.judge.timing import Bound, Growth, Series, Step, Timing, retransmission_timeout
 from conformance.judge.verdict import Inconclusive, NotApplicable, Verdict, Violation
 
 __all__ = [
@@ -9,10 +9,14 @@ __all__ = [
     "Bound",
     "Difference",
     "Expectation",
+    "Growth",
     "Inconclusive",
     "NotApplicable",
+    "Series",
+    "Step",
     "Timing",
     "Verdict",
     "Violation",
     "describe",
+    "retransmission_timeout",
 ]

@@ -8,12 +8,13 @@ import gc
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from conformance.tester.jitter import Jitter
+
 _T = TypeVar("_T")
-_TICK_S = 0.01
+_TICK_NS = 10_000_000
 # pytest's thread must not keep the loop from its frames for longer than this.
 _SWITCH_S = 0.0002
 
@@ -23,7 +24,7 @@ class Engine:
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
-        self._late_us: deque[float] = deque(maxlen=20_000)
+        self.jitter = Jitter()
         self._thread = threading.Thread(target=self._run, name="tcp-conformance engine", daemon=True)
         self._switch_s = sys.getswitchinterval()
 
@@ -47,13 +48,6 @@ class Engine:
         self.loop.close()
         sys.setswitchinterval(self._switch_s)
 
-    def jitter(self) -> dict[str, float]:
-        """How late the loop woke, in microseconds: median and 99th percentile of the last minutes."""
-        late = sorted(self._late_us)
-        if not late:
-            return {}
-        return {"loop_p50_us": round(late[len(late) // 2], 1), "loop_p99_us": round(late[int(len(late) * 0.99)], 1)}
-
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
         self.loop.create_task(self._measure())
@@ -61,9 +55,10 @@ class Engine:
 
     async def _measure(self) -> None:
         while True:
-            due = time.perf_counter() + _TICK_S
-            await asyncio.sleep(_TICK_S)
-            self._late_us.append(max(0.0, time.perf_counter() - due) * 1e6)
+            due_ns = time.perf_counter_ns() + _TICK_NS
+            self.jitter.due_ns = time.time_ns() + _TICK_NS
+            await asyncio.sleep(_TICK_NS / 1e9)
+            self.jitter.note("loop", time.time_ns(), max(0, time.perf_counter_ns() - due_ns))
 
     async def _cancel_all(self) -> None:
         tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import itertools
 import platform
 import random
 import time
 import traceback
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
 
-from conformance.judge import Inconclusive, NotApplicable, Verdict, Violation
+from conformance.judge import Inconclusive, NotApplicable, Series, Timing, Verdict, Violation
 from conformance.judge.verdict import verdict_of
 from conformance.plugin.changed import ChangedTargets
 from conformance.plugin.engine import Engine
@@ -61,6 +62,10 @@ class Outcome:
     deviation: Deviation | None
     stopped_deviating: bool
     capture: str | None = None
+    ran_again: str = ""
+    """Why a first run, among the others, gave no verdict."""
+    states: tuple[str, ...] = ()
+    """The states that the target was seen in, in their order."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,8 @@ class Run:
 
     def __init__(self, target: Target, *, output: Path, concurrency: int, strict: bool, command: str) -> None:
         self.target, self.output, self.concurrency, self.strict = target, output, concurrency, strict
-        self.clock, self.engine = Clock(), Engine()
+        self.engine = Engine()
+        self.clock = Clock(jitter=self.engine.jitter)
         self._changed = ChangedTargets(target, self.clock)
         self.profile: Profile = profile(target.profile)
         self.problems: list[str] = []
@@ -87,6 +93,8 @@ class Run:
         """Of the tester's own random numbers."""
         self.running: dict[str, int] = {}
         self.done = 0
+        # One is written by pytest's thread alone, the other by the engine's.
+        self._submitted = self._ended = 0
         started = time.time_ns()
         self._facts = {
             "id": datetime.fromtimestamp(started / SECOND, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -94,6 +102,7 @@ class Run:
             "harness": metadata.version("tcp-conformance"),
             "python": platform.python_version(),
             "command": command,
+            "machine": f"{platform.system()} {platform.release()}, {platform.machine()}",
             "cells": len(cells()),
         }
         self._writer: ResultsWriter | None = None
@@ -107,6 +116,7 @@ class Run:
         self.engine.submit(self._open()).result()
 
     async def _open(self) -> None:
+        self._case_ended, self._by_itself = asyncio.Condition(), asyncio.Lock()
         await self.target.open()
         if self.target.virtual:
             self.seed = 0  # the same run twice is the same to the last bit
@@ -121,9 +131,14 @@ class Run:
                 # In virtual time nothing waits: more at once than the machine can run gains nothing.
                 places = min(places, _MOST_VIRTUAL)
                 self._threads = concurrent.futures.ThreadPoolExecutor(places, "tcp-conformance case")
-            await self._in_time_of(instance, lambda: _station_at(instance, self.seed).check_reachable())
+            await self._in_time_of(instance, lambda: self._station_at(instance).check_reachable())
             await instance.close()
         self._places = asyncio.Semaphore(places)
+
+    def _station_at(self, target: Target) -> Station:
+        """The tester at an instance of the target, by that one's clock."""
+        clock = self.clock if target.machine is None else Clock(target.machine.now_ns)
+        return Station(target, clock, seed=self.seed)
 
     async def _in_time_of(self, target: Target, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
         """Run `work` by the clock of that instance: here, or in a thread where that clock is the stack's own."""
@@ -151,6 +166,7 @@ class Run:
         self, info: CaseInfo, function: CaseFunction, arguments: Mapping[str, Any]
     ) -> concurrent.futures.Future[Outcome]:
         """Start a case as soon as there is a place for it."""
+        self._submitted += 1
         return self.engine.submit(self._changed.used_by(info.sysctl, self._run(info, function, arguments)))
 
     def last_timer_s(self) -> float:
@@ -159,16 +175,34 @@ class Run:
         return max(0.0, (max(ends, default=0) - self.clock.now_ns()) / SECOND)
 
     async def _run(self, info: CaseInfo, function: CaseFunction, arguments: Mapping[str, Any]) -> Outcome:
-        async with self._places:
-            self.running[info.id] = self.clock.now_ns()
-            try:
-                done = await self._execute(info, function, arguments)
-                outcome = self._judged(info, function, done)
-                await asyncio.get_running_loop().run_in_executor(None, self._record, outcome, done.case)
-                return outcome
-            finally:
-                self.running.pop(info.id)
-                self.done += 1
+        """Run, judge and record a case; one that gave no verdict runs once more when all others have ended, by itself."""
+        try:
+            async with self._places:
+                outcome, case = await self._attempt(info, function, arguments)
+        finally:
+            async with self._case_ended:
+                self._ended += 1
+                self._case_ended.notify_all()
+        if outcome.verdict is Verdict.INCONCLUSIVE:
+            async with self._case_ended:
+                await self._case_ended.wait_for(lambda: self._ended == self._submitted)
+            async with self._by_itself:
+                first = outcome
+                outcome, case = await self._attempt(info, function, arguments)
+                outcome = replace(outcome, ran_again=first.message)
+        await asyncio.get_running_loop().run_in_executor(None, self._record, outcome, case)
+        self.done += 1
+        return outcome
+
+    async def _attempt(
+        self, info: CaseInfo, function: CaseFunction, arguments: Mapping[str, Any]
+    ) -> tuple[Outcome, Case | None]:
+        self.running[info.id] = self.clock.now_ns()
+        try:
+            done = await self._execute(info, function, arguments)
+            return self._judged(info, function, done), done.case
+        finally:
+            self.running.pop(info.id)
 
     async def _execute(self, info: CaseInfo, function: CaseFunction, arguments: Mapping[str, Any]) -> _Done:
         """Run a case to its end: on the target, on one with other settings, or on an instance of its own."""
@@ -182,7 +216,7 @@ class Run:
                 own = instance = await target.alone(info.sysctl)
 
                 async def there() -> _Done:
-                    return await self._in_place(_station_at(instance, self.seed), info, function, arguments)
+                    return await self._in_place(self._station_at(instance), info, function, arguments)
 
                 return await self._in_time_of(own, there)
             station = await self._changed.station(info.sysctl) if info.sysctl else self.station
@@ -258,8 +292,19 @@ class Run:
         duration_s = (done.ended_ns - done.started_ns) / SECOND
         failure = self._failure(info, case, raised)
         capture = capture_name(info.id) if case is not None and case.trace.frames else None
+        seen = [one["state"] for one in case.trace.states if one["side"] == "target"] if case is not None else []
+        states = tuple(state for state, _ in itertools.groupby(seen))
         return Outcome(
-            info, verdict, message, failure, done.started_ns, duration_s, known, stopped is not None, capture
+            info,
+            verdict,
+            message,
+            failure,
+            done.started_ns,
+            duration_s,
+            known,
+            stopped is not None,
+            capture,
+            states=states,
         )
 
     def _deviations(self, info: CaseInfo) -> tuple[Sequence[Deviation], Sequence[Deviation]]:
@@ -302,7 +347,7 @@ class Run:
         steps = trace.numbered()[1] if trace else []
         conn = case.connections[0] if case is not None and case.connections else None
         return {
-            "schema": 1,
+            "schema": 2,
             "id": info.id,
             "title": info.title,
             "description": info.description,
@@ -315,6 +360,7 @@ class Run:
             "cells": list(info.cells),
             "rows": info.rows(),
             "claims": list(info.claims),
+            **({"source": {"file": info.file, "line": info.line}} if info.file else {}),
             "sentences": info.sentences(),
             "needs": list(info.needs),
             "target": {
@@ -324,26 +370,22 @@ class Run:
                 "address": target.address(info.family),
                 "settings": dict(target.settings),
             },
-            "run": {**self._facts, "jitter": self.engine.jitter()},
+            "run": {**self._facts, "jitter": self.engine.jitter.summary()},
             "started_ns": outcome.started_ns,
             "duration_s": round(outcome.duration_s, 6),
-            "timings": [
-                {
-                    "name": one.name,
-                    "measured_s": one.measured_s,
-                    "low_s": one.bound.low_s,
-                    "high_s": one.bound.high_s,
-                    "source": one.bound.source,
-                    "how": one.how,
-                    "ok": one.ok,
-                }
-                for one in (trace.timings if trace else ())
-            ],
+            "timings": [_timing(one) for one in (trace.timings if trace else ())],
+            "series": [_series(one) for one in (trace.series if trace else ())],
+            "ran_again": outcome.ran_again,
             "states": trace.states if trace else [],
             "choices": trace.choices if trace else [],
             "deviation": None
             if deviation is None
-            else {"reason": deviation.reason, "source": deviation.source, "sentence": deviation.sentence},
+            else {
+                "reason": deviation.reason,
+                "source": deviation.source,
+                "sentence": deviation.sentence,
+                **({"date": deviation.date} if deviation.date else {}),
+            },
             "steps": steps,
             "tester": {
                 "address": case.address if case is not None else "",
@@ -382,9 +424,50 @@ class Run:
                 writer.write(frame.data, frame.at_ns, inbound=frame.inbound, comment=frame.comment)
 
 
-def _station_at(target: Target, seed: int) -> Station:
-    """The tester at an instance of the target, by that one's clock."""
-    return Station(target, Clock() if target.machine is None else Clock(target.machine.now_ns), seed=seed)
+def _timing(one: Timing) -> dict[str, Any]:
+    """A measured interval as the record keeps it."""
+    return {
+        "name": one.name,
+        "measured_s": one.measured_s,
+        "low_s": one.bound.low_s,
+        "high_s": one.bound.high_s,
+        "source": one.bound.source,
+        "how": one.how,
+        "ok": None if one.unclear else one.ok,
+        "shortened": one.shortened,
+        "jitter_s": one.jitter_s,
+    }
+
+
+def _series(one: Series) -> dict[str, Any]:
+    """A series as the record keeps it."""
+    steps, faults = one.steps(), one.faults()
+    return {
+        "name": one.name,
+        "intervals": [
+            {
+                "measured_s": step.measured_s,
+                "low_s": step.allowed.low_s,
+                "high_s": step.allowed.high_s,
+                "ratio": step.ratio,
+                "source": step.allowed.source,
+                "ok": None if step.unclear else step.ok,
+            }
+            for step in steps
+        ],
+        "growth": None if one.growth is None else one.growth.factor,
+        "cap_s": None if one.cap is None else one.cap.high_s,
+        "count": one.repetitions,
+        "count_low": one.count[0] if one.count else None,
+        "count_high": one.count[1] if one.count else None,
+        "end": one.end,
+        "source": "; ".join(dict.fromkeys(part.bound.source for step in steps for part in step.timings)),
+        "how": one.how,
+        "ok": None if one.unclear else not faults,
+        "faults": list(faults),
+        "shortened": one.shortened,
+        "jitter_s": max(one.jitters_s, default=0.0),
+    }
 
 
 def _asserted_in(raised: AssertionError, function: CaseFunction) -> bool:

@@ -32,6 +32,14 @@ class Sentence(TypedDict):
     section: str
     text: str
     url: str
+    partly: NotRequired[str]
+
+
+class Source(TypedDict):
+    """Where the case is written: its file as pytest sees it from its root, and the 1-based line."""
+
+    file: str
+    line: int
 
 
 class Row(TypedDict):
@@ -60,7 +68,7 @@ class TargetFacts(TypedDict):
 class RunFacts(TypedDict):
     """The run that the case belongs to; `jitter` is the harness's own, in microseconds.
 
-    `cells` is how many rows the documented machine has.
+    `machine` is where the harness ran, `cells` how many rows the documented machine has.
     """
 
     id: str
@@ -69,11 +77,16 @@ class RunFacts(TypedDict):
     python: str
     command: str
     jitter: dict[str, float]
+    machine: NotRequired[str]
     cells: NotRequired[int]
 
 
 class Timing(TypedDict):
-    """A measured time in seconds and its bounds; None where there is no such bound or nothing was measured."""
+    """A measured time in seconds and its bounds; None where there is no such bound or nothing was measured.
+
+    `shortened` says by what the target was told a shorter time than its own; `jitter_s` how late the tester was meanwhile,
+    and `ok` is None where that alone may be why it is outside.
+    """
 
     name: str
     measured_s: float | None
@@ -82,6 +95,41 @@ class Timing(TypedDict):
     source: str
     how: str
     ok: bool | None
+    shortened: NotRequired[str]
+    jitter_s: NotRequired[float]
+
+
+class Interval(TypedDict):
+    """One interval of a series in seconds; `ratio` is that to the interval before."""
+
+    measured_s: float
+    low_s: float | None
+    high_s: float | None
+    ratio: float | None
+    source: str
+    ok: bool | None
+
+
+class Series(TypedDict):
+    """Repetitions judged as one; `growth` is the factor of each interval to the one before, None where there is none.
+
+    `count` is how many repetitions came, `end` what the last interval ends with, where that is no repetition.
+    """
+
+    name: str
+    intervals: list[Interval]
+    growth: float | None
+    cap_s: float | None
+    count: int
+    count_low: int | None
+    count_high: int | None
+    end: str
+    source: str
+    how: str
+    ok: bool | None
+    faults: list[str]
+    shortened: str
+    jitter_s: float
 
 
 class StateSeen(TypedDict):
@@ -107,6 +155,7 @@ class Deviation(TypedDict):
     reason: str
     source: str
     sentence: str
+    date: NotRequired[str]
 
 
 class Difference(TypedDict):
@@ -147,9 +196,12 @@ class TesterEnd(TypedDict):
 
 
 class CaseRecord(TypedDict):
-    """One case of one run. `capture` is a path relative to the run's folder."""
+    """One case of one run. `capture` is a path relative to the run's folder.
 
-    schema: Literal[1]
+    Schema 2 has `series`, and `ran_again`: why a first run of the case, among others, gave no verdict.
+    """
+
+    schema: Literal[1, 2]
     id: str
     title: str
     description: str
@@ -162,6 +214,7 @@ class CaseRecord(TypedDict):
     cells: list[str]
     rows: NotRequired[list[Row]]
     claims: list[str]
+    source: NotRequired[Source]
     sentences: list[Sentence]
     needs: list[str]
     target: TargetFacts
@@ -169,6 +222,8 @@ class CaseRecord(TypedDict):
     started_ns: int
     duration_s: float
     timings: list[Timing]
+    series: NotRequired[list[Series]]
+    ran_again: NotRequired[str]
     states: list[StateSeen]
     choices: list[Choice]
     deviation: Deviation | None
@@ -284,14 +339,17 @@ def read_results(path: Path) -> Results:
     return Results(list(records.values()), problems)
 
 
-def scan_results(path: Path) -> Iterator[Line]:
-    """Go through the file line by line, holding one record at a time; RecordError when it can't be opened."""
+def scan_results(path: Path, *, check: bool = True) -> Iterator[Line]:
+    """Go through the file line by line, holding one record at a time; RecordError when it can't be opened.
+
+    Without `check`, a line only has to be a JSON object: for records that were checked as they were written.
+    """
     offset = 0
     try:
         with path.open("rb") as file:
             for number, raw in enumerate(file, 1):
                 if raw.strip():
-                    record, problem = _parse(raw)
+                    record, problem = _parse(raw, check=check)
                     where = f"{path.name}:{number}: {problem}" if problem else None
                     yield Line(number, offset, record, where)
                 offset += len(raw)
@@ -321,7 +379,7 @@ def _parse(raw: bytes, *, check: bool = True) -> tuple[dict[str, Any] | None, st
         return None, f"not JSON: {error}"
     if not isinstance(found, dict):
         return None, f"not a case record but {_type_name(found)}"
-    if check:
+    if check or found.get("schema") != 1:
         wrong = next(_differences(found, _schema(), ""), None)
         if wrong:
             return None, f"not a case record: {wrong}"

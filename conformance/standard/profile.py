@@ -7,6 +7,7 @@ seconds late.
 
 from __future__ import annotations
 
+import datetime
 import functools
 import re
 import types
@@ -70,7 +71,8 @@ class Deviation:
     """A known departure from a requirement, in the cases and cells that `cases` matches.
 
     A glob of `cases` has `*` and `?` only: brackets are part of a case's id. `shows` is a regular expression that the
-    failure's one line must match, so that no other failure of the same case passes as the known one.
+    failure's one line must match, so that no other failure of the same case passes as the known one. `since` is the first
+    version that does so, `date` the day on which it was last seen.
 
     In every case of `cases` it has to show. `in_the_way_of` are globs of cases that check something else and may come
     across it, such as those that need a state which the target can't be brought into.
@@ -83,6 +85,7 @@ class Deviation:
     source: str
     shows: str
     since: str = ""
+    date: str = ""
     in_the_way_of: tuple[str, ...] = ()
 
     def shown_by(self, message: str) -> bool:
@@ -125,13 +128,15 @@ class Profile:
 
 
 def parse(content: str, where: str, name: str) -> Profile:
-    """A profile from TOML text; `where` names the text in errors.
+    """A profile from TOML text; `where` names the text in errors. Its `date` is that of deviations without one.
 
     Raises:
         DataError: a row is incomplete, a bound is impossible, or a deviation names no requirement.
     """
     document = _data.toml(content, where)
-    _data.only(document, where, ("title",), ("extends", "without", "late_s", "timer", "choices", "deviation"))
+    keys = ("date", "extends", "without", "late_s", "timer", "choices", "deviation")
+    _data.only(document, where, ("title",), keys)
+    day = str(document.get("date", ""))
     base = profile(document["extends"]) if "extends" in document else Profile("", "", {}, {}, ())
     without = set(document.get("without", ()))
     if strange := without - {row.requirement for row in base.deviations}:
@@ -141,7 +146,7 @@ def parse(content: str, where: str, name: str) -> Profile:
     late_s = float(document.get("late_s", 0))
     timers = {key: replace(row, late_s=max(row.late_s, late_s)) for key, row in {**base.timers, **own}.items()}
     deviations = tuple(
-        _deviation(row, f"{where}, deviation {number}")
+        _deviation(row, day, f"{where}, deviation {number}")
         for number, row in enumerate(document.get("deviation", []), start=1)
     )
     return Profile(
@@ -172,8 +177,10 @@ def _timer(name: str, row: Mapping[str, Any], here: str) -> Timer:
     return timer
 
 
-def _deviation(row: Mapping[str, Any], here: str) -> Deviation:
-    _data.only(row, here, ("cases", "requirement", "sentence", "reason", "source", "shows"), ("since", "in_the_way_of"))
+def _deviation(row: Mapping[str, Any], day: str, here: str) -> Deviation:
+    _data.only(
+        row, here, ("cases", "requirement", "sentence", "reason", "source", "shows"), ("since", "date", "in_the_way_of")
+    )
     cases = row["cases"]
     if row["requirement"] not in catalogue.requirements():
         near = _data.nearest(row["requirement"], catalogue.requirements())
@@ -185,7 +192,12 @@ def _deviation(row: Mapping[str, Any], here: str) -> Deviation:
     except re.error as error:
         raise _data.DataError(f"{here}: shows is no regular expression: {error}") from None
     patterns = {key: _patterns(row.get(key, ())) for key in ("cases", "in_the_way_of")}
-    return Deviation(**{**row, **patterns})
+    date = str(row.get("date", day))
+    try:
+        datetime.date.fromisoformat(date or "2000-01-01")
+    except ValueError:
+        raise _data.DataError(f"{here}: date {date!r} is no day; one is 2026-11-21") from None
+    return Deviation(**{**row, **patterns, "date": date})
 
 
 def profiles() -> tuple[str, ...]:
@@ -212,9 +224,4 @@ def _patterns(value: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def _matches(patterns: Sequence[str], ids: Sequence[str]) -> bool:
-    return any(_glob(pattern).fullmatch(name) for pattern in patterns for name in ids)
-
-
-@functools.cache
-def _glob(pattern: str) -> re.Pattern[str]:
-    return re.compile("".join({"*": ".*", "?": "."}.get(char, re.escape(char)) for char in pattern))
+    return any(_data.glob(pattern).fullmatch(name) for pattern in patterns for name in ids)

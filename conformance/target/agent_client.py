@@ -71,7 +71,8 @@ class AgentClient:
             if future.cancelled() and not self._fault and op in _WAITING:
                 self._ask("cancel", {"request": number})
         if "error" in reply:
-            raise AppError(str(reply["error"].get("code")), str(reply["error"].get("message")))
+            error = reply["error"]
+            raise AppError(str(error.get("code")), str(error.get("message")), int(reply.get("at_ns", 0)))
         return _Answer(self.name, op, {"at_ns": reply.get("at_ns", 0), **reply["ok"]})
 
     async def close(self) -> None:

@@ -8,13 +8,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from netaddr import IPNetwork
+from netaddr import IPRange
 
 from conformance.link import Link
 from conformance.link.wire import WireLink
-from conformance.target import AppError, HarnessFault, Machine
+from conformance.target import AppError, HarnessFault, Machine, capabilities_of
 from conformance.target.agent_client import AgentClient
-from conformance.target.netns import ADDRESSES, GROUPS, POOLS, LabServer
+from conformance.target.netns import ADDRESSES, CLOSED_PORT, GROUPS, POOLS, LabServer
 from conformance.target.virtual import VirtualMachine
 
 MAC, _TESTER_MAC = "02:00:00:00:00:77", "02:00:00:00:00:01"
@@ -48,6 +48,7 @@ class StackTarget:
         self.settings: Mapping[str, str] = {}
         self.capabilities: frozenset[str] = frozenset()
         self.groups = GROUPS
+        self.routed, self.closed_port = False, CLOSED_PORT
         self.mac = MAC
         self.machine: Machine | None = None
         self.link: Link
@@ -63,9 +64,9 @@ class StackTarget:
         """The target's address of that family (4 or 6)."""
         return ADDRESSES[family].split("/")[0]
 
-    def pool(self, family: int) -> IPNetwork:
+    def pool(self, family: int) -> IPRange:
         """The tester's addresses of that family."""
-        return IPNetwork(POOLS[family])
+        return POOLS[family]
 
     async def open(self) -> None:
         """Start the program and hear what it says of itself. Raises HarnessFault."""
@@ -84,9 +85,9 @@ class StackTarget:
         if not self.virtual:
             hello = await self.app.open()
         self.version = str(hello.get("version", ""))
-        said = frozenset(map(str, hello.get("capabilities", ())))
-        settings = {"settings"} if "sysctl" in said and not self.virtual else set()
-        self.capabilities = said | settings | {"group-address"}
+        self.capabilities = capabilities_of(hello) | {"instances", "group-address"}
+        if "sysctl" in self.capabilities and not self.virtual:
+            self.capabilities |= {"settings"}
 
     async def alone(self, sysctl: Mapping[str, str]) -> StackTarget:
         """Another instance, with these settings. Raises HarnessFault."""

@@ -66,14 +66,18 @@ class Application:
         }
         return await self._open("connect", arguments)
 
-    async def state(self, port: int, remote_port: int) -> State:
+    def now_ns(self) -> int:
+        """Now by the tester's clock."""
+        return self._case.clock.now_ns()
+
+    async def state(self, port: int, remote_port: int, remote_address: str | None = None) -> State:
         """The kernel's own word about a four-tuple with the tester, TIME-WAIT and closed sockets included."""
         reply = await self._case.target.app.call(
             "state",
             family=self._case.family,
             address=self._case.remote,
             port=port,
-            remote_address=self._case.address,
+            remote_address=remote_address or self._case.address,
             remote_port=remote_port,
         )
         return State.parse(str(reply["state"]))
@@ -156,6 +160,23 @@ class AppSocket:
         """
         return await self._app.fails(op, codes, wait_s=wait_s, socket=self.number, **arguments)
 
+    async def ends(self, *codes: str, wait_s: float, op: str = "receive") -> int:
+        """Wait for the connection's end as the application is told of it, by one of those codes; when, in ns.
+
+        `op` is the call that waits, `connected` for an active open. Raises Violation where it is not told in that time.
+        """
+        try:
+            await self._app.call(op, wait_s=wait_s, socket=self.number, **({"count": 1} if op == "receive" else {}))
+        except AppError as error:
+            if error.code == "timeout":
+                raise Violation(
+                    f"the application is told nothing within {wait_s:g} s, owed is {' or '.join(codes)}"
+                ) from None
+            if error.code not in codes:
+                raise
+            return error.at_ns or self._app.now_ns()
+        raise Violation(f"the application's call {op} succeeded, it had to be told {' or '.join(codes)}")
+
     async def send(self, data: bytes, *, urgent: bool = False, wait: bool = True) -> int:
         """Write data; returns the octets taken."""
         encoded = base64.b64encode(data).decode()
@@ -197,7 +218,9 @@ class AppSocket:
         await self._app.call("abort", socket=self.number)
 
     async def option(self, level: str, name: str, value: Any = None) -> Any:
-        """Read a socket option, or set it where `value` is given."""
+        """Read a socket option, or set it where `value` is given: a number, or bytes."""
+        if isinstance(value, bytes):
+            value = {"bytes": base64.b64encode(value).decode()}
         if value is None:
             return (await self._app.call("option_get", socket=self.number, level=level, name=name))["value"]
         await self._app.call("option_set", socket=self.number, level=level, name=name, value=value)

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from itertools import pairwise
 
-from conformance.judge import Bound, NotApplicable, Timing, Violation
+from conformance.judge import (
+    Bound,
+    Growth,
+    Inconclusive,
+    NotApplicable,
+    Series,
+    Timing,
+    Violation,
+    retransmission_timeout,
+)
 from conformance.standard.profile import Profile
 from conformance.standard.states import State
 from conformance.target import Target
 from conformance.tester.app import Application, SocketOption
 from conformance.tester.clock import SECOND, Clock
-from conformance.tester.connection import Connection, Offer
+from conformance.tester.connection import Connection, Offer, Received
 from conformance.tester.drive import drive_to
 from conformance.tester.ending import Ending, see_end
+from conformance.tester.giving_up import GivenUp, see_given_up
 from conformance.tester.station import Station
 from conformance.tester.trace import Trace, told
 from conformance.wire import ACK, RST, SYN, Seq
@@ -34,17 +46,22 @@ class Case:
         clock: Clock,
         family: int,
         name: str = "",
+        trace: Trace | None = None,
         seed: int = 0,
     ) -> None:
         self.name = name
         # Of two cases of one run none has the numbers of the other, and a case has the same again with the run's seed.
         self.random = random.Random(f"{seed} {name}")
         self.station, self.target, self.profile, self.clock, self.family = station, target, profile, clock, family
-        self.trace = Trace()
+        self.trace = trace or Trace()
+        self.began_ns = clock.now_ns()
         self.remote = target.address(family)
         self.app = Application(self)
         self.connections: list[Connection] = []
         self.address = station.lease(family, self.trace)
+        self._more: list[str] = []
+        self.spoiled = False
+        """Whether the target keeps something about our address beyond the case, as a path MTU: no other case gets it."""
 
     async def open(self) -> None:
         """Make the case's address known to the target. Raises TargetGone."""
@@ -55,7 +72,13 @@ class Case:
         try:
             await self.app.close()
         finally:
-            self.station.release(self.address)
+            for address in (self.address, *self._more):
+                self.station.release(address, spoiled=self.spoiled)
+
+    @property
+    def has_app(self) -> bool:
+        """Whether the target has an application that can be asked to do things."""
+        return "app" in self.target.capabilities
 
     def needs(self, *capabilities: str) -> None:
         """Raise NotApplicable, naming the first capability that the target lacks."""
@@ -63,15 +86,53 @@ class Case:
             if one not in self.target.capabilities:
                 raise NotApplicable(f"needs {one}, which target {self.target.name} does not have")
 
+    def needs_family(self, family: int, what: str) -> None:
+        """Raise NotApplicable over the other family, which does not have that."""
+        if self.family != family:
+            raise NotApplicable(f"{what} is of IPv{family} alone")
+
+    @asynccontextmanager
+    async def beside(self) -> AsyncIterator[Case]:
+        """The same case at one more address of ours, in the same record. Raises TargetGone."""
+        other = Case(
+            station=self.station,
+            target=self.target,
+            profile=self.profile,
+            clock=self.clock,
+            family=self.family,
+            name=self.name,
+            trace=self.trace,
+        )
+        other.random = self.random
+        try:
+            await other.open()
+            yield other
+        finally:
+            await other.close()
+
     # Connections
 
+    async def another_address(self) -> str:
+        """One more tester address of this case's own, known to the target. Raises TargetGone."""
+        self._more.append(self.station.lease(self.family, self.trace))
+        await self.station.introduce(self._more[-1])
+        return self._more[-1]
+
     def connection(
-        self, remote_port: int | None = None, *, port: int | None = None, iss: int | None = None
+        self,
+        remote_port: int | None = None,
+        *,
+        port: int | None = None,
+        address: str | None = None,
+        iss: int | None = None,
     ) -> Connection:
-        """A four-tuple with that port of the target; without one, the port from which the target will connect to us."""
+        """A four-tuple with that port of the target; without one, the port from which the target will connect to us.
+
+        `address` is one of `another_address`.
+        """
         if port is None:
             port = self.station.own_port()
-        one = Connection(self, port=port, remote_port=remote_port, iss=iss)
+        one = Connection(self, port=port, remote_port=remote_port, address=address, iss=iss)
         self.connections.append(one)
         return one
 
@@ -113,6 +174,7 @@ class Case:
         options: Sequence[SocketOption] = (),
         offer: Offer | None = None,
         iss: int | None = None,
+        round_trip_s: float = 0.0,
         established: Callable[[Connection], Awaitable[None]] | None = None,
     ) -> Connection:
         """A connection whose target end is in `state`.
@@ -120,7 +182,8 @@ class Case:
         `by` is how the target opened: `passive` (it listens) or `active` (it connects). `via` picks the way into TIME-WAIT:
         FIN_WAIT_2 (the default), FIN_WAIT_1 or CLOSING. `how` is the application's call that closes: `shutdown` keeps the
         socket held, `close` orphans it. `conn` is a connection of `listen` or `connect` that is set up by the caller.
-        `offer` is what our SYN offers.
+        `offer` is what our SYN offers. `round_trip_s` is how long our answer takes in the handshake, which is the target's first
+        measurement; what it came to is the connection's `round_trip_s`.
 
         `established` is done in ESTABLISHED, on the way. What the target sends there and is not acknowledged there stays
         so, unless the way has to acknowledge the FIN behind it.
@@ -135,6 +198,7 @@ class Case:
             options=options,
             offer=offer,
             iss=iss,
+            round_trip_s=round_trip_s,
             established=established,
         )
 
@@ -144,7 +208,7 @@ class Case:
         """The agent's own word about the connection's state; None where the target has no such word."""
         if "state" not in self.target.capabilities or conn.remote_port is None:
             return None
-        return await self.app.state(conn.remote_port, conn.port)
+        return await self.app.state(conn.remote_port, conn.port, conn.address)
 
     async def confirm(self, conn: Connection, state: State, *, probe: bool = True) -> None:
         """See that the target's end of `conn` is in `state`. Raises Violation."""
@@ -206,6 +270,12 @@ class Case:
         """
         return await see_end(self, conn, since_ns=since_ns, expected=expected, since=since)
 
+    async def see_given_up(
+        self, conn: Connection, first: Received, *, within: float, codes: Sequence[str] = ("ETIMEDOUT",)
+    ) -> GivenUp:
+        """Leave `first` unanswered, and every repetition of it, until the application is told. Raises Violation."""
+        return await see_given_up(self, conn, first, within=within, codes=codes)
+
     # Timings and choices
 
     def timer(self, name: str, nominal_s: float | None = None) -> Bound:
@@ -228,17 +298,82 @@ class Case:
             raise NotApplicable(f"profile {self.profile.name} documents no schedule of timer {name} ({bound.source})")
         return tuple(self.timer(name, nominal_s) for nominal_s in schedule)
 
+    def growth(self, name: str, source: str, *, factor: float = 2.0) -> Growth:
+        """A backoff by `factor`, by the precision of one of the profile's timers. Raises NotApplicable without that timer."""
+        self.timer(name)
+        timer = self.profile.timers[name]
+        return Growth(factor, timer.late_fraction, timer.late_s, source)
+
+    def timeout_after(self, *round_trips_s: float) -> Bound:
+        """The bound of the retransmission timeout after those round trips in seconds, in their order (RFC 6298, 2.2 and 2.3).
+
+        A stack may hold its least timeout (the profile's `rto-min`) on the whole, or on the variation alone.
+        """
+        least = self.timer("rto-min")
+        least_s = self.profile.timers["rto-min"].value_s
+        low_s = max(least_s, retransmission_timeout(round_trips_s))
+        high_s = retransmission_timeout(round_trips_s, least_variation_s=least_s)
+        source = f"RFC 6298, 2.2 and 2.3; at least {least_s:g} s: {least.source}"
+        return Bound(self.timer("rto-min", low_s).low_s, self.timer("rto-min", high_s).high_s, source)
+
     def nominal_s(self, name: str) -> float:
         """What the profile documents for a timer, in seconds. Raises NotApplicable when it does not."""
         self.timer(name)
         return self.profile.timers[name].value_s
 
-    def check_timing(self, name: str, measured_s: float, bound: Bound, *, how: str = "") -> None:
-        """Keep a measured interval, and see that it is within its bound. Raises Violation."""
-        timing = Timing(name, measured_s, bound, how)
+    def check_timing(
+        self,
+        name: str,
+        measured_s: float,
+        bound: Bound,
+        *,
+        how: str = "",
+        shortened: str = "",
+        between: tuple[int, int] | None = None,
+    ) -> None:
+        """Keep a measured interval, and see that it is within its bound. Raises Violation.
+
+        `shortened` says by what the target was told a shorter time (`TCP_KEEPIDLE = 2 s`). `between` are the two stamps,
+        where they are known; without them the tester's lateness in the whole case counts. Raises Inconclusive where that
+        lateness alone may be the reason.
+        """
+        jitter_s = self.clock.jitter.worst_s(*(between or (self.began_ns, self.clock.now_ns())))
+        timing = Timing(name, measured_s, bound, how, shortened, jitter_s)
         self.trace.timings.append(timing)
         if not timing.ok:
-            raise Violation(str(timing), how)
+            self._fails(timing.unclear, str(timing), how, bound.outside_s(measured_s), jitter_s)
+
+    def check_series(
+        self,
+        name: str,
+        stamps_ns: Sequence[int],
+        bounds: Sequence[Bound],
+        *,
+        how: str,
+        growth: Growth | None = None,
+        cap: Bound | None = None,
+        count: tuple[int, int] | None = None,
+        end: str = "",
+        shortened: str = "",
+    ) -> None:
+        """Keep a series of retransmissions or probes, and see that it is as allowed as a whole (see Series). Raises Violation.
+
+        Raises Inconclusive where the tester's own lateness alone may be the reason for all that is wrong.
+        """
+        jitters = tuple(self.clock.jitter.worst_s(*pair) for pair in pairwise(stamps_ns))
+        series = Series(
+            name, tuple(stamps_ns), tuple(bounds), how, growth, cap, count, end, shortened, jitters_s=jitters
+        )
+        self.trace.series.append(series)
+        if faults := series.faults():
+            outside_s = max(one.bound.outside_s(one.measured_s) for step in series.steps() for one in step.timings)
+            self._fails(series.unclear, faults[0], "\n".join((how, *faults[1:])), outside_s, max(jitters))
+
+    def _fails(self, unclear: bool, message: str, details: str, outside_s: float, jitter_s: float) -> None:
+        if unclear:
+            late = f"outside by {outside_s:.4f} s, and the tester itself was up to {jitter_s:.4f} s late in that time"
+            raise Inconclusive(f"{message}: {late}")
+        raise Violation(message, details)
 
     def choice(self, name: str, taken: str, allowed: Sequence[str]) -> None:
         """Keep which of several allowed outcomes the target took. Raises Violation for any other."""

@@ -133,7 +133,9 @@ async def works(case: Case, conn: Connection, state: State, left: Left = NOTHING
 
     Raises Violation. It leaves the state.
     """
-    if state is State.LISTEN:
+    if not case.has_app:
+        await _works_alone(case, conn, state)
+    elif state is State.LISTEN:
         await _still_listens(case, conn)
     elif state in (State.SYN_SENT, State.SYN_RECEIVED):
         await _complete_handshake(conn, left, seen=state)
@@ -157,6 +159,16 @@ async def works(case: Case, conn: Connection, state: State, left: Left = NOTHING
         await conn.inject(FIN | ACK, seq=conn.snd_nxt - 1, text="our FIN again")
         await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0, label="acknowledged once more:")
         await read(conn, left.unread, end=True)
+
+
+async def _works_alone(case: Case, conn: Connection, state: State) -> None:
+    """What the wire alone can show of it, where no application can be asked."""
+    if state is State.LISTEN:
+        assert conn.remote_port is not None
+        await case.probe_listening(conn.remote_port)
+    elif state is State.SYN_RECEIVED:
+        await conn.send(ACK, text="completes the handshake")
+        await case.confirm(conn, State.ESTABLISHED)
 
 
 async def read(conn: Connection, data: bytes, *, end: bool = False) -> None:

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from conformance.tester.jitter import Jitter
+
 SECOND = 1_000_000_000
 
 
@@ -15,11 +17,12 @@ class Clock:
 
     Real time is the scale of the kernel's stamps. With a stack that has a clock of its own it is that one's, and the loop
     that of `conformance.target.virtual`. `deadlines` holds what is being waited for, so that the run can say when the last
-    timer ends.
+    timer ends; `jitter` how late we were.
     """
 
-    def __init__(self, now_ns: Callable[[], int] = time.time_ns) -> None:
+    def __init__(self, now_ns: Callable[[], int] = time.time_ns, jitter: Jitter | None = None) -> None:
         self.now_ns = now_ns
+        self.jitter = jitter or Jitter()
         self.deadlines: set[tuple[int, int]] = set()
         self._waits = 0
 

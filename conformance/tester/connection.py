@@ -96,8 +96,10 @@ class Connection:
     `snd_nxt`, `snd_una`, `iss` are the tester's; `rcv_nxt`, `irs` are None until the target's SYN was taken.
     """
 
-    def __init__(self, case: Case, *, port: int, remote_port: int | None, iss: int | None = None) -> None:
-        self._case, self.port, self.remote_port = case, port, remote_port
+    def __init__(
+        self, case: Case, *, port: int, remote_port: int | None, address: str | None = None, iss: int | None = None
+    ) -> None:
+        self._case, self.address, self.port, self.remote_port = case, address or case.address, port, remote_port
         self.iss = Seq(case.random.getrandbits(32) if iss is None else iss)
         self.snd_nxt = self.snd_una = self.iss
         self.irs: Seq | None = None
@@ -113,6 +115,9 @@ class Connection:
         self.ts_recent = 0
         self.syn_options: tuple[opt.Option, ...] = (opt.mss(1460 if case.family == 4 else 1440),)
         self.fin_seen: Segment | None = None
+        self.opening_ns = 0
+        self.round_trip_s = 0.0
+        """What the target can measure in the handshake, from its SYN to our answer; known once it is complete."""
         self.state = State.CLOSED
         """Our own end's state, as far as the ladder needs it."""
         self.listener: AppSocket | None = None
@@ -130,7 +135,7 @@ class Connection:
         if remote_port is not None:
             self._bind(remote_port)
         else:
-            case.station.receive_open(case.address, port, self._on_segment)
+            case.station.receive_open(self.address, port, self._on_segment)
 
     def offer(self, offer: Offer) -> None:
         """Set the options of our SYN, or SYN,ACK. Timestamps begin anywhere; they are then part of every segment."""
@@ -152,13 +157,13 @@ class Connection:
 
     def _bind(self, remote_port: int) -> None:
         self.remote_port = remote_port
-        ends = self._case.address, self.port, self._case.remote, remote_port
+        ends = self.address, self.port, self._case.remote, remote_port
         self._case.station.receive(*ends, self._on_segment)
         self._case.station.receive_icmp(*ends, self._on_icmp)
 
     def next_incarnation(self, *, iss: Seq | None = None) -> Connection:
         """A new connection on the same four-tuple; what comes from now on belongs to it."""
-        other = Connection(self._case, port=self.port, remote_port=self.remote_port, iss=iss)
+        other = Connection(self._case, port=self.port, remote_port=self.remote_port, address=self.address, iss=iss)
         other.syn_options, other.listener = self.syn_options, self.listener
         return other
 
@@ -212,7 +217,7 @@ class Connection:
             if sack:
                 options = (*options, opt.Option(opt.NOP), opt.Option(opt.NOP), opt.sack(*sack))
         return Segment(
-            self._case.address,
+            self.address,
             self._case.remote,
             self.port,
             self.remote_port,
@@ -258,6 +263,7 @@ class Connection:
         unless given. Raises ValueError where the family has no such error.
         """
         case, mac, said = self._case, self._case.target.mac, f"ICMP {error.name}"
+        case.spoiled |= error == icmp.FRAGMENTATION_NEEDED
         if isinstance(quoting, Segment):
             about = Template(mac, mac, quoting.src, quoting.dst).frame(quoting)
         else:
@@ -302,7 +308,7 @@ class Connection:
         """
         segment, station = self.segment(reply, payload=payload, seq=0, ack=0), self._case.station
         self._prepared.append(_Prepared(when & _NOT_PSH, segment, PreparedFrame(station.render(segment)), text))
-        station.prepare(self._case.address, self.port, segment.dst, segment.dport, self._answer)
+        station.prepare(self.address, self.port, segment.dst, segment.dport, self._answer)
 
     # In
 
@@ -413,7 +419,7 @@ class Connection:
         segment = received.segment
         options = segment.option_list
         if segment.flags & SYN and self.irs is None:
-            self.irs = segment.seq
+            self.irs, self.opening_ns = segment.seq, received.at_ns
             self.rcv_nxt = segment.seq
             self._agree(options)
         if self.rcv_nxt is not None and not segment.flags & RST and segment.seq <= self.rcv_nxt < segment.end:
@@ -557,6 +563,14 @@ class Connection:
         self._take(received, "", said)
         return received
 
+    async def expect_retransmissions(self, of: Received, within: Sequence[float]) -> list[int]:
+        """Take one retransmission of `of` for each of those waits in seconds; the stamps of all of them in ns, `of` first.
+
+        Raises Violation.
+        """
+        again = [await self.expect_retransmission(of, within=seconds) for seconds in within]
+        return [of.at_ns, *(one.at_ns for one in again)]
+
     def _drop_aside(self) -> None:
         """Retransmissions put aside while something else was waited for count: hand them out again first."""
         self._queue.extendleft(reversed(self._aside))
@@ -589,13 +603,17 @@ class Connection:
     async def complete(self) -> None:
         """Finish the handshake behind the target's SYN,ACK, or its SYN, and have its application's socket. Raises Violation."""
         if self.listener is not None:
-            await self.send(ACK)
-            self.app = await self.listener.accept()
+            self._measured(await self.send(ACK))
+            if self._case.has_app:
+                self.app = await self.listener.accept()
             return
-        await self.send(SYN | ACK)
+        self._measured(await self.send(SYN | ACK))
         await self.expect(ACK, seq=self.rcv_nxt, ack=self.snd_nxt, length=0)
         assert self.app is not None
         await self.app.connected()
+
+    def _measured(self, answer: Sent) -> None:
+        self.round_trip_s = (answer.at_ns - self.opening_ns) / SECOND
 
     # Data
 
@@ -637,6 +655,26 @@ class Connection:
         finally:
             sending.cancel()
         return came
+
+    async def expect_flight(self, *, quiet: float = 0.1, within: float = REACTION_S) -> list[Received]:
+        """Take the data that comes in order, until none comes for `quiet` seconds; nothing is acknowledged. Raises Violation.
+
+        The first segment is owed `within` that many seconds. Retransmissions are put aside.
+        """
+        flight = [await self.expect(ACK, seq=self.rcv_nxt, label="data:", within=within)]
+        while (more := await self.allow(Expectation(ACK, seq=self.rcv_nxt, label="data:"), within=quiet)) is not None:
+            flight.append(more[1])
+        return flight
+
+    async def burst(self, *, quiet: float = 0.1) -> list[Received]:
+        """Take all that comes, new or repeated, until nothing comes for `quiet` seconds; nothing of it is judged."""
+        came: list[Received] = []
+        while True:
+            received = await self._next_of_any_kind(self._case.clock.now_ns() + round(quiet * SECOND))
+            if received is None:
+                return came
+            self._take(received, describe(received.segment, self.base), "")
+            came.append(received)
 
     # States
 

@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING
 
 from conformance.standard.states import State
 from conformance.tester.app import SocketOption
+from conformance.tester.clock import SECOND
 from conformance.tester.connection import Connection, Offer
 from conformance.wire import ACK, FIN, SYN
 
 if TYPE_CHECKING:
     from conformance.tester.case import Case
+
+
+# Where nothing has to be asked of the application but that it listens.
+_WITHOUT_APPLICATION = (State.CLOSED, State.LISTEN, State.SYN_RECEIVED, State.ESTABLISHED)
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,7 @@ class _Way:
     options: Sequence[SocketOption]
     offer: Offer | None
     iss: int | None
+    round_trip_s: float
     established: Callable[[Connection], Awaitable[None]] | None
 
 
@@ -41,6 +47,7 @@ async def drive_to(
     options: Sequence[SocketOption],
     offer: Offer | None = None,
     iss: int | None,
+    round_trip_s: float = 0.0,
     established: Callable[[Connection], Awaitable[None]] | None = None,
 ) -> Connection:
     """See `Case.drive_to`. Raises Violation when the target does not follow, ValueError for a way that does not exist."""
@@ -50,17 +57,19 @@ async def drive_to(
         raise ValueError(f"how={how!r}: an application closes by shutdown or close")
     if via not in (None, State.FIN_WAIT_1, State.FIN_WAIT_2, State.CLOSING):
         raise ValueError(f"via={via}: TIME-WAIT is reached via FIN-WAIT-1, FIN-WAIT-2 or CLOSING")
-    case.needs("app")
+    case.needs("open-port" if state in _WITHOUT_APPLICATION and by == "passive" else "app")
     if conn is not None and offer is not None:
         conn.offer(offer)
-    way = _Way(case, by, via or State.FIN_WAIT_2, how, conn, options, offer, iss, established)
+    way = _Way(case, by, via or State.FIN_WAIT_2, how, conn, options, offer, iss, round_trip_s, established)
     reached = await _DRIVERS[state](way)
     case.trace.state(case.clock.now_ns(), state.value, "wire")
     return reached
 
 
 async def _closed(way: _Way) -> Connection:
-    return way.conn or way.case.connection(way.case.station.port(), iss=way.iss)
+    case = way.case
+    port = case.station.port() if case.has_app else case.target.closed_port
+    return way.conn or case.connection(port, iss=way.iss)
 
 
 async def _listen(way: _Way) -> Connection:
@@ -94,6 +103,7 @@ async def _established(way: _Way) -> Connection:
 
 async def _opened(way: _Way) -> Connection:
     conn = await (_syn_sent if way.by == "active" else _syn_received)(way)
+    await way.case.clock.sleep_until(conn.opening_ns + round(way.round_trip_s * SECOND))
     await conn.complete()
     return conn
 

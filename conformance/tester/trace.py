@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from conformance.judge import Timing
+from conformance.judge import Series, Timing
 
 _MOST_FRAMES = 20_000
 
@@ -37,6 +37,7 @@ class Trace:
     steps: list[dict[str, Any]] = field(default_factory=list)
     states: list[dict[str, Any]] = field(default_factory=list)
     timings: list[Timing] = field(default_factory=list)
+    series: list[Series] = field(default_factory=list)
     choices: list[dict[str, Any]] = field(default_factory=list)
     dropped: int = 0
 

@@ -1,5 +1,7 @@
 """RFC 6298 section 5: when the target repeats its SYN, and what that leaves for the data that follows."""
 
+import itertools
+
 import pytest
 
 from conformance.api import ACK, RST, SECOND, SYN, Bound, Case, Connection, Flags, Received, Seq, State, verifies
@@ -30,20 +32,11 @@ async def test_syn_is_repeated_by_the_schedule_of_the_profile(tcp: Case) -> None
     nothing else may come in between.
     """
     conn = await tcp.connect()
-    syn = last = await conn.expect(SYN, length=0)
-    passed_s = 0.0
-    for number, bound in enumerate(tcp.schedule("syn-rto"), 1):
-        passed_s += bound.high_s
-        if passed_s > FOLLOWED_S * 1.2:
-            break
-        again = await repeated(conn, syn, within=bound.high_s + 1)
-        tcp.check_timing(
-            f"retransmission {number} of SYN",
-            (again.at_ns - last.at_ns) / SECOND,
-            bound,
-            how="from the SYN before to this one",
-        )
-        last = again
+    syn = await conn.expect(SYN, length=0)
+    ends = itertools.accumulate(bound.high_s for bound in tcp.schedule("syn-rto"))
+    followed = [bound for bound, end_s in zip(tcp.schedule("syn-rto"), ends, strict=True) if end_s <= FOLLOWED_S * 1.2]
+    stamps = await conn.expect_retransmissions(syn, within=[bound.high_s + 1 for bound in followed])
+    tcp.check_series("retransmissions of SYN", stamps, followed, how="from each SYN to the next")
     await conn.confirm(State.SYN_SENT)
 
 
@@ -57,21 +50,14 @@ async def test_interval_between_syns_doubles(tcp: Case) -> None:
     """
     conn = await tcp.connect()
     syn = await conn.expect(SYN, length=0)
-    first = await repeated(conn, syn, within=4)
-    intervals = [(first.at_ns - syn.at_ns) / SECOND]
-    last = first
-    for number in (2, 3):
-        doubled = tcp.timer("syn-rto", 2 * intervals[-1])
-        again = await repeated(conn, syn, within=doubled.high_s + 1)
-        intervals.append((again.at_ns - last.at_ns) / SECOND)
-        tcp.check_timing(
-            f"doubled interval {number}",
-            intervals[-1],
-            # What it doubles was late itself, by up to as much.
-            Bound(doubled.low_s / (1 + tcp.profile.timer("syn-rto").late_fraction), doubled.high_s, "RFC 6298, 5.5"),
-            how="from the SYN before to this one; allowed is twice the interval before",
-        )
-        last = again
+    stamps = await conn.expect_retransmissions(syn, within=[4, 8, 16])
+    tcp.check_series(
+        "doubling of SYN's timeout",
+        stamps,
+        [Bound(0, 4, "4 s to see the first at all")],
+        growth=tcp.growth("syn-rto", "RFC 6298, 5.5 and 5.6"),
+        how="from each SYN to the next",
+    )
 
 
 @verifies("RFC9293:3.10.7.3-syn-ack", "RFC9293:3.10.8-retransmission", cells=["SA-040", "SA-400"], lasts=4)

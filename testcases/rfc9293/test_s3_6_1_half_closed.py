@@ -8,7 +8,7 @@ from conformance.api import ACK, FIN, PSH, RST, Case, Connection, State, resets,
 
 DATA = b"said in the direction that is still open"
 RECEIVES = ("RFC9293:3.6-simplex-close", "RFC9293:3.6-case-1-receive", "RFC9293:3.10.7.4-text", "claim:C-15")
-DATA_LOST = ("RFC9293:SHLD-3", "RFC9293:MAY-1", "RFC1122:4.2.2.13-data-lost")
+DATA_LOST = ("RFC9293:SHLD-3", "RFC9293:MAY-1", "RFC1122:4.2.2.13-data-lost", "RFC1122:4.2.2.13-half-duplex")
 
 
 def in_state(state: State, *, marks: pytest.MarkDecorator) -> Any:
@@ -224,7 +224,8 @@ async def test_fin_wait_2_of_an_orphan_still_completes_the_close(tcp: Case) -> N
 async def test_data_for_an_application_that_has_closed_is_reset(tcp: Case, state: State) -> None:
     """The application has closed its socket; data arrives for it.
 
-    The target should send a RST to show that the data is lost, and the connection is gone.
+    The target should send a RST to show that the data is lost, and the connection is gone: the reset of a segment without a
+    connection, or that of an ABORT, whose number is SND.NXT.
     """
     conn = await tcp.drive_to(state, how="close")
     sent = await conn.send(ACK | PSH, ack=short_of_the_fin(conn, state), payload=DATA)

@@ -154,7 +154,13 @@ async def test_passive_close_takes_four_segments(tcp: Case, by: str) -> None:
 
 
 @HOW
-@verifies("RFC9293:3.6-case-2-last", "RFC9293:3.10.7.4-ack-last-ack", "claim:C-23", cells=["SA-438", "SA-282"])
+@verifies(
+    "RFC9293:3.6-case-2-last",
+    "RFC9293:3.3.2-last-ack",
+    "RFC9293:3.10.7.4-ack-last-ack",
+    "claim:C-23",
+    cells=["SA-438", "SA-282"],
+)
 async def test_passive_closer_is_closed_at_once(tcp: Case, how: str) -> None:
     """Our ACK of the target's FIN ends a connection that we closed first.
 
@@ -226,7 +232,7 @@ async def test_close_wait_lasts_until_the_application_closes(tcp: Case) -> None:
 # Case 3: both close at the same time
 
 
-@verifies("RFC9293:3.6-case-3", "claim:C-18", cells=["SA-308", "SA-433", "SA-280", "SA-436"])
+@verifies("RFC9293:3.6-case-3", "RFC9293:3.3.2-closing", "claim:C-18", cells=["SA-308", "SA-433", "SA-280", "SA-436"])
 async def test_simultaneous_close_passes_through_closing(tcp: Case) -> None:
     """Both ends close at once. Each FIN crosses the other, so neither acknowledges the other's FIN.
 

@@ -41,7 +41,7 @@ def main() -> int:
     engine.start()
     try:
         numbers = engine.submit(_on_the_lab(quick=options.quick)).result()
-        jitter = engine.jitter()
+        jitter = engine.jitter.summary()
         numbers += segments.measure(100 if options.quick else 1000)
         if not options.quick:
             numbers += suite.measure(one_by_one=options.full)

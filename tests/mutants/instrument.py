@@ -3,7 +3,7 @@
 `MUTANT_FILE` names a JSON file: case id -> the kinds of its checks in their order. Without `MUTANT_KIND` the file is written;
 with it, the file is read, and the last check of each case is given something slightly wrong: a segment whose seq, ack or flags
 differ (as `MUTANT_KIND` says), an extra segment where silence is owed, another state, another octet of data, an interval that is
-half as long again, an outcome that is not allowed. What the target really sent is all there: only the one thing is changed.
+too long, an outcome that is not allowed. What the target really sent is all there: only the one thing is changed.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ def _patch() -> None:
     next_, expect_any, silence = Connection._next, Connection.expect_any, Connection.silence
     next_of_any_kind, state_of, receive = Connection._next_of_any_kind, Case.state_of, AppSocket.receive
     check_timing, choice, confirm = Case.check_timing, Case.choice, Case.confirm
+    check_series = Case.check_series
     pending: set[int] = set()
     lying: set[int] = set()
 
@@ -106,6 +107,12 @@ def _patch() -> None:
         wrong = max(measured_s, bound.high_s) * 1.5 + 0.001
         check_timing(self, name, wrong if _is_last(self, "timing") else measured_s, bound, **keywords)
 
+    def in_a_row(self: Case, name: str, stamps_ns: Any, bounds: Any, **keywords: Any) -> None:
+        if _is_last(self, "series"):
+            # The last interval is three times as long.
+            stamps_ns = [*stamps_ns[:-1], stamps_ns[-1] + 2 * (stamps_ns[-1] - stamps_ns[-2])]
+        check_series(self, name, stamps_ns, bounds, **keywords)
+
     def chosen(self: Case, name: str, taken: str, allowed: Any) -> None:
         choice(self, name, "something else" if _is_last(self, "choice") else taken, allowed)
 
@@ -114,6 +121,7 @@ def _patch() -> None:
     Case.state_of, Case.confirm = word, confirmed  # type: ignore[method-assign]
     AppSocket.receive = received  # type: ignore[method-assign]
     Case.check_timing, Case.choice = timed, chosen  # type: ignore[method-assign]
+    Case.check_series = in_a_row  # type: ignore[method-assign]
 
 
 _patch()

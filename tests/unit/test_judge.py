@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import accumulate
+from typing import Any
 
 import pytest
 
@@ -10,12 +12,15 @@ from conformance.judge import (
     Base,
     Bound,
     Expectation,
+    Growth,
     Inconclusive,
     NotApplicable,
+    Series,
     Timing,
     Verdict,
     Violation,
     describe,
+    retransmission_timeout,
 )
 from conformance.judge.verdict import verdict_of
 from conformance.target import HarnessFault
@@ -101,6 +106,85 @@ def test_what_options_say_is_compared_and_told() -> None:
 @pytest.mark.parametrize(("measured", "ok"), [(0.99, False), (1.0, True), (1.1, True), (1.2, True), (1.21, False)])
 def test_a_bound_has_two_ends(measured: float, ok: bool) -> None:
     assert Timing("RTO", measured, Bound(1.0, 1.2, "RFC 6298, 2.1")).ok is ok
+
+
+DOUBLING = Growth(2.0, 0.125, 0.05, "RFC 6298, 5.5")
+
+
+def series(*seconds: float, **fields: Any) -> Series:
+    """A series that begins at 1 s, with those intervals; the first may be from 0.9 s to 1.2 s."""
+    stamps = tuple(round(one * 1e9) for one in accumulate(seconds, initial=1.0))
+    return Series("SYN", stamps, **{"bounds": (Bound(0.9, 1.2, "profile"),), "how": "", "growth": DOUBLING, **fields})
+
+
+@pytest.mark.parametrize(
+    ("found", "fault"),
+    [
+        (series(1.0, 2.0, 4.0), ""),
+        (series(1.15, 2.0, 4.4), ""),
+        (series(1.3, 2.6), "SYN, interval 1 took 1.3 s, allowed is 0.9 s to 1.2 s (profile)"),
+        (series(1.0, 1.5), "SYN, interval 2 took 1.5 s, allowed is 1.68889 s to 2.3 s (RFC 6298, 5.5)"),
+        (series(1.0, 2.5), "SYN, interval 2 took 2.5 s, allowed is 1.68889 s to 2.3 s (RFC 6298, 5.5)"),
+        (series(1.0, 2.0, 3.0, cap=Bound(2.9, 3.1, "cap")), ""),
+        (
+            series(1.0, 2.0, 4.0, cap=Bound(2.9, 3.1, "cap")),
+            "SYN, interval 3 took 4 s, allowed is 2.9 s to 3.1 s (RFC 6298, 5.5)",
+        ),
+        (series(1.0, 2.0, count=(2, 3)), ""),
+        (series(1.0, 2.0, count=(2, 3), end="RST"), "SYN: 1 repetitions came, allowed is 2 to 3"),
+        (
+            series(1.0, 2.0, 9.0, count=(2, 2), end="RST"),
+            "SYN, interval 3 (to RST) took 9 s, allowed is 3.46667 s to 4.55 s (RFC 6298, 5.5)",
+        ),
+        (series(1.0, 1.1, bounds=(Bound(0.9, 1.2, "a"), Bound(0.9, 1.2, "b")), growth=None), ""),
+        (
+            series(1.0, 2.0, bounds=(Bound(0.9, 1.2, "a"), Bound(0.9, 1.2, "b")), growth=None),
+            "SYN, interval 2 took 2 s, allowed is 0.9 s to 1.2 s (b)",
+        ),
+    ],
+)
+def test_a_series_is_judged_as_one(found: Series, fault: str) -> None:
+    assert found.faults() == ((fault,) if fault else ())
+
+
+def test_steps_of_a_series_say_their_ratio_and_what_all_bounds_allow() -> None:
+    first, second = series(1.0, 2.0, bounds=(Bound(0.9, 1.2, "a"), Bound(1.9, 2.1, "b"))).steps()
+    assert (first.ratio, second.ratio) == (None, 2.0)
+    assert second.allowed == Bound(1.9, 2.1, "b; RFC 6298, 5.5")
+
+
+@pytest.mark.parametrize(
+    ("jitters", "count", "unclear"),
+    [((0.0, 0.0), None, False), ((0.0, 0.3), None, True), ((0.3, 0.0), None, False), ((0.3, 0.3), (5, 5), False)],
+)
+def test_jitter_of_the_very_interval_excuses_it(
+    jitters: tuple[float, ...], count: tuple[int, int] | None, unclear: bool
+) -> None:
+    assert series(1.0, 2.5, jitters_s=jitters, count=count).unclear is unclear
+
+
+def test_a_series_without_an_interval_or_a_bound_is_refused() -> None:
+    with pytest.raises(ValueError, match="needs two stamps"):
+        series()
+    with pytest.raises(ValueError, match="2 intervals, 1 bounds"):
+        series(1.0, 2.0, growth=None)
+
+
+@pytest.mark.parametrize(
+    ("round_trips", "timeout"),
+    [((0.4,), 1.2), ((0.4, 0.8), 1.45), ((0.8, 0.8), 2.0), ((0.8, 0.8, 0.8), 1.7), ((0.001,), 0.003)],
+)
+def test_timeout_after_round_trips_is_that_of_rfc_6298(round_trips: tuple[float, ...], timeout: float) -> None:
+    assert retransmission_timeout(round_trips) == pytest.approx(timeout)
+    assert retransmission_timeout(round_trips, least_variation_s=9) == pytest.approx(
+        retransmission_timeout(round_trips, least_variation_s=10) - 1
+    )
+
+
+@pytest.mark.parametrize(("jitter", "unclear"), [(0.0, False), (0.09, False), (0.11, True)])
+def test_jitter_excuses_what_it_alone_could_have_broken(jitter: float, unclear: bool) -> None:
+    assert Timing("RTO", 1.3, Bound(1.0, 1.2, "x"), jitter_s=jitter).unclear is unclear
+    assert not Timing("RTO", 1.1, Bound(1.0, 1.2, "x"), jitter_s=jitter).unclear
 
 
 def test_a_bound_with_its_ends_swapped_is_refused() -> None:

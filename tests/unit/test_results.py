@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from conformance.record import RecordError, ResultsWriter, capture_name, case_name, read_results, results, scan_results
 
 SAMPLE: results.CaseRecord = {
-    "schema": 1,
+    "schema": 2,
     "id": "rfc9293/test_s3_6_closing.py::test_simultaneous_close[ipv4]",
     "title": "Both ends close at once.",
     "description": "…",
@@ -57,6 +57,28 @@ SAMPLE: results.CaseRecord = {
     "timings": [
         {"name": "TIME-WAIT", "measured_s": 60.9, "low_s": 60, "high_s": None, "source": "s", "how": "h", "ok": True}
     ],
+    "series": [
+        {
+            "name": "retransmissions of SYN",
+            "intervals": [
+                {"measured_s": 1.0, "low_s": 0.99, "high_s": 1.2, "ratio": None, "source": "s", "ok": True},
+                {"measured_s": 2.0, "low_s": 1.99, "high_s": None, "ratio": 2.0, "source": "s", "ok": True},
+            ],
+            "growth": 2.0,
+            "cap_s": None,
+            "count": 2,
+            "count_low": 2,
+            "count_high": 2,
+            "end": "",
+            "source": "s",
+            "how": "h",
+            "ok": True,
+            "faults": [],
+            "shortened": "",
+            "jitter_s": 0.001,
+        }
+    ],
+    "ran_again": "",
     "states": [{"at_ns": 0, "side": "target", "state": "FIN-WAIT-1", "by": "agent"}],
     "choices": [{"name": "FIN in TIME-WAIT restarts 2MSL", "taken": "yes", "allowed": ["yes", "no"]}],
     "deviation": {"reason": "r", "source": "s", "sentence": "t"},
@@ -140,7 +162,7 @@ def wrong_records() -> dict[str, dict[str, Any]]:
         "family is 5, not one of": sample(family=5),
         "rows[0].kind is 'guess', not one of": sample(rows=[sample()["rows"][0] | {"kind": "guess"}]),
         "family is a JSON boolean, not integer": sample(family=True),
-        "schema is 2, not one of": sample(schema=2),
+        "schema is 3, not one of": sample(schema=3),
         "steps[0].at_ns is a JSON number, not integer": sample(steps=[first | {"at_ns": 1.5}]),
         "steps[0].at_ns is -1, not from 0": sample(steps=[first | {"at_ns": -1}]),
         "steps[1].kind is 'jump', not one of": sample(steps=[first, first | {"kind": "jump"}]),

@@ -1,0 +1,52 @@
+"""How late the tester itself was, and when: what a bound must not be blamed on the target for."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import Final
+
+KINDS: Final = ("loop", "read", "sent")
+"""How late the engine's loop woke, how long a frame had waited when it was read, how long one took from the call to the wire."""
+_KEPT = 8_192
+_SUMMED_EVERY_S = 1.0
+# What is less is within every timer's precision, and not worth keeping for hours.
+_NOTABLE_NS = 1_000_000
+
+
+class Jitter:
+    """Lateness in ns by kind: the last samples of each, and every notable one with its time."""
+
+    def __init__(self) -> None:
+        self._samples: dict[str, deque[int]] = {kind: deque(maxlen=_KEPT) for kind in KINDS}
+        self._notable: deque[tuple[int, int]] = deque(maxlen=_KEPT)
+        self.due_ns: int | None = None
+        """When the loop is to wake next: what it is late by now counts before it has come to say so."""
+        self._summed: tuple[float, dict[str, float]] | None = None
+
+    def note(self, kind: str, at_ns: int, late_ns: int) -> None:
+        """At `at_ns` something was done that was due `late_ns` before."""
+        self._samples[kind].append(late_ns)
+        if late_ns >= _NOTABLE_NS:
+            self._notable.append((at_ns, late_ns))
+
+    def worst_s(self, since_ns: int, until_ns: int) -> float:
+        """The greatest lateness that reaches into that time, in seconds; 0 where none was worth keeping."""
+        found = [late_ns for at_ns, late_ns in self._notable if at_ns >= since_ns and at_ns - late_ns <= until_ns]
+        if self.due_ns is not None and self.due_ns <= until_ns:
+            found.append(time.time_ns() - self.due_ns)
+        return max(0, *found, 0) / 1e9
+
+    def summary(self) -> dict[str, float]:
+        """Median, 99th percentile and the greatest of the last samples of each kind, in microseconds; a second old at most."""
+        now_s = time.monotonic()
+        if self._summed is not None and now_s - self._summed[0] < _SUMMED_EVERY_S:
+            return dict(self._summed[1])
+        found: dict[str, float] = {}
+        for kind, samples in self._samples.items():
+            if ordered := sorted(samples.copy()):
+                middle, end = ordered[len(ordered) // 2], ordered[int(len(ordered) * 0.99)]
+                for name, late_ns in (("p50", middle), ("p99", end), ("max", ordered[-1])):
+                    found[f"{kind}_{name}_us"] = round(late_ns / 1000, 1)
+        self._summed = now_s, found
+        return dict(found)

@@ -1,0 +1,54 @@
+"""RFC 9293 section 3.8.6.1: probes of a zero window as a series."""
+
+from conformance.api import ACK, SECOND, Case, Expectation, State, verifies
+
+DATA = b"has to wait"
+PROBES = 6
+CALL_LATE_S = 0.05
+"""The agent stamps a call when it has returned, by which time the timer may run already."""
+
+
+@verifies(
+    "RFC9293:SHLD-29",
+    "RFC9293:SHLD-30",
+    "RFC9293:MUST-36",
+    "RFC9293:MUST-37",
+    "claim:C-34",
+    level="MUST",
+    lasts=14,
+)
+async def test_zero_window_probes_come_at_doubling_intervals(tcp: Case) -> None:
+    """We close our window, the application sends, and we answer each probe with a window that is still closed.
+
+    The first probe should come after one retransmission timeout, each further one after twice as long; however often the
+    window is found closed, the connection must stay open, and what waits must be sent when the window opens.
+    """
+    conn = await tcp.drive_to(State.ESTABLISHED)
+    assert conn.app is not None and conn.rcv_nxt is not None
+    conn.window = 0
+    await conn.send(ACK, text="closes our window")
+    await conn.app.send(DATA)
+    stamps = [int(tcp.trace.steps[-1]["at_ns"])]
+    first = tcp.timeout_after(conn.round_trip_s).widened(CALL_LATE_S, 0)
+    below = [
+        Expectation(ACK, seq=conn.rcv_nxt - 1, ack=conn.snd_nxt, length=octets, label="probe:") for octets in (0, 1)
+    ]
+    beyond = Expectation(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=DATA[:1], label="probe:")
+    for number in range(PROBES):
+        _, probe = await conn.expect_any(*below, beyond, within=first.high_s * 2.5**number + 1, strict=True)
+        await conn.inject(ACK, text="the window is still closed")
+        stamps.append(probe.at_ns)
+    tcp.check_series(
+        "zero-window probes",
+        stamps,
+        [first],
+        growth=tcp.growth("rto-min", "RFC 9293, 3.8.6.1 (SHLD-30)"),
+        how="from the application's call to the first probe, and from probe to probe",
+    )
+    conn.window = 65535
+    opened = await conn.send(ACK, text="opens our window")
+    sent = await conn.expect(ACK, ack=conn.snd_nxt, label="what had to wait:")
+    assert DATA.endswith(sent.segment.payload), "what is sent is not what had to wait"
+    await conn.send(ACK)
+    assert (sent.at_ns - opened.at_ns) / SECOND < 1
+    await conn.confirm(State.ESTABLISHED)

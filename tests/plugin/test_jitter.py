@@ -1,0 +1,111 @@
+"""The run knows how late it was itself: what that alone could have broken is tried again, and never blamed on the target."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+
+from tests.conftest import Suite
+
+STALLS = '''
+    import time
+
+    STALLED = set()
+
+
+    async def a_sleep(tcp, name, stall_s, longer_s=0):
+        await tcp.sleep(["once", "series", "always", "slow"].index(name))  # one stall at a time
+        began_ns = tcp.clock.now_ns()
+        await tcp.sleep(0.1)
+        if name not in STALLED or name == "always":
+            STALLED.add(name)
+            time.sleep(stall_s)  # the loop itself stands still
+        await tcp.sleep(longer_s)
+        ended_ns = tcp.clock.now_ns()
+        between = began_ns, ended_ns
+        return (ended_ns - began_ns) / SECOND, Bound(0.09, 0.4, "a bound"), between
+
+
+    @verifies("RFC9293:MUST-13")
+    async def test_stalled_once(tcp):
+        """The loop stalls while something is measured, but only the first time."""
+        measured_s, bound, between = await a_sleep(tcp, "once", 0.6)
+        tcp.check_timing("a sleep", measured_s, bound, between=between)
+
+    @verifies("RFC9293:MUST-13")
+    async def test_stalled_in_a_series(tcp):
+        """The loop stalls in one interval of a series, but only the first time."""
+        measured_s, bound, (began_ns, ended_ns) = await a_sleep(tcp, "series", 0.6)
+        tcp.check_series("sleeps", [began_ns, ended_ns], [bound], how="by our own clock")
+
+    @verifies("RFC9293:MUST-13")
+    async def test_stalled_always(tcp):
+        """The loop stalls each time."""
+        measured_s, bound, between = await a_sleep(tcp, "always", 0.6)
+        tcp.check_timing("a sleep", measured_s, bound, between=between)
+
+    @verifies("RFC9293:MUST-13")
+    async def test_slower_than_any_stall(tcp):
+        """What is late by more than the loop ever was is the target's."""
+        measured_s, bound, between = await a_sleep(tcp, "slow", 0, longer_s=5)
+        tcp.check_timing("a sleep", measured_s, bound, between=between)
+'''
+
+
+def test_a_stall_of_the_loop_is_not_blamed_on_the_target(suite: Callable[[str], Suite]) -> None:
+    ran = suite(STALLS).run("--family=4", "-rs")
+    assert ran.verdicts == {
+        "test_stalled_once[ipv4]": "conforms",
+        "test_stalled_in_a_series[ipv4]": "conforms",
+        "test_stalled_always[ipv4]": "inconclusive",
+        "test_slower_than_any_stall[ipv4]": "violates",
+    }
+    again = {name: record["ran_again"] for name, record in ran.results.items() if record["ran_again"]}
+    assert set(again) == {"test_stalled_once[ipv4]", "test_stalled_in_a_series[ipv4]", "test_stalled_always[ipv4]"}
+    for why in again.values():
+        assert "the tester itself was up to 0." in why
+        assert "allowed is 0.09 s to 0.4 s (a bound): outside by " in why
+    unclear = ran.results["test_stalled_always[ipv4]"]
+    assert unclear["timings"][0]["ok"] is None
+    assert unclear["timings"][0]["jitter_s"] > 0.4
+    assert "the tester itself was up to" in unclear["message"]
+    assert "inconclusive: a sleep took" in ran.out
+
+
+def test_what_runs_again_runs_by_itself_when_all_others_have_ended(suite: Callable[[str], Suite]) -> None:
+    results = suite(STALLS).run("--family=4").results
+    ended = max(one["started_ns"] + one["duration_s"] * 1e9 for one in results.values() if not one["ran_again"])
+    rerun = sorted(
+        (one["started_ns"], one["started_ns"] + one["duration_s"] * 1e9) for one in results.values() if one["ran_again"]
+    )
+    assert len(rerun) == 3
+    assert rerun[0][0] >= ended - 1e6
+    assert all(later[0] >= earlier[1] - 1e6 for earlier, later in pairwise(rerun))
+
+
+SLOW_DISK = '''
+    import time
+    from conformance.plugin.run import ResultsWriter
+
+    _append = ResultsWriter.append
+
+    def slow(self, record):
+        time.sleep(3)
+        _append(self, record)
+
+    ResultsWriter.append = slow
+
+    @pytest.mark.parametrize("number", range(8))
+    @verifies("RFC9293:3.5-handshake")
+    async def test_opens(tcp, number):
+        """A handshake, recorded on a disk that takes three seconds for a line."""
+        await tcp.sleep(number / 4)
+        await tcp.drive_to(State.ESTABLISHED)
+        assert tcp.clock.jitter.worst_s(0, tcp.clock.now_ns()) < 2
+'''
+
+
+def test_a_slow_disk_does_not_hold_the_loop(suite: Callable[[str], Suite]) -> None:
+    ran = suite(SLOW_DISK).run("--family=4")
+    assert set(ran.verdicts.values()) == {"conforms"}
+    assert len(ran.verdicts) == 8
