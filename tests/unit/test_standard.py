@@ -279,6 +279,21 @@ def test_a_wrong_profile_says_where_and_what_would_be_right(old: str, new: str, 
     assert str(raised.value).startswith("own.toml")
 
 
+def test_a_profile_may_extend_another() -> None:
+    linux, old = profile.profile("linux"), profile.profile("linux-6.1")
+    assert old.timer("time-wait") == linux.timer("time-wait")
+    assert old.timer("syn-rto").schedule_s != linux.timer("syn-rto").schedule_s
+    assert old.choices == {**linux.choices, "syn-linear-timeouts": 0}
+    without = {row for row in linux.deviations if row.requirement == "RFC6298:5.5"}
+    assert without and set(linux.deviations) - set(old.deviations) == without
+    late = profile.parse('title = "late"\nextends = "linux"\nlate_s = 2', "late.toml", "late")
+    assert late.timer("time-wait") == dataclasses.replace(linux.timer("time-wait"), late_s=2)
+    with pytest.raises(
+        _data.DataError, match=r"own\.toml: without: what it extends has no deviation from RFC9293:MUST-1$"
+    ):
+        profile.parse('title = "own"\nextends = "linux"\nwithout = ["RFC9293:MUST-1"]', "own.toml", "own")
+
+
 def test_deviations_of_the_packaged_profiles_cover_cells_that_exist() -> None:
     known = [cell.id for cell in cells.cells()]
     for name in profile.profiles():
