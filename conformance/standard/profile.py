@@ -1,6 +1,8 @@
 """What a kind of target documents about itself: timers, chosen MAYs, known deviations.
 
-A profile is a TOML file in `profiles/`, or text that the caller brings (`parse`).
+A profile is a TOML file in `profiles/`, or text that the caller brings (`parse`). One that `extends` another has all that it
+does not say itself from there, but for the deviations from requirements that are in `without`. All its timers may be `late_s`
+seconds late.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import functools
 import re
 import types
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from conformance.standard import _data, catalogue
@@ -48,11 +50,12 @@ class Timer:
     source: str
     note: str = ""
     schedule_s: tuple[float, ...] = ()
+    early_s: float = EARLY_S
 
     @property
     def low_s(self) -> float:
         """The earliest that agrees with the document, in seconds."""
-        return max(0.0, self.least_s - EARLY_S)
+        return max(0.0, self.least_s - self.early_s)
 
     @property
     def high_s(self) -> float:
@@ -61,7 +64,7 @@ class Timer:
 
     def bounds(self, nominal_s: float) -> tuple[float, float]:
         """Earliest and latest, in seconds, for another interval of this timer, such as one of its schedule."""
-        return max(0.0, nominal_s - EARLY_S), nominal_s * (1 + self.late_fraction) + self.late_s
+        return max(0.0, nominal_s - self.early_s), nominal_s * (1 + self.late_fraction) + self.late_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +135,17 @@ def parse(content: str, where: str, name: str) -> Profile:
         DataError: a row is incomplete, a bound is impossible, or a deviation names no requirement.
     """
     document = _data.toml(content, where)
-    _data.only(document, where, ("title",), ("date", "timer", "choices", "deviation"))
+    keys = ("date", "extends", "without", "late_s", "timer", "choices", "deviation")
+    _data.only(document, where, ("title",), keys)
     day = str(document.get("date", ""))
-    timers = {key: _timer(key, row, f"{where}, timer {key}") for key, row in document.get("timer", {}).items()}
+    base = profile(document["extends"]) if "extends" in document else Profile("", "", {}, {}, ())
+    without = set(document.get("without", ()))
+    if strange := without - {row.requirement for row in base.deviations}:
+        raise _data.DataError(f"{where}: without: what it extends has no deviation from {min(strange)}")
+    inherited = tuple(row for row in base.deviations if row.requirement not in without)
+    own = {key: _timer(key, row, f"{where}, timer {key}") for key, row in document.get("timer", {}).items()}
+    late_s = float(document.get("late_s", 0))
+    timers = {key: replace(row, late_s=max(row.late_s, late_s)) for key, row in {**base.timers, **own}.items()}
     deviations = tuple(
         _deviation(row, day, f"{where}, deviation {number}")
         for number, row in enumerate(document.get("deviation", []), start=1)
@@ -143,13 +154,15 @@ def parse(content: str, where: str, name: str) -> Profile:
         name=name,
         title=document["title"],
         timers=types.MappingProxyType(timers),
-        choices=types.MappingProxyType(dict(document.get("choices", {}))),
-        deviations=deviations,
+        choices=types.MappingProxyType({**base.choices, **document.get("choices", {})}),
+        deviations=inherited + deviations,
     )
 
 
 def _timer(name: str, row: Mapping[str, Any], here: str) -> Timer:
-    _data.only(row, here, ("value_s", "source"), ("least_s", "late_fraction", "late_s", "note", "schedule_s"))
+    _data.only(
+        row, here, ("value_s", "source"), ("least_s", "early_s", "late_fraction", "late_s", "note", "schedule_s")
+    )
     timer = Timer(
         name=name,
         value_s=float(row["value_s"]),
@@ -159,11 +172,12 @@ def _timer(name: str, row: Mapping[str, Any], here: str) -> Timer:
         source=row["source"],
         note=row.get("note", ""),
         schedule_s=tuple(float(step) for step in row.get("schedule_s", ())),
+        early_s=float(row.get("early_s", EARLY_S)),
     )
     if timer.value_s <= 0 or not 0 <= timer.least_s <= timer.value_s:
         raise _data.DataError(f"{here}: value_s {timer.value_s}, least_s {timer.least_s}; 0 <= least_s <= value_s")
-    if timer.late_fraction < 0 or timer.late_s < 0:
-        raise _data.DataError(f"{here}: late_fraction and late_s cannot be negative")
+    if timer.late_fraction < 0 or timer.late_s < 0 or timer.early_s < 0:
+        raise _data.DataError(f"{here}: early_s, late_fraction and late_s cannot be negative")
     return timer
 
 
