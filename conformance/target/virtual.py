@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 
 from conformance.link import FaultHandler, FrameHandler, LinkError
 from conformance.link.wire import FRAME_LIMIT, send_frame
-from conformance.target import AgentFault
+from conformance.target import AgentFault, AppError
 from conformance.target.agent_client import ANSWER_S, LONGEST_LINE, AgentClient
 
 _T = TypeVar("_T")
@@ -75,9 +75,15 @@ class _VirtualApp(AgentClient):
 
     async def call(self, op: str, *, wait_s: float | None = None, **arguments: Any) -> dict[str, Any]:
         """See AgentClient; `at_ns` is in the time of the machine."""
-        result = await super().call(op, wait_s=wait_s, **arguments)
+        later_ns = self._machine.now_ns() - self._machine.stack_ns
+        try:
+            result = await super().call(op, wait_s=wait_s, **arguments)
+        except AppError as error:
+            if error.at_ns:
+                error.at_ns += later_ns
+            raise
         if result["at_ns"]:
-            result["at_ns"] += self._machine.now_ns() - self._machine.stack_ns
+            result["at_ns"] += later_ns
         return result
 
     async def close(self) -> None:
