@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: conformance stacks test lint bench clean
+.PHONY: conformance stacks test lint bench screenshots clean
 
 conformance: $(VENV)/installed
 	@$(BIN)/tcp-conformance run $(ARGS)
@@ -12,7 +12,7 @@ conformance: $(VENV)/installed
 stacks: $(VENV)/installed
 	@$(BIN)/tcp-conformance stacks --build --install
 
-test: $(VENV)/installed-dev stacks
+test: $(VENV)/installed-dev $(VENV)/browser stacks
 	@$(BIN)/pytest tests -ra $(ARGS)
 
 lint: $(VENV)/installed-dev
@@ -39,6 +39,16 @@ $(VENV)/installed-dev: pyproject.toml | $(VENV)/bin/python
 	@echo "installing into $(VENV) ..."
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@ $(VENV)/installed
+
+# The tests of the pages want a real browser; without one they are skipped, and say so.
+$(VENV)/browser: | $(VENV)/bin/python
+	@command -v chromium >/dev/null || test "$$(id -u)" -ne 0 || ! command -v apt-get >/dev/null \
+	    || { echo "installing chromium ..."; apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium; } \
+	        >$(VENV)/browser.log 2>&1 || echo "chromium could not be installed: see $(VENV)/browser.log" >&2
+	@touch $@
+
+screenshots: $(VENV)/installed-dev
+	@$(BIN)/python -m tests.browser.screenshots
 
 clean:
 	rm -rf $(VENV) reports/latest build dist

@@ -7,7 +7,9 @@ from conformance.standard.states import SYNCHRONIZED, State
 from conformance.target import AppError
 from conformance.tester.case import Case
 from conformance.tester.clock import SECOND
-from conformance.tester.connection import Connection, Offer, Received, ReceivedIcmp, Sent
+from conformance.tester.connection import Connection, Offer, Received, ReceivedIcmp, Sent, resets
+from conformance.tester.kinds import KINDS, Kind
+from conformance.tester.path import Path, size_of
 from conformance.wire import ACK, CWR, ECE, FIN, NO_FLAGS, PSH, RST, SYN, URG, Flags, Segment, Seq, icmp
 from conformance.wire import options as opt
 
@@ -16,6 +18,7 @@ __all__ = [
     "CWR",
     "ECE",
     "FIN",
+    "KINDS",
     "NO_FLAGS",
     "PSH",
     "RST",
@@ -32,8 +35,10 @@ __all__ = [
     "Flags",
     "Growth",
     "Inconclusive",
+    "Kind",
     "NotApplicable",
     "Offer",
+    "Path",
     "Received",
     "ReceivedIcmp",
     "Segment",
@@ -44,6 +49,8 @@ __all__ = [
     "cells",
     "icmp",
     "opt",
+    "resets",
+    "size_of",
     "verifies",
     "verifies_cell",
 ]

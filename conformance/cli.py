@@ -22,6 +22,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from conformance.plugin import TIERS, whole_number
+from conformance.plugin.coverage import cases_by_requirement
 from conformance.plugin.marks import LEVELS, CaseInfo, cases_folder, describe, is_case
 from conformance.report.baseline import Baseline
 from conformance.report.compare import Comparison
@@ -29,6 +30,7 @@ from conformance.report.text import NOTHING, bounds, clean, count, seconds
 from conformance.standard.catalogue import Requirement, level_of, requirements
 from conformance.standard.cells import Cell, cell, cells
 from conformance.standard.states import State
+from conformance.standard.tc8 import Family, families
 
 _NUMBERED = re.compile(r":(MUST|SHLD|MAY|REC)-\d+$")  # as RFC 9293 numbers its own requirements
 
@@ -49,15 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(pytest.ExitCode.INTERRUPTED)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="tcp-conformance",
-        description="Write raw TCP segments at a host's real stack and check what it answers, and when.",
-    )
-    parser.add_argument("--version", action="version", version=f"tcp-conformance {metadata.version('tcp-conformance')}")
-    names = "run | list | doctor | stacks | report | baseline | compare"
-    commands = parser.add_subparsers(dest="command", required=True, metavar=names)
-
+def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     run = commands.add_parser("run", help="run the cases; what follows -- goes to pytest", description="Run the cases.")
     run.add_argument("--target", default="linux", metavar="NAME|FILE.toml", help="default: linux, the embedded lab")
     run.add_argument("--family", choices=("4", "6", "both"), default="both")
@@ -76,11 +70,18 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--baseline", metavar="NAME|FILE", help="what has changed since then; fail only on what got worse")
     run.set_defaults(function=_run)
 
+
+def _add_list(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     list_ = commands.add_parser("list", help="every case with its section, requirements and needs; runs none")
     what = list_.add_mutually_exclusive_group()
     what.add_argument("--cells", action="store_true", help="every row of the documented machine, with its case")
     what.add_argument(
         "--requirements", action="store_true", help="every requirement of the documents, with the cases that verify it"
+    )
+    what.add_argument(
+        "--tc8",
+        action="store_true",
+        help="every TCP case of the OPEN Alliance's TC8, with the cases that check the same",
     )
     list_.add_argument("--state", metavar="STATE", help="only cells of that state, as CLOSING")
     list_.add_argument("--event", metavar="TEXT", help="only cells with that event, as rst or 'out of window'")
@@ -88,6 +89,19 @@ def _parser() -> argparse.ArgumentParser:
     list_.add_argument("--level", choices=LEVELS, help="only requirements of that level")
     list_.add_argument("--json", action="store_true", help="as JSON")
     list_.set_defaults(function=_list)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="tcp-conformance",
+        description="Write raw TCP segments at a host's real stack and check what it answers, and when.",
+    )
+    parser.add_argument("--version", action="version", version=f"tcp-conformance {metadata.version('tcp-conformance')}")
+    names = "run | list | doctor | stacks | report | baseline | compare"
+    commands = parser.add_subparsers(dest="command", required=True, metavar=names)
+
+    _add_run(commands)
+    _add_list(commands)
 
     doctor = commands.add_parser("doctor", help="what this machine can do, and what is missing")
     doctor.set_defaults(function=_doctor)
@@ -102,8 +116,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     stacks.set_defaults(function=_stacks)
 
-    report = commands.add_parser("report", help="make the pages of a run again from what it recorded")
-    report.add_argument("folder", type=Path, metavar="DIR", help="the folder of the run, as reports/latest")
+    report = commands.add_parser(
+        "report",
+        help="make the pages of a run again from what it recorded, or those of several runs as one",
+        description="Make the pages of a run again from what it recorded. Several runs become one in --output: workers, "
+        "address families, machines or targets.",
+    )
+    report.add_argument("folders", type=Path, nargs="+", metavar="DIR", help="the folder of a run, as reports/latest")
+    report.add_argument(
+        "--output", type=Path, metavar="DIR", help="where several runs are put together (reports/merged)"
+    )
+    report.add_argument("--baseline", metavar="NAME|FILE", help="say what has changed since then")
+    report.add_argument(
+        "--self-contained", action="store_true", help="also one file of it all, report.html, to hand on"
+    )
     report.set_defaults(function=_report)
 
     baseline = commands.add_parser("baseline", help="keep a run's results, to hold later runs against them")
@@ -177,6 +203,8 @@ def _list(options: argparse.Namespace, rest: list[str]) -> int:
         return int(code)
     if options.requirements:
         _list_requirements(rows, collector.found, as_json=options.json)
+    elif options.tc8:
+        _list_tc8(collector.found, as_json=options.json)
     elif options.cells:
         _list_cells([row for row in cells() if wanted(row)], collector.found, as_json=options.json)
     else:
@@ -207,12 +235,7 @@ def _requirements(options: argparse.Namespace) -> list[Requirement]:
 
 
 def _list_requirements(rows: Sequence[Requirement], cases: Sequence[CaseInfo], *, as_json: bool) -> None:
-    by_id: dict[str, list[str]] = {}
-    for one in cases:
-        # The case of a row that nobody can see only says so.
-        if not one.generated_from or cell(one.generated_from).runs:
-            for name in one.requirements:
-                by_id.setdefault(name, []).append(_without_family(one.id))
+    by_id = {name: [_without_family(one.id) for one in found] for name, found in cases_by_requirement(cases).items()}
     if as_json:
         print(json.dumps([_requirement_as_json(row, by_id.get(row.id, [])) for row in rows], indent=2))
         return
@@ -224,7 +247,7 @@ def _list_requirements(rows: Sequence[Requirement], cases: Sequence[CaseInfo], *
         for row in members:
             found = len(by_id.get(row.id, []))
             has = (
-                f"{found} case{'s' * (found > 1)}"
+                f"{found} case{'s' * (found > 1)}{f', partly: unseen is {row.partly}' if row.partly else ''}"
                 if found
                 else f"no case: {row.reason}"
                 if row.reason
@@ -242,6 +265,49 @@ def _list_requirements(rows: Sequence[Requirement], cases: Sequence[CaseInfo], *
     print("\n".join(["", *sums]) if sums else "no requirement is like that")
 
 
+def _list_tc8(cases: Sequence[CaseInfo], *, as_json: bool) -> None:
+    # The case of a row that nobody can see only says so.
+    run = [one for one in cases if not one.generated_from or cell(one.generated_from).runs]
+    rows = [_tc8_as_json(family, member, run) for family in families() for member in family.members]
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    for family in families():
+        console.print(f"\n[bold]{family.whole.id}[/]  {family.section}  {escape(family.whole.says)}")
+        for row in (one for one in rows if one["family"] == family.whole.id):
+            says = row["says"] if row["own"] else "as its family"
+            shown = dict.fromkeys(_function_or_row(name) for name in row["cases"])
+            some = [*list(shown)[:3], *([f"{len(shown) - 3} more"] if len(shown) > 3 else [])]
+            console.print(f"  {row['id']}  {escape(says)}  [dim]{escape(', '.join(some))}[/]")
+    own = sum(row["own"] for row in rows)
+    print(f"{len(rows)} TC8 cases of {len(families())} families; {own} by themselves, the others as their family")
+
+
+def _tc8_as_json(family: Family, member: str, cases: Sequence[CaseInfo]) -> dict[str, Any]:
+    check = family.check_of(member)
+    return {
+        "id": member,
+        "family": family.whole.id,
+        "section": family.section,
+        "says": check.says,
+        "own": check is not family.whole,
+        "cases": [_without_family(one.id) for one in cases if check.covered_by(*_names(one))],
+    }
+
+
+def _names(case: CaseInfo) -> tuple[str, ...]:
+    """What a map may call a case: its function, that with parameters, and the row that it was generated from."""
+    name = _without_family(case.id).rpartition("::")[2]
+    return name, name.partition("[")[0], case.generated_from
+
+
+def _function_or_row(case_id: str) -> str:
+    """In short: the row of the documented machine that a case is generated from, or its function."""
+    name, _, parameters = case_id.rpartition("::")[2].partition("[")
+    return parameters.rstrip("]") if "/" in parameters else name
+
+
 def _requirement_as_json(row: Requirement, cases: list[str]) -> dict[str, Any]:
     return {
         "id": row.id,
@@ -251,6 +317,7 @@ def _requirement_as_json(row: Requirement, cases: list[str]) -> dict[str, Any]:
         "summary": row.summary,
         "cases": cases,
         "reason": "" if cases else row.reason,
+        "partly": row.partly if cases else "",
     }
 
 
@@ -370,13 +437,24 @@ def _stacks(options: argparse.Namespace, rest: list[str]) -> int:
 
 def _report(options: argparse.Namespace, rest: list[str]) -> int:
     from conformance.record import RecordError  # noqa: PLC0415
-    from conformance.report import make_report  # noqa: PLC0415
+    from conformance.report import make_report, make_single, merge  # noqa: PLC0415
+    from conformance.report.baseline import load  # noqa: PLC0415
 
+    problems = []
     try:
-        print(make_report(options.folder))
+        folder = options.folders[0]
+        since = None if options.baseline is None else load(options.baseline)
+        if len(options.folders) > 1 or options.output is not None:
+            folder = options.output or Path("reports/merged")
+            problems = merge(options.folders, folder)
+        print(make_report(folder, since))
+        if options.self_contained:
+            print(make_single(folder))
     except (RecordError, OSError) as error:
         print(f"tcp-conformance report: {error}", file=sys.stderr)
         return 1
+    for line in problems:
+        print(f"tcp-conformance report: {line}", file=sys.stderr)
     return 0
 
 
@@ -400,21 +478,27 @@ def _compare(options: argparse.Namespace, rest: list[str]) -> int:
     from conformance.report.baseline import load  # noqa: PLC0415
     from conformance.report.compare import compare  # noqa: PLC0415
 
+    runs, wrong = [], []
+    for where in (options.first, *options.others):
+        try:
+            runs.append(load(where))
+        except RecordError as error:
+            wrong.append(str(error))
+    found = compare(runs) if len(runs) > 1 else None
     try:
-        runs = [load(where) for where in (options.first, *options.others)]
-        found = compare(runs)
-        if options.html is not None:
+        if options.html is not None and found is not None:
             make_comparison(options.html, found)
     except RecordError as error:
-        print(f"tcp-conformance compare: {error}", file=sys.stderr)
-        return 2
+        wrong.append(str(error))
+    for line in [*wrong, *([found.problem] if found is not None and found.problem else [])]:
+        print(f"tcp-conformance compare: {line}", file=sys.stderr)
     for run in runs:
         _say_problems("compare", run)
-    if options.json:
+    if found is not None and options.json:
         print(json.dumps(found.as_json(), indent=2))
-    else:
+    elif found is not None:
         _show_comparison(found)
-    return 0
+    return 2 if wrong or found is None or found.problem else 0
 
 
 def _say_problems(command: str, run: Baseline) -> None:
@@ -433,8 +517,9 @@ def _show_comparison(found: Comparison) -> None:
     counts.add_row("all", *(f"{len(one.cases):,}" for one in found.runs))
     console.print(counts)
     tables = (
-        ("Other verdicts", heads, [(row.case, row.values) for row in found.verdicts]),
-        ("Other choices", heads, [(f"{row.case}: {row.what}", row.values) for row in found.choices]),
+        ("Settings", heads, [(row.name, row.values) for row in found.settings]),
+        ("Other verdicts", heads, [(row.name, row.values) for row in found.verdicts]),
+        ("Other choices", heads, [(f"{row.name}: {row.what}", row.values) for row in found.choices]),
         (
             "Timers",
             [*heads, "allowed"],
@@ -449,13 +534,24 @@ def _show_comparison(found: Comparison) -> None:
                 for row in found.times
             ],
         ),
+        ("Requirements", heads, [(row.name, row.values) for row in found.requirements]),
+        ("Other cells", heads, [(row.name, row.values) for row in found.cells]),
+        (
+            "Cells by state",
+            heads,
+            [
+                (state, [", ".join(f"{number} {verdict}" for verdict, number in one.items()) for one in counts])
+                for state, counts in found.states.items()
+                if any(one != counts[0] for one in counts)
+            ],
+        ),
     )
     for title, names, rows in tables:
         if rows:
             console.print(f"\n[bold]{title}[/] ({len(rows):,})")
             _show_rows(console, names, rows)
     said = f"{count(found.common, 'case')} in all of them, {found.alone:,} in one only"
-    console.print(f"\n{said}{': no case differs' if found.same else ''}")
+    console.print(f"\n{said}{': no case differs' if found.same and not found.problem else ''}")
 
 
 def _show_rows(console: Console, heads: Sequence[str], rows: Sequence[tuple[str, Sequence[str | None]]]) -> None:

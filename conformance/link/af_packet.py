@@ -21,6 +21,20 @@ _STAMP_WAIT_S = 0.05
 _BATCH = 64
 
 
+def packet_socket(interface: str) -> socket.socket:
+    """A packet socket on an interface of this namespace. Raises LinkError."""
+    try:
+        sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0003))
+    except PermissionError:
+        raise LinkError(f"{interface}: no right to raw sockets: run as root, or give python CAP_NET_RAW") from None
+    try:
+        sock.bind((interface, 0))
+    except OSError as error:
+        sock.close()
+        raise LinkError(f"{interface}: {error.strerror}") from None
+    return sock
+
+
 class PacketLink:
     """A link over a bound packet socket: SO_TIMESTAMPNS on what arrives, SO_TIMESTAMPING (software) on what leaves."""
 

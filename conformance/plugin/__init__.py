@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
+import html
 import os
 import re
 import shlex
-import shutil
 from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,16 +23,29 @@ if TYPE_CHECKING:
     from conformance.plugin.run import Outcome, Run
     from conformance.plugin.selection import Selection
     from conformance.plugin.workers import Controller
-    from conformance.report.baseline import Baseline, Changes
+    from conformance.report import Overview
+    from conformance.report.baseline import Baseline
 
 _MARKERS = (
     "verifies(*ids, cells, level, needs, lasts, alone, sysctl): what a conformance case checks (set by @verifies)",
-    "must: checks a MUST of the standard",
-    "should: checks a SHOULD of the standard",
-    "may: records a choice that the standard leaves open",
-    "text: checks what the standard's text describes",
+    "must: the strictest requirement that the case checks is a MUST (set from the catalogue, as the other three)",
+    "should: ... is a SHOULD: not followed, the verdict is `breaks should`",
+    "may: ... is a MAY: the choice is recorded, never judged",
+    "text: ... is a sentence without a keyword, judged like a MUST",
 )
 _WAIT_S = 0.1
+# What JUnit XML can say of a case, and what it says unless it is told otherwise.
+PROPERTIES = ("section", "requirement", "requirements", "level", "verdict", "states", "id", "title", "family", "target")
+_DEFAULT = ("section", "requirements", "level", "verdict", "states")
+# Columns of pytest-html's report.
+COLUMNS = {
+    "section": "Section",
+    "requirement": "Requirement",
+    "level": "Level",
+    "verdict": "Verdict",
+    "states": "State path",
+}
+_HEADS = [f'<th class="sortable" data-column-type="{name}">{what}</th>' for name, what in COLUMNS.items()]
 # The longest that a case of the tier waits, in seconds.
 TIERS = {"quick": 5.0, "standard": 90.0, "full": float("inf")}
 
@@ -81,6 +94,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="NAME|FILE",
         help="say what has changed since then, and fail only where something got worse",
     )
+    group.addoption(
+        "--step-summary",
+        action="store_true",
+        help="append summary.md to the file that $GITHUB_STEP_SUMMARY names, too",
+    )
+    parser.addini(
+        "conformance_properties",
+        "what each case of JUnit XML says, as `our name = your name` a line (level = polarion-custom-level); ours: "
+        + ", ".join(PROPERTIES),
+        type="linelist",
+        default=[],
+    )
 
 
 def whole_number(text: str) -> int:
@@ -93,6 +118,8 @@ def whole_number(text: str) -> int:
 def pytest_configure(config: pytest.Config) -> None:
     for line in _MARKERS:
         config.addinivalue_line("markers", line)
+    if config.getoption("--step-summary") and not os.environ.get("GITHUB_STEP_SUMMARY"):
+        raise pytest.UsageError("--step-summary: GITHUB_STEP_SUMMARY is not set, so there is no step to write to")
     baseline = _baseline(config)
     controller = None
     if config.getoption("dist", "no") != "no" and not hasattr(config, "workerinput"):
@@ -156,35 +183,57 @@ class ConformancePlugin:
         baseline: Baseline | None,
     ) -> None:
         self._config, self._workers, self._selection, self._baseline = config, workers, selection, baseline
+        self._properties = _properties(config)
+        self._columns = True
         self._run: Run | None = None
         self._progress: Progress | None = None
         self._infos: dict[str, CaseInfo] = {}
         self._futures: dict[str, concurrent.futures.Future[Outcome]] = {}
         self._outcomes: dict[str, Outcome] = {}
-        self._records: list[dict[str, Any]] = []
+        self._overview: Overview | None = None
         self._problems: list[str] = []
         self._page: Path | None = None
-        self._changes: Changes | None = None
         self._other_failures = False
 
     # Collection
 
-    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+    def pytest_collection_modifyitems(
+        self, session: pytest.Session, config: pytest.Config, items: list[pytest.Item]
+    ) -> None:
         kept: list[pytest.Item] = []
         left_out: list[pytest.Item] = []
         for item in items:
             info = self._describe(item)
             if info is not None:
                 item.add_marker(getattr(pytest.mark, info.level.lower()))
-                item.user_properties += [
-                    ("section", f"{info.document} {info.section}"),
-                    ("requirements", " ".join(info.requirements)),
-                    ("level", info.level),
-                ]
+                item.user_properties += self._named(
+                    section=f"{info.document} {info.section}",
+                    requirement=info.requirements[0],
+                    requirements=",".join(info.requirements),
+                    level=info.level,
+                    id=info.id,
+                    title=info.title,
+                    family=f"IPv{info.family}",
+                )
             (kept if self._wants(info) else left_out).append(item)
+        self._check_coverage(session)
         if left_out:
             config.hook.pytest_deselected(items=left_out)
             items[:] = kept
+
+    def _check_coverage(self, session: pytest.Session) -> None:
+        """See that a run of everything leaves out no requirement. Lists, workers and broken modules are not everything."""
+        config = session.config
+        if not self._infos or session.testsfailed or config.option.collectonly or hasattr(config, "workerinput"):
+            return
+        from conformance.plugin.coverage import check, collects_everything  # noqa: PLC0415
+
+        if collects_everything(config):
+            check(self._infos.values())
+
+    def _named(self, **values: str) -> list[tuple[str, object]]:
+        """The properties that JUnit XML is to have, by the names that it is to give them."""
+        return [(theirs, values[ours]) for ours, theirs in self._properties if ours in values]
 
     def _wants(self, info: CaseInfo | None) -> bool:
         """Whether an item was asked for; one that is no case verifies nothing, and waits for nothing."""
@@ -233,6 +282,7 @@ class ConformancePlugin:
     def _start(self) -> Run:
         from conformance.plugin.run import Run  # noqa: PLC0415
         from conformance.record import RecordError  # noqa: PLC0415
+        from conformance.report import clear  # noqa: PLC0415
         from conformance.target import HarnessFault  # noqa: PLC0415
         from conformance.target.load import TargetFileError, load_target  # noqa: PLC0415
 
@@ -247,9 +297,9 @@ class ConformancePlugin:
             if hasattr(self._config, "workerinput"):
                 from conformance.plugin.workers import once_a_run  # noqa: PLC0415
 
-                once_a_run(output, self._config.workerinput["testrunuid"], _clear)
+                once_a_run(output, self._config.workerinput["testrunuid"], clear)
             else:
-                _clear(output)
+                clear(output)
         except OSError as error:
             raise pytest.UsageError(
                 f"can't write {error.filename}: {error.strerror}; choose another --output"
@@ -281,7 +331,9 @@ class ConformancePlugin:
                 if self._progress is not None:
                     self._progress.show()
         self._outcomes[item.nodeid] = outcome
-        item.user_properties.append(("verdict", outcome.verdict.value))
+        item.user_properties += self._named(
+            verdict=outcome.verdict.value, states=" ".join(outcome.states), target=self._run.target.name
+        )
         if outcome.verdict is Verdict.ERROR:
             raise _said(pytest.fail, outcome.failure)
 
@@ -315,7 +367,16 @@ class ConformancePlugin:
         if outcome is None:
             return report
         if report.failed:
-            report.judged = True  # type: ignore[attr-defined] # goes from a worker to its controller
+            report.judged = True  # type: ignore[attr-defined] # goes from a worker to its controller, as the next one
+        info = outcome.info
+        report.conformance = {  # type: ignore[attr-defined]
+            "id": item.nodeid if report.when == "call" else f"{item.nodeid}::{report.when}",
+            "section": f"{info.document} {info.section}",
+            "requirement": info.requirements[0],
+            "level": info.level,
+            "verdict": outcome.verdict.value,
+            "states": " ".join(outcome.states),
+        }
         if report.when == ("setup" if report.failed else "call"):
             report.duration = outcome.duration_s
         if report.when == "call" or report.failed:
@@ -324,9 +385,8 @@ class ConformancePlugin:
 
     def _link(self, item: pytest.Item, report: pytest.TestReport, outcome: Outcome) -> None:
         """Links to the case's page and capture in pytest-html's report, by relative path."""
-        html = self._config.pluginmanager.get_plugin("html")
         target = self._config.getoption("htmlpath", None)
-        if html is None or not target or self._run is None:
+        if self._config.pluginmanager.get_plugin("html") is None or not target or self._run is None:
             return
         from pytest_html import extras  # noqa: PLC0415
 
@@ -337,6 +397,30 @@ class ConformancePlugin:
         if outcome.capture:
             links.append(extras.url(f"{base}/{outcome.capture}", name="capture"))
         report.extras = [*getattr(report, "extras", []), *links]  # type: ignore[attr-defined]
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_html_results_table_header(self, cells: list[str]) -> None:
+        """Columns of our own in pytest-html's report, after its own result and test."""
+        cells[2:2] = _HEADS
+
+    @pytest.hookimpl
+    def pytest_collection_finish(self) -> None:
+        """Take the columns out of the report of a run without cases: pytest-html asks before anything is collected."""
+        reports = [getattr(plugin, "_report", None) for plugin in self._config.pluginmanager.get_plugins()]
+        for report in reports:
+            head = getattr(report, "table_header", None)
+            if not self._infos and isinstance(head, list) and set(_HEADS) <= set(head):
+                report.table_header = [one for one in head if one not in _HEADS]  # type: ignore[union-attr]
+                self._columns = False
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_html_results_table_row(self, report: pytest.TestReport, cells: list[str]) -> None:
+        """What stands in them; cells are raw HTML, and what a target or a parameter says is text."""
+        if self._columns:
+            said: dict[str, str] = getattr(report, "conformance", {})
+            if said:  # pytest-html takes the parameters in an id for markup
+                cells[1] = f'<td class="col-testId">{html.escape(said["id"])}</td>'
+            cells[2:2] = [f'<td class="col-{name}">{html.escape(said.get(name, ""))}</td>' for name in COLUMNS]
 
     # The end
 
@@ -359,36 +443,48 @@ class ConformancePlugin:
             return
         if output is None:
             return
-        from conformance.record import RecordError, read_results  # noqa: PLC0415
-        from conformance.report import make_report  # noqa: PLC0415
+        from conformance.record import RecordError  # noqa: PLC0415
+        from conformance.report import gather, write_report  # noqa: PLC0415
 
         # With -x and Ctrl-C, more cases may have ended than pytest came to.
         try:
-            self._records = read_results(output / "results.jsonl").records
-            self._page = make_report(output)
+            self._overview = overview = gather(output, check=False)
+            self._hold_against_baseline(session, overview)
+            self._page = write_report(output, overview)
+            self._tell_the_step(overview)
         except RecordError as error:
             problems.append(str(error))
         self._problems = problems
-        self._hold_against_baseline(session)
         if problems and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
-    def _hold_against_baseline(self, session: pytest.Session) -> None:
+    def _hold_against_baseline(self, session: pytest.Session, overview: Overview) -> None:
         """Decide a finished run's exit code by what got worse; a run that was stopped early can only get worse by it."""
-        if self._baseline is None or not self._records:
+        if self._baseline is None or not overview.entries:
             return
-        from conformance.report.baseline import changes, of_records  # noqa: PLC0415
-
         stopped = bool(session.shouldfail or session.shouldstop)
         ended = session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
-        whole = ended and not stopped and not _selects(self._config)
-        self._changes = changes(self._baseline, of_records("this run", self._records), whole=whole)
-        if not ended:
+        overview.hold_against(self._baseline, whole=ended and not stopped and not _selects(self._config))
+        if not ended or overview.changes is None:
             return
-        if self._changes.worse:
+        if overview.changes.worse:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
         elif not stopped and not self._other_failures:
             session.exitstatus = pytest.ExitCode.OK
+
+    def _tell_the_step(self, overview: Overview) -> None:
+        """Append the summary to the page of a GitHub step, where that was asked for. Raises RecordError."""
+        if not self._config.getoption("--step-summary"):
+            return
+        from conformance.record import RecordError  # noqa: PLC0415
+        from conformance.report.summary import as_markdown  # noqa: PLC0415
+
+        where = os.environ["GITHUB_STEP_SUMMARY"]
+        try:
+            with Path(where).open("a", encoding="utf-8") as file:
+                file.write(as_markdown(overview))
+        except OSError as error:
+            raise RecordError(f"can't write the step's summary {where}: {error.strerror or error}") from error
 
     def _stop(self) -> tuple[list[str], Path | None]:
         """End the run, here or in the workers; what its record lacks, and where it is (None: there was no run)."""
@@ -400,20 +496,36 @@ class ConformancePlugin:
         return [], None
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        if not self._records and not self._problems:
+        if self._overview is None and not self._problems:
             return
         from conformance.plugin.progress import summary  # noqa: PLC0415
 
-        summary(terminalreporter, self._records, self._problems)
-        if self._changes is not None:
+        summary(terminalreporter, self._overview, self._problems)
+        if self._overview is not None and self._overview.changes is not None:
             from conformance.report.baseline import told  # noqa: PLC0415
 
             terminalreporter.section("baseline", "=")
-            for line in told(self._changes):
+            for line in told(self._overview.changes):
                 terminalreporter.write_line(line)
         if self._page is not None:
             terminalreporter.write_line("")
             terminalreporter.write_line(f"report: {self._page}")
+
+
+def _properties(config: pytest.Config) -> list[tuple[str, str]]:
+    """Our names of properties with those that JUnit XML gets. Raises pytest.UsageError."""
+    lines = config.getini("conformance_properties")
+    if not lines:
+        return [(name, name) for name in _DEFAULT]
+    found = []
+    for line in lines:
+        ours, equals, theirs = (part.strip() for part in line.partition("="))
+        if ours not in PROPERTIES or (equals and not theirs):
+            raise pytest.UsageError(
+                f"conformance_properties: {line!r} is not `our name = your name`; ours are {', '.join(PROPERTIES)}"
+            )
+        found.append((ours, theirs or ours))
+    return found
 
 
 def _said(how: Any, text: str) -> Exception:
@@ -444,14 +556,3 @@ def _parameters(function: Any) -> set[str]:
     import inspect  # noqa: PLC0415
 
     return set(inspect.signature(function).parameters)
-
-
-def _clear(output: Path) -> None:
-    """Take an earlier run's record away; nothing else in that folder is touched. Raises OSError."""
-    output.mkdir(parents=True, exist_ok=True)
-    for name in ("captures", "cases"):
-        if (output / name).is_dir():
-            shutil.rmtree(output / name)
-    pages = ("index.html", "states.html", "requirements.html", "timing.html")
-    for name in ("results.jsonl", *pages, "requirements.csv", "requirements.json"):
-        (output / name).unlink(missing_ok=True)

@@ -44,6 +44,7 @@ class CaseInfo:
     """All that is known of a case before it runs. `id` is the node id below the folder of cases.
 
     `cells` are the ids of the table's rows that it checks, `generated_from` the one that it was generated from, if any.
+    `file` and `line` say where it is written, from pytest's root; empty where that is elsewhere.
     """
 
     id: str
@@ -61,6 +62,8 @@ class CaseInfo:
     sysctl: Mapping[str, str] = field(default_factory=dict)
     family: int = 4
     generated_from: str = ""
+    file: str = ""
+    line: int = 1
 
     def rows(self) -> list[dict[str, Any]]:
         """The rows of the documented machine that the case checks, as the record keeps them."""
@@ -90,6 +93,7 @@ class CaseInfo:
                     "section": one.section,
                     "text": one.sentence or one.summary,
                     "url": one.url,
+                    **({"partly": one.partly} if one.partly else {}),
                 }
             )
         return found
@@ -136,6 +140,7 @@ def describe(item: pytest.Item) -> CaseInfo:
     taken = inspect.signature(getattr(item, "function")).parameters  # noqa: B009
     if fixtures := [name for name in taken if name not in params and name != "tcp"]:
         raise pytest.UsageError(f"{where}: a case takes tcp and its own parameters, not the fixture {fixtures[0]}")
+    alone = ("instances",) if mark.kwargs.get("alone", False) else ()
     cell = params.get("cell")
     family = params.get("family", 4)
     which = "-".join(part for part in getattr(item, "callspec").id.split("-") if part != f"ipv{family}")  # noqa: B009
@@ -160,12 +165,14 @@ def describe(item: pytest.Item) -> CaseInfo:
         requirements=requirements or tuple(dict.fromkeys(rests_on)),
         claims=claims,
         cells=cells,
-        needs=tuple(dict.fromkeys((*mark.kwargs.get("needs", ("app",)), *_needed_for(sysctl)))),
+        needs=tuple(dict.fromkeys((*mark.kwargs.get("needs", ("app",)), *_needed_for(sysctl), *alone))),
         lasts_s=float(mark.kwargs.get("lasts", 0.0)),
-        alone=bool(mark.kwargs.get("alone", False)),
+        alone=bool(alone),
         sysctl=sysctl,
         family=int(family),
         generated_from=cell.id if isinstance(cell, Cell) else "",
+        file="" if item.location[0].startswith(("..", "/")) else item.location[0],
+        line=(item.location[1] or 0) + 1,
     )
 
 
@@ -174,9 +181,9 @@ def _needed_for(sysctl: Mapping[str, str]) -> tuple[str, ...]:
     return ("settings", *(f"sysctl:{name}" for name in sysctl)) if sysctl else ()
 
 
-def verifies_cell(cell: Cell, *, needs: Sequence[str] = (), **keywords: Any) -> Any:
-    """One row of the documented machine as a parameter called `cell` of a generated case."""
-    mark = verifies(*cell.requirements, cells=[cell.id, cell.row], level=cell.strength, needs=needs, **keywords)
+def verifies_cell(cell: Cell, *ids: str, needs: Sequence[str] = (), **keywords: Any) -> Any:
+    """One row of the documented machine as a parameter called `cell` of a generated case, which may verify more `ids`."""
+    mark = verifies(*cell.requirements, *ids, cells=[cell.id, cell.row], level=cell.strength, needs=needs, **keywords)
     return pytest.param(cell, id=cell.id, marks=mark)
 
 

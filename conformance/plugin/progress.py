@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from conformance.judge import Verdict
 from conformance.standard.cells import cells
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
 
     from conformance.plugin.run import Run
+    from conformance.report import Overview
+    from conformance.report.overview import Entry
 
 _EVERY_S = 10.0
 _EVERY_ON_TERMINAL_S = 0.5
@@ -46,20 +48,21 @@ class Progress:
             reporter.write_line(f"  {line}")
 
 
-def summary(reporter: TerminalReporter, records: Sequence[Mapping[str, Any]], problems: Sequence[str]) -> None:
+def summary(reporter: TerminalReporter, overview: Overview | None, problems: Sequence[str]) -> None:
     """The table of verdicts by level, how much of the documented machine was run, and what violates."""
-    if records:
-        target = records[0]["target"]
-        reporter.section(f"conformance of {target['name']} {target['version']}", "=")
-        _table(reporter, Counter((one["level"], one["verdict"]) for one in records))
+    cases = list(overview.entries.values()) if overview is not None else []
+    if overview is not None and cases:
+        names = ", ".join(f"{name} {version}" for name, version, *_ in overview.targets)
+        reporter.section(f"conformance of {names}", "=")
+        _table(reporter, overview.table)
     from conformance.report.state_map import said, tally  # noqa: PLC0415
 
-    if covered := said(tally((one["cells"], one["verdict"]) for one in records), len(cells())):
+    if covered := said(tally((one.cells, one.verdict) for one in cases), len(cells())):
         reporter.write_line(covered)
     for verdict in (Verdict.VIOLATES, Verdict.ERROR, Verdict.BREAKS_SHOULD, Verdict.INCONCLUSIVE):
-        _list(reporter, verdict.value, [one for one in records if one["verdict"] == verdict.value])
+        _list(reporter, verdict.value, [one for one in cases if one.verdict == verdict.value])
     # Of what conforms there is nothing else to say.
-    mended = [one for one in records if one["verdict"] == Verdict.CONFORMS.value and one["message"]]
+    mended = [one for one in cases if one.verdict == Verdict.CONFORMS.value and one.message]
     _list(reporter, "no longer deviates (mend the profile)", mended)
     for problem in problems:
         reporter.write_line(f"the record is incomplete: {problem}", red=True)
@@ -73,12 +76,12 @@ def _table(reporter: TerminalReporter, counts: Counter[tuple[str, str]]) -> None
             reporter.write_line(f"{level:<8}" + "".join(f"{counts[level, one] or '-':>16}" for one in verdicts))
 
 
-def _list(reporter: TerminalReporter, title: str, records: Sequence[Mapping[str, Any]]) -> None:
-    if not records:
+def _list(reporter: TerminalReporter, title: str, cases: Sequence[Entry]) -> None:
+    if not cases:
         return
     reporter.write_line("")
     reporter.write_line(f"{title}:")
-    for one in records[:_MOST_LINES]:
-        reporter.write_line(f"  {one['id']}: {one['message']}")
-    if len(records) > _MOST_LINES:
-        reporter.write_line(f"  and {len(records) - _MOST_LINES} more, see the report")
+    for one in cases[:_MOST_LINES]:
+        reporter.write_line(f"  {one.id}: {one.message}")
+    if len(cases) > _MOST_LINES:
+        reporter.write_line(f"  and {len(cases) - _MOST_LINES} more, see the report")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import itertools
 import platform
+import random
 import time
 import traceback
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -64,6 +66,8 @@ class Outcome:
     capture: str | None = None
     ran_again: str = ""
     """Why a first run, among the others, gave no verdict."""
+    states: tuple[str, ...] = ()
+    """The states that the target was seen in, in their order."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,8 @@ class Run:
         self.profile: Profile = profile(target.profile)
         self.problems: list[str] = []
         """What went wrong with the record itself, one line each."""
+        self.seed = random.getrandbits(32)
+        """Of the tester's own random numbers."""
         self.running: dict[str, int] = {}
         self.done = 0
         # One is written by pytest's thread alone, the other by the engine's.
@@ -98,6 +104,7 @@ class Run:
             "harness": metadata.version("tcp-conformance"),
             "python": platform.python_version(),
             "command": command,
+            "machine": f"{platform.system()} {platform.release()}, {platform.machine()}",
             "cells": len(cells()),
         }
         self._writer: ResultsWriter | None = None
@@ -113,9 +120,12 @@ class Run:
     async def _open(self) -> None:
         self._case_ended, self._by_itself = asyncio.Condition(), asyncio.Lock()
         await self.target.open()
+        if self.target.virtual:
+            self.seed = 0  # the same run twice is the same to the last bit
+        self._facts["seed"] = self.seed
         places = min(self.concurrency, self.target.concurrency or self.concurrency)
         if not self.target.isolated:
-            self.station = Station(self.target, self.clock)
+            self.station = Station(self.target, self.clock, seed=self.seed)
             await self.station.check_reachable()
         else:
             instance = await self.target.alone({})
@@ -123,9 +133,14 @@ class Run:
                 # In virtual time nothing waits: more at once than the machine can run gains nothing.
                 places = min(places, _MOST_VIRTUAL)
                 self._threads = concurrent.futures.ThreadPoolExecutor(places, "tcp-conformance case")
-            await self._in_time_of(instance, lambda: _reach(instance, self._clock_of(instance)))
+            await self._in_time_of(instance, lambda: self._station_at(instance).check_reachable())
             await instance.close()
         self._places = asyncio.Semaphore(places)
+
+    def _station_at(self, target: Target) -> Station:
+        """The tester at an instance of the target, by that one's clock."""
+        clock = self.clock if target.machine is None else Clock(target.machine.now_ns)
+        return Station(target, clock, seed=self.seed)
 
     async def _in_time_of(self, target: Target, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
         """Run `work` by the clock of that instance: here, or in a thread where that clock is the stack's own."""
@@ -137,9 +152,6 @@ class Run:
         except asyncio.CancelledError:
             machine.stop()
             raise
-
-    def _clock_of(self, target: Target) -> Clock:
-        return Clock(jitter=self.engine.jitter) if target.machine is None else Clock(target.machine.now_ns)
 
     def stop(self) -> None:
         """Cancel what runs, leave nothing behind."""
@@ -221,7 +233,7 @@ class Run:
                 own = instance = await target.alone(info.sysctl)
 
                 async def there() -> _Done:
-                    return await self._in_place(Station(instance, self._clock_of(instance)), info, function, arguments)
+                    return await self._in_place(self._station_at(instance), info, function, arguments)
 
                 return await self._in_time_of(own, there)
             station = await self._changed.station(info.sysctl) if info.sysctl else self.station
@@ -246,6 +258,7 @@ class Run:
                 clock=clock,
                 family=info.family,
                 name=info.id,
+                seed=self.seed,
             )
             await case.open()
             await function(**arguments, tcp=case)
@@ -277,7 +290,9 @@ class Run:
 
     def _judged(self, info: CaseInfo, function: CaseFunction, done: _Done) -> Outcome:
         case, raised = done.case, done.raised
-        if isinstance(raised, AppError) and raised.code in _CONNECTION_CODES:
+        if isinstance(raised, AppError) and raised.code == "ENOPROTOOPT":
+            raised = NotApplicable(f"target {self.target.name} lacks a socket option: {raised}")
+        elif isinstance(raised, AppError) and raised.code in _CONNECTION_CODES:
             raised = Violation(f"the application's call failed: {raised}")
         elif type(raised) is AssertionError and _asserted_in(raised, function):
             raised = Violation(f"the case asserts: {str(raised).strip() or 'no text'}")
@@ -294,17 +309,30 @@ class Run:
         duration_s = (done.ended_ns - done.started_ns) / SECOND
         failure = self._failure(info, case, raised)
         capture = capture_name(info.id) if case is not None and case.trace.frames else None
+        seen = [one["state"] for one in case.trace.states if one["side"] == "target"] if case is not None else []
+        states = tuple(state for state, _ in itertools.groupby(seen))
         return Outcome(
-            info, verdict, message, failure, done.started_ns, duration_s, known, stopped is not None, capture
+            info,
+            verdict,
+            message,
+            failure,
+            done.started_ns,
+            duration_s,
+            known,
+            stopped is not None,
+            capture,
+            states=states,
         )
 
     def _deviations(self, info: CaseInfo) -> tuple[Sequence[Deviation], Sequence[Deviation]]:
         """The known deviations of the case itself, and those that it may show: where it has none, the ones of its rows.
 
-        A case may check a row in a way that the target does right: only its own deviations have to show.
+        A case may check a row in a way that the target does right: only its own deviations have to show. Nor has one to
+        show that is only in the way of what the case checks.
         """
-        own = self.profile.deviations_of(info.id, info.id.rpartition("::")[2].partition("[")[0], info.generated_from)
-        return own, own or self.profile.deviations_of(*info.cells)
+        ids = info.id, info.id.rpartition("::")[2].partition("[")[0], info.generated_from
+        own = self.profile.deviations_of(*ids)
+        return own, [*(own or self.profile.deviations_of(*info.cells)), *self.profile.deviations_in_the_way_of(*ids)]
 
     def _failure(self, info: CaseInfo, case: Case | None, raised: BaseException | None) -> str:
         """The long text: what the standard says, what was seen, and what is closest to what was allowed."""
@@ -349,6 +377,7 @@ class Run:
             "cells": list(info.cells),
             "rows": info.rows(),
             "claims": list(info.claims),
+            **({"source": {"file": info.file, "line": info.line}} if info.file else {}),
             "sentences": info.sentences(),
             "needs": list(info.needs),
             "target": {
@@ -368,7 +397,12 @@ class Run:
             "choices": trace.choices if trace else [],
             "deviation": None
             if deviation is None
-            else {"reason": deviation.reason, "source": deviation.source, "sentence": deviation.sentence},
+            else {
+                "reason": deviation.reason,
+                "source": deviation.source,
+                "sentence": deviation.sentence,
+                **({"date": deviation.date} if deviation.date else {}),
+            },
             "steps": steps,
             "tester": {
                 "address": case.address if case is not None else "",
@@ -451,11 +485,6 @@ def _series(one: Series) -> dict[str, Any]:
         "shortened": one.shortened,
         "jitter_s": max(one.jitters_s, default=0.0),
     }
-
-
-async def _reach(target: Target, clock: Clock) -> None:
-    """See that an instance answers. Raises TargetGone."""
-    await Station(target, clock).check_reachable()
 
 
 def _asserted_in(raised: AssertionError, function: CaseFunction) -> bool:

@@ -1,21 +1,26 @@
 """Baselines: the results of an earlier run in a small file that reads well in a diff, and what has changed since.
 
-A baseline keeps of each case its verdict, the choices that the target took and the times that were measured.
+A baseline keeps of each case its verdict, what it rests on, the choices that the target took and the times that were
+measured.
 """
 
+import contextlib
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from conformance.record.errors import RecordError
-from conformance.record.results import read_results
+from conformance.record.results import scan_results
 from conformance.report.text import VERDICTS, bounds, clean, count, seconds
 
 SCHEMA = 1
 FOLDER = Path("reports/baselines")
+LAST, BEFORE = "verdicts.json", "verdicts-before.json"
+"""In a run's folder: its own results as a baseline, and those of the run that was there before it."""
 LISTED = 20  # lines of one kind of change
 BAD = ("violates", "error")
 """Verdicts that make a run fail."""
@@ -45,26 +50,52 @@ class Result:
     verdict: str
     choices: Mapping[str, str] = field(default_factory=dict)
     times: Mapping[str, Time] = field(default_factory=dict)
+    requirements: Sequence[str] = ()
+    cells: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """The results of a run by the cases' ids; `problems` are lines of its record that could not be read."""
+    """The results of a run by the cases' ids; `problems` are lines of its record that could not be read.
+
+    `at` is when the run began (2026-11-21T10:00:00Z), `settings` are the target's own; baselines that were kept by
+    earlier versions have neither.
+    """
 
     name: str
     target: str
     version: str
     cases: Mapping[str, Result]
     problems: Sequence[str] = ()
+    at: str = ""
+    settings: Mapping[str, str] = field(default_factory=dict)
 
 
-def of_records(name: str, records: Sequence[Mapping[str, Any]], problems: Sequence[str] = ()) -> Baseline:
-    """The baseline that a run's records make."""
-    target = records[0]["target"] if records else {"name": "", "version": ""}
-    return Baseline(name, target["name"], target["version"], {one["id"]: _result(one) for one in records}, problems)
+def of_records(name: str, records: Iterable[Mapping[str, Any]], problems: Sequence[str] = ()) -> Baseline:
+    """The baseline that a run's records make; where they are about several targets, an id begins with the target's name."""
+    first: Mapping[str, Any] = {"name": "", "version": ""}
+    at = ""
+    cases: dict[tuple[str, str], Result] = {}
+    settings: Counter[str] = Counter()
+    for record in records:
+        target = record["target"]
+        first = first if cases else target
+        at = max(at, record["run"]["id"])
+        settings[json.dumps(target["settings"])] += target["name"] == first["name"]
+        cases[target["name"], record["id"]] = result_of(record)
+    several = len({target for target, _ in cases}) > 1
+    named = {f"{target}:{case}" if several else case: one for (target, case), one in cases.items()}
+    return Baseline(name, first["name"], first["version"], named, problems, at, usual(settings))
 
 
-def _result(record: Mapping[str, Any]) -> Result:
+def usual(found: Counter[str]) -> dict[str, str]:
+    """The settings that most cases ran with: some have a target of their own. `found` counts them as JSON."""
+    most = json.loads(found.most_common(1)[0][0]) if found else {}
+    return {key: str(value) for key, value in most.items()}
+
+
+def result_of(record: Mapping[str, Any]) -> Result:
+    """What a baseline keeps of a case's record."""
     return Result(
         record["verdict"],
         dict(_apart((one["name"], one["taken"]) for one in record["choices"])),
@@ -74,6 +105,8 @@ def _result(record: Mapping[str, Any]) -> Result:
                 for one in record["timings"]
             )
         ),
+        tuple(record["requirements"]),
+        tuple(record["cells"]),
     )
 
 
@@ -118,9 +151,16 @@ def written(baseline: Baseline) -> str:
         if one.times:
             times = sorted(one.times.items())
             kept["timings"] = {what: [time.measured_s, time.low_s, time.high_s] for what, time in times}
+        for key in ("requirements", "cells"):
+            if names := getattr(one, key):
+                kept[key] = list(names)
         cases.append(f"{json.dumps(name)}: {json.dumps(kept)}")
-    target = json.dumps({"name": baseline.target, "version": baseline.version})
-    return f'{{\n"schema": {SCHEMA},\n"target": {target},\n"cases": {{\n' + ",\n".join(cases) + "\n}\n}\n"
+    target: dict[str, Any] = {"name": baseline.target, "version": baseline.version}
+    if baseline.settings:
+        target["settings"] = dict(sorted(baseline.settings.items()))
+    head = [f'"schema": {SCHEMA}', *([f'"at": {json.dumps(baseline.at)}'] if baseline.at else [])]
+    head.append(f'"target": {json.dumps(target)}')
+    return "{\n" + ",\n".join(head) + ',\n"cases": {\n' + ",\n".join(cases) + "\n}\n}\n"
 
 
 def load(where: str, folder: Path = FOLDER) -> Baseline:
@@ -140,12 +180,34 @@ def load(where: str, folder: Path = FOLDER) -> Baseline:
     return _read(where, path, content)
 
 
+def earlier(run_dir: Path, folder: Path = FOLDER) -> list[Baseline]:
+    """What is known of earlier runs: the one that was in the folder before, and the baselines, the newest first.
+
+    A file that can't be read is left out: it is named when somebody asks for it.
+    """
+    found = []
+    before = run_dir / BEFORE
+    for name, path in (("the run before", before), *((path.stem, path) for path in sorted(folder.glob("*.json")))):
+        with contextlib.suppress(RecordError, OSError, ValueError):
+            found.append(_read(name, path, path.read_text("utf-8")))
+    return sorted(found, key=lambda one: one.at, reverse=True)
+
+
 def _read_run(name: str, path: Path) -> Baseline:
     path = path / "results.jsonl" if path.is_dir() else path
-    results = read_results(path)
-    if not results.records:
-        raise RecordError(f"{path} holds no case")
-    return of_records(name, results.records, results.problems)
+    problems: list[str] = []
+
+    def records() -> Iterator[Mapping[str, Any]]:
+        for line in scan_results(path):
+            if line.record is None:
+                problems.append(line.problem or "")
+            else:
+                yield line.record
+
+    found = of_records(name, records(), problems)
+    if not found.cases:
+        raise RecordError(f"{path} holds no case" + (f": {problems[0]}" if problems else ""))
+    return found
 
 
 def _read(name: str, path: Path, content: str) -> Baseline:
@@ -155,20 +217,24 @@ def _read(name: str, path: Path, content: str) -> Baseline:
         raise RecordError(f"{path} is no baseline: it is not JSON ({error})") from error
     schema = found.get("schema") if isinstance(found, dict) else None
     if schema != SCHEMA:
-        raise RecordError(f"{path} is no baseline that can be read here: its schema is {schema!r}, not {SCHEMA}")
+        again = "; keep the run again with `tcp-conformance baseline save`" if isinstance(schema, int) else ""
+        raise RecordError(f"{path} is no baseline that can be read here: its schema is {schema!r}, not {SCHEMA}{again}")
     try:
         cases = {
             case: Result(
                 _verdict(one["verdict"]),
                 {what: str(taken) for what, taken in one.get("choices", {}).items()},
                 {what: Time(*map(_rounded, time)) for what, time in one.get("timings", {}).items()},
+                tuple(map(str, one.get("requirements", ()))),
+                tuple(map(str, one.get("cells", ()))),
             )
             for case, one in found["cases"].items()
         }
         target, version = str(found["target"]["name"]), str(found["target"]["version"])
+        settings = {str(key): str(value) for key, value in found["target"].get("settings", {}).items()}
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise RecordError(f"{path} is no baseline: it lacks something or has it in another form ({error})") from error
-    return Baseline(name, target, version, cases)
+    return Baseline(name, target, version, cases, (), str(found.get("at", "")), settings)
 
 
 def _verdict(found: object) -> str:
@@ -188,6 +254,12 @@ class Change:
     then: str
     now: str
     what: str = "verdict"
+
+    @property
+    def told(self) -> str:
+        """The change in one line."""
+        thing = self.case if self.what == "verdict" else f"{self.case}: {self.what}"
+        return f"{thing}: {self.now}, was {self.then}"
 
 
 @dataclass(slots=True)
@@ -211,6 +283,19 @@ class Changes:
     def worse(self) -> bool:
         """Whether a case violates, or ends in an error, that did not do so."""
         return bool(self.violations or self.errors)
+
+    def groups(self) -> list[tuple[str, list[Change] | list[str]]]:
+        """What has changed by its kind, the worst first."""
+        return [
+            ("new violations", self.violations),
+            ("new errors", self.errors),
+            ("mended", self.mended),
+            ("other verdicts", self.otherwise),
+            ("other choices", self.choices),
+            ("timers that drifted", self.times),
+            ("added", self.added),
+            ("gone", self.gone),
+        ]
 
 
 def changes(then: Baseline, now: Baseline, *, whole: bool) -> Changes:
@@ -277,17 +362,8 @@ def told(found: Changes) -> list[str]:
         + (f", {found.not_run:,} of the baseline not run" if found.not_run else ""),
         *([f"of the baseline, {count(len(since.problems), 'line')} can't be read"] if since.problems else []),
     ]
-    for title, group in (
-        ("new violations", found.violations),
-        ("new errors", found.errors),
-        ("mended", found.mended),
-        ("other verdicts", found.otherwise),
-    ):
-        lines += _listed(title, [f"{one.case}: {one.now}, was {one.then}" for one in group])
-    for title, group in ("other choices", found.choices), ("timers that drifted", found.times):
-        lines += _listed(title, [f"{one.case}: {one.what}: {one.now}, was {one.then}" for one in group])
-    lines += _listed("added", found.added)
-    lines += _listed("gone", found.gone)
+    for title, group in found.groups():
+        lines += _listed(title, [one if isinstance(one, str) else one.told for one in group])
     return [clean(line) for line in lines]
 
 

@@ -1,20 +1,21 @@
-"""Runs beside each other: how many cases have each verdict, and case by case what differs."""
+"""Runs beside each other: how many cases have each verdict, and what differs by case, requirement and cell."""
 
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from conformance.record.errors import RecordError
 from conformance.report.baseline import Baseline, Result, Time
+from conformance.report.matrix import WORST
+from conformance.report.state_map import STATES, decides
 from conformance.report.text import VERDICTS
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One thing of a case, with its value in each run: None where the run has none."""
+    """One thing of a case, a requirement or a cell, with its value in each run: None where the run has none."""
 
-    case: str
+    name: str
     what: str
     values: Sequence[str | None]
 
@@ -35,7 +36,11 @@ class TimeRow:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What differs among runs; `common` is how many cases are in all of them, `alone` how many in one only."""
+    """What differs among runs; `common` is how many cases are in all of them, `alone` how many in one only.
+
+    Requirements and cells are judged by the cases that all runs have, so that none is worse for what it did not run.
+    `states` has each state's cells in each run, by verdict.
+    """
 
     runs: Sequence[Baseline]
     common: int
@@ -44,25 +49,44 @@ class Comparison:
     verdicts: Sequence[Row]
     choices: Sequence[Row]
     times: Sequence[TimeRow]
+    requirements: Sequence[Row]
+    cells: Sequence[Row]
+    states: Mapping[str, Sequence[Mapping[str, int]]]
+    settings: Sequence[Row]
 
     @property
     def same(self) -> bool:
         """Whether no case differs."""
         return not (self.verdicts or self.choices or self.times)
 
+    @property
+    def problem(self) -> str:
+        """One line where there is nothing to compare; else empty."""
+        if self.common or self.alone < len({case for one in self.runs for case in one.cases}):
+            return ""
+        return f"{' and '.join(one.name for one in self.runs)} have no case in common"
+
     def as_json(self) -> dict[str, Any]:
         """The comparison as what `json.dumps` takes; values are in the order of the runs."""
         return {
             "schema": 1,
             "runs": [
-                {"name": one.name, "target": one.target, "version": one.version, "cases": len(one.cases)}
+                {
+                    "name": one.name,
+                    "target": one.target,
+                    "version": one.version,
+                    "at": one.at,
+                    "settings": dict(one.settings),
+                    "cases": len(one.cases),
+                }
                 for one in self.runs
             ],
             "common": self.common,
             "alone": self.alone,
             "counts": {verdict: list(numbers) for verdict, numbers in self.counts.items()},
-            "verdicts": [{"case": row.case, "values": list(row.values)} for row in self.verdicts],
-            "choices": [{"case": row.case, "name": row.what, "values": list(row.values)} for row in self.choices],
+            "settings": [{"name": row.name, "values": list(row.values)} for row in self.settings],
+            "verdicts": [{"case": row.name, "values": list(row.values)} for row in self.verdicts],
+            "choices": [{"case": row.name, "name": row.what, "values": list(row.values)} for row in self.choices],
             "timings": [
                 {
                     "case": row.case,
@@ -73,14 +97,15 @@ class Comparison:
                 }
                 for row in self.times
             ],
+            "requirements": [{"id": row.name, "values": list(row.values)} for row in self.requirements],
+            "cells": [{"id": row.name, "values": list(row.values)} for row in self.cells],
+            "states": {state: [dict(one) for one in runs] for state, runs in self.states.items()},
         }
 
 
 def compare(runs: Sequence[Baseline]) -> Comparison:
-    """Put runs beside each other; RecordError when there is no case that all of them have."""
-    common = set.intersection(*(set(one.cases) for one in runs))
-    if not common:
-        raise RecordError(f"{' and '.join(one.name for one in runs)} have no case in common")
+    """Put runs beside each other; `problem` of the result says where they have nothing in common."""
+    common = sorted(set.intersection(*(set(one.cases) for one in runs)))
     known = Counter(case for one in runs for case in one.cases)
     counts = [Counter(result.verdict for result in one.cases.values()) for one in runs]
     verdicts, choices, times = [], [], []
@@ -98,6 +123,8 @@ def compare(runs: Sequence[Baseline]) -> Comparison:
             first, *others = [one for one in measured if one is not None]
             if any(first.drifted(one) for one in others):
                 times.append(TimeRow(case, what, measured))
+    resting = [_judged(((one.cases[case], one.cases[case].requirements) for case in common), _worst) for one in runs]
+    rows = [_judged(((one.cases[case], one.cases[case].cells) for case in common), decides) for one in runs]
     return Comparison(
         runs,
         len(common),
@@ -106,7 +133,48 @@ def compare(runs: Sequence[Baseline]) -> Comparison:
         verdicts,
         choices,
         times,
+        _differing(resting),
+        _differing(rows),
+        _by_state(rows),
+        _differing([one.settings for one in runs]),
     )
+
+
+def _judged(
+    cases: Iterable[tuple[Result, Sequence[str]]], over: Callable[[Sequence[tuple[bool, str, str]]], str]
+) -> dict[str, str]:
+    """The verdict over each name, from the cases that have it: whether a case has it alone, and its verdict."""
+    found: dict[str, list[tuple[bool, str, str]]] = defaultdict(list)
+    for case, names in cases:
+        for name in names:
+            found[name].append((len(names) == 1, case.verdict, case.verdict))
+    return {name: over(verdicts) for name, verdicts in found.items()}
+
+
+def _worst(found: Sequence[tuple[bool, str, str]]) -> str:
+    return min((verdict for _, verdict, _ in found), key=WORST.index)
+
+
+def _differing(runs: Sequence[Mapping[str, str]]) -> list[Row]:
+    """What is not the same in all runs that have it; a run that says nothing at all is not asked."""
+    rows = ((name, [one.get(name) for one in runs]) for name in sorted({name for one in runs for name in one}))
+    said = [bool(one) for one in runs]
+    return [
+        Row(name, "", values)
+        for name, values in rows
+        if len({value for value, asked in zip(values, said, strict=True) if asked}) > 1
+    ]
+
+
+def _by_state(runs: Sequence[Mapping[str, str]]) -> dict[str, list[Counter[str]]]:
+    """How many cells of each state have which verdict, in each run."""
+    found: dict[str, list[Counter[str]]] = {state: [Counter() for _ in runs] for state in STATES}
+    for at, cells in enumerate(runs):
+        for cell, verdict in cells.items():
+            state = cell.partition("/")[0].partition("(")[0]
+            state = "Figure 5" if state == "arc" else state
+            found.setdefault(state, [Counter() for _ in runs])[at][verdict] += 1
+    return {state: counts for state, counts in found.items() if any(counts)}
 
 
 def _differ(values: Sequence[str | None]) -> bool:

@@ -29,13 +29,17 @@ class Case(Protocol):
 
 @dataclass(slots=True)
 class Row:
-    """One requirement in this run; `level` and what follows is empty where a record names it without its sentence."""
+    """One requirement in this run; `level` and what follows is empty where a record names it without its sentence.
+
+    `partly` is what no case of it sees, empty where the cases see all of it.
+    """
 
     id: str
     level: str = ""
     section: str = ""
     text: str = ""
     url: str = ""
+    partly: str = ""
     cases: list[Case] = field(default_factory=list)
 
     @property
@@ -61,6 +65,7 @@ class Row:
             "document": self.document,
             "section": self.section,
             "verdict": self.verdict,
+            "partly": self.partly,
             "cases": sorted(case.id for case in self.cases),
         }
 
@@ -79,6 +84,7 @@ class Matrix:
             if name in sentences and not row.level:
                 one = sentences[name]
                 row.level, row.section, row.text, row.url = one["level"], one["section"], one["text"], one["url"]
+                row.partly = one.get("partly", "")
             row.cases.append(case)
 
     def rows(self) -> list[Row]:
@@ -95,7 +101,10 @@ def as_csv(rows: list[Row]) -> str:
     """The table for a spreadsheet; the cases of a requirement stand in one field, with `; ` between them."""
     file = io.StringIO()
     writer = csv.DictWriter(
-        file, ("id", "level", "document", "section", "verdict", "cases"), lineterminator="\n", quoting=csv.QUOTE_MINIMAL
+        file,
+        ("id", "level", "document", "section", "verdict", "partly", "cases"),
+        lineterminator="\n",
+        quoting=csv.QUOTE_MINIMAL,
     )
     writer.writeheader()
     for row in rows:

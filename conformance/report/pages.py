@@ -6,211 +6,164 @@ of the pages, the second reads one record and one capture at a time and writes i
 
 import os
 import re
+import shutil
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from conformance.record.errors import RecordError
-from conformance.record.names import case_name
 from conformance.record.pcapng import Capture, read_pcapng
-from conformance.record.results import read_record, scan_results
-from conformance.report import figure5, matrix, state_map, text, timing
+from conformance.record.results import read_record
+from conformance.report import baseline, figure5, filters, matrix, sarif, state_map, summary, text, timing
 from conformance.report.bar import draw_bar
 from conformance.report.compare import Comparison
 from conformance.report.frames import relate
 from conformance.report.ladder import draw_ladder
-from conformance.report.text import VERDICTS
+from conformance.report.overview import LINKS, Entry, Overview, gather, sections
+from conformance.report.text import LEVELS, VERDICTS
 
-LEVELS = ("MUST", "text", "SHOULD", "MAY")
 BESIDES = {
     "pytest.html": "pytest's own report",
     "junit.xml": "JUnit XML",
+    "summary.md": "the summary as Markdown",
     "results.jsonl": "all results as JSON lines",
     "requirements.csv": "the requirement matrix",
     "requirements.json": "the same as JSON",
+    "results.sarif": "what is not as it should be, as SARIF",
+}
+MAIN = ("index.html", "states.html", "requirements.html", "timing.html")
+PLACES = {
+    "index.html": "Overview",
+    "states.html": "State map",
+    "requirements.html": "Requirements",
+    "timing.html": "Timing",
+    "pytest.html": "pytest",
 }
 FRAMES = 2_000  # frames shown on a page: a flood's capture is for wireshark
 LISTED = 150  # rows of an overview's table
-LINKS = 8  # cases named beside a reason, a choice, a timer
+STATIC = ("style.css", "filter.js")
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """What the overview keeps of a case."""
+def make_report(run_dir: Path, since: baseline.Baseline | None = None, *, whole: bool = False) -> Path:
+    """Gather what a run recorded, and write its pages; `since` is a baseline to hold it against.
 
-    page: str
-    id: str
-    stem: str
-    title: str
-    verdict: str
-    level: str
-    document: str
-    section: str
-    family: int
-    duration_s: float
-    message: str
-    offset: int
+    Of a `whole` run, no selection, the pages also say which cases of the baseline are gone. RecordError when there are no
+    results, or when the pages can't be written.
+    """
+    overview = gather(run_dir)
+    if since is not None:
+        overview.hold_against(since, whole=whole)
+    return write_report(run_dir, overview)
 
 
-@dataclass(slots=True)
-class Group:
-    """Cases that share something (a reason, a choice, a timer): how many, and the first of them."""
-
-    cases: list[Entry] = field(default_factory=list)
-    count: int = 0
-    measured: list[float] = field(default_factory=list)
-    failed: int = 0
-
-    def add(self, entry: Entry) -> None:
-        """Count a case, and keep it while there is room."""
-        self.count += 1
-        if len(self.cases) < LINKS:
-            self.cases.append(entry)
-
-
-@dataclass
-class Overview:
-    """All that the overview page shows, gathered record by record."""
-
-    entries: dict[str, Entry] = field(default_factory=dict)
-    problems: list[str] = field(default_factory=list)
-    targets: dict[tuple[str, ...], dict[str, Any]] = field(default_factory=dict)
-    runs: dict[str, dict[str, Any]] = field(default_factory=dict)
-    deviations: dict[tuple[str, ...], Group] = field(default_factory=dict)
-    skipped: dict[str, Group] = field(default_factory=dict)
-    choices: dict[tuple[str, ...], Group] = field(default_factory=dict)
-    timings: dict[tuple[Any, ...], Group] = field(default_factory=dict)
-    counts: Counter[str] = field(default_factory=Counter)
-    table: Counter[tuple[str, str]] = field(default_factory=Counter)
-    machine: state_map.Machine = field(default_factory=state_map.Machine)
-    requirements: matrix.Matrix = field(default_factory=matrix.Matrix)
-    times: timing.Times = field(default_factory=timing.Times)
-
-
-def make_report(run_dir: Path) -> Path:
+def write_report(run_dir: Path, overview: Overview) -> Path:
     """Write `index.html`, `style.css` and `cases/*.html` into a run's folder, and give the path of the first.
 
     A run that checked cells of the documented machine gets `states.html` too, one whose cases name requirements
     `requirements.html`, `requirements.csv` and `requirements.json`, one that measured times `timing.html`.
+    `summary.md`, `results.sarif` and `verdicts.json` (the run as a baseline) are always there.
 
     Reads the folder's `results.jsonl` and captures alone; may be called again at any time, also while the run
-    goes on. Missing or damaged parts are said on the pages. RecordError when there are no results, or when
-    the pages can't be written.
+    goes on. Missing or damaged parts are said on the pages. RecordError when the pages can't be written.
     """
-    results = run_dir / "results.jsonl"
-    overview = _gather(results)
-    order = sorted(overview.entries.values(), key=_place)
     try:
-        return _write(run_dir, results, overview, order)
+        return _write(run_dir, run_dir / "results.jsonl", overview, overview.order)
     except OSError as error:
         raise RecordError(f"can't write the report in {run_dir}: {error.strerror or error}") from error
 
 
-def _gather(results: Path) -> Overview:
-    overview = Overview()
-    offsets: dict[str, int] = {}
-    for line in scan_results(results):
-        if line.record is None:
-            overview.problems.append(line.problem or "")
-        else:
-            offsets[line.record["id"]] = line.offset  # of a case that ran again, the last run counts
-    for offset in offsets.values():
-        _add(overview, read_record(results, offset), offset)
-    return overview
+def clear(run_dir: Path) -> None:
+    """Make room for another run in a folder: take away what an earlier one wrote, and nothing else.
 
-
-def _add(overview: Overview, record: dict[str, Any], offset: int) -> None:
-    copied = ("id", "title", "verdict", "level", "document", "section", "family", "duration_s")
-    entry = Entry(
-        **{name: record[name] for name in copied},
-        page=case_name(record["id"]),
-        stem=re.sub(r"-?\bipv[46]\b-?(?=[^\[]*\]$)", "", record["id"]).removesuffix("[]"),
-        message=record["message"],
-        offset=offset,
-    )
-    overview.entries[entry.id] = entry
-    overview.counts[entry.verdict] += 1
-    overview.table[entry.level, entry.verdict] += 1
-    overview.machine.add(record, entry)
-    overview.requirements.add(record, entry)
-    overview.times.add(record, entry)
-    target, run = record["target"], record["run"]
-    facts = overview.targets.setdefault(
-        (target["name"], target["version"], target["profile"]), {**target, "addresses": []}
-    )
-    if target["address"] not in facts["addresses"]:
-        facts["addresses"].append(target["address"])
-    overview.runs[run["id"]] = run
-    if deviation := record["deviation"]:
-        overview.deviations.setdefault((deviation["reason"], deviation["source"]), Group()).add(entry)
-    if entry.verdict == "not applicable":
-        reason = entry.message or f"needs {', '.join(record['needs'])}"
-        overview.skipped.setdefault(reason, Group()).add(entry)
-    for choice in record["choices"]:
-        key = (choice["name"], choice["taken"], ", ".join(choice["allowed"]))
-        overview.choices.setdefault(key, Group()).add(entry)
-    for one in record["timings"]:
-        span = (one["name"], one["low_s"], one["high_s"], one["source"], one["how"])
-        group = overview.timings.setdefault(span, Group())
-        if one["measured_s"] is not None:
-            group.measured.append(one["measured_s"])
-        group.failed += one["ok"] is False
-        group.add(entry)
-
-
-def _place(entry: Entry) -> tuple[Any, ...]:
-    return entry.document, _section_order(entry.section), entry.stem, entry.family, entry.id
-
-
-def _section_order(section: str) -> list[tuple[int, int, str]]:
-    """3.10 comes after 3.9, and letters after numbers."""
-    parts = section.split(".")
-    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]
+    Its verdicts stay, for the history on the pages. Raises OSError.
+    """
+    run_dir.mkdir(parents=True, exist_ok=True)
+    for name in ("captures", "cases"):
+        if (run_dir / name).is_dir():
+            shutil.rmtree(run_dir / name)
+    if (run_dir / baseline.LAST).is_file():
+        (run_dir / baseline.LAST).replace(run_dir / baseline.BEFORE)
+    for name in {*BESIDES, *PLACES, "report.html"}:
+        (run_dir / name).unlink(missing_ok=True)
 
 
 def _write(run_dir: Path, results: Path, overview: Overview, order: Sequence[Entry]) -> Path:
     environment = _environment()
     pages = run_dir / "cases"
     pages.mkdir(exist_ok=True)
-    _put(run_dir / "style.css", _style())
+    for name in STATIC:
+        put(run_dir / name, static(name))
     template = environment.get_template("case.html")
+    several = overview.several
     for index, entry in enumerate(order):
         record = read_record(results, entry.offset)
         page = template.render(
             record=record,
             entry=entry,
+            several=several,
             previous=order[index - 1] if index else None,
             following=order[index + 1] if index + 1 < len(order) else None,
+            history=_history(overview, entry),
             **_evidence(run_dir, record),
         )
-        _put(pages / f"{entry.page}.html", page)
+        put(pages / f"{entry.page}.html", page)
     written = {f"{entry.page}.html" for entry in order}
     for old in pages.glob("*.html"):  # cases of an earlier run in the same folder
         if old.name not in written:
             old.unlink()
+    (run_dir / "report.html").unlink(missing_ok=True)  # joined from pages that are no more
+    rows = overview.requirements.rows()
+    places = [name for name in PLACES if _is_there(run_dir, name, overview)]
+    environment.globals["places"] = {name: PLACES[name] for name in places}
     cells = _states(run_dir, environment, overview)
-    table = _requirements(run_dir, environment, overview)
+    table = _requirements(run_dir, environment, overview, rows)
     _timing(run_dir, environment, overview)
+    put(run_dir / "summary.md", summary.as_markdown(overview))
+    put(run_dir / "results.sarif", sarif.as_sarif(overview, rows))
+    put(run_dir / baseline.LAST, baseline.written(overview.now()))
+    chosen = filters.of_cases(order, several=several)
+    put(run_dir / "filter.css", filters.rules(filters.of_all(chosen, filters.of_requirements(rows))))
     index_page = run_dir / "index.html"
     besides = {name: what for name, what in BESIDES.items() if (run_dir / name).is_file()}
     shown = environment.get_template("index.html").render(
         overview=overview,
         cells=cells,
         requirement_table=table,
-        headline=_headline(overview.counts),
+        headline=summary.headline(overview.counts),
         by_verdict={verdict: [entry for entry in order if entry.verdict == verdict] for verdict in VERDICTS},
-        sections=_sections(order),
+        sections=sections(order),
+        by_id={entry.id: entry for entry in order},
+        filters=chosen,
         timings=sorted(overview.timings.items(), key=lambda item: (not item[1].failed, str(item[0][0]))),
         besides=besides,
+        several=several,
     )
-    _put(index_page, shown)
+    put(index_page, shown)
     return index_page
+
+
+def _is_there(run_dir: Path, name: str, overview: Overview) -> bool:
+    """Whether a page of the report is, or will be, in the folder."""
+    if name == "states.html":
+        return bool(overview.machine.tiles())
+    if name == "requirements.html":
+        return bool(overview.requirements.rows())
+    if name == "timing.html":
+        return bool(overview.times.series or overview.times.singles)
+    return name == "index.html" or (run_dir / name).is_file()
+
+
+def _history(overview: Overview, entry: Entry) -> list[tuple[baseline.Baseline, str]]:
+    """What earlier runs say of the case: the run and its verdict there."""
+    found = ((run, run.cases.get(entry.id)) for run in overview.history)
+    return [(run, one.verdict) for run, one in found if one is not None]
 
 
 @dataclass(frozen=True)
@@ -220,6 +173,7 @@ class Cells:
     counts: Counter[str]
     line: str
     missing: int
+    map: Markup
 
 
 def _states(run_dir: Path, environment: Environment, overview: Overview) -> Cells | None:
@@ -231,7 +185,8 @@ def _states(run_dir: Path, environment: Environment, overview: Overview) -> Cell
         return None
     counts = Counter(tile.verdict for tile in tiles)
     total = overview.machine.total
-    cells = Cells(counts, state_map.said(counts, total), max(0, total - len(tiles)))
+    drawn = state_map.draw_map(tiles)
+    cells = Cells(counts, state_map.said(counts, total), max(0, total - len(tiles)), drawn)
     reasons: dict[str, list[state_map.Tile]] = {}
     for tile in tiles:
         if tile.verdict == "not applicable":
@@ -242,30 +197,40 @@ def _states(run_dir: Path, environment: Environment, overview: Overview) -> Cell
     shown = environment.get_template("states.html").render(
         overview=overview,
         cells=cells,
-        map=state_map.draw_map(tiles),
+        map=drawn,
+        several=overview.several,
         figure=figure5.draw_figure(tiles),
         arcs=[(tile, figure5.action(tile)) for tile in figure5.arcs(tiles)],
         reasons=sorted(reasons.items(), key=lambda item: -len(item[1])),
         by_state=by_state,
     )
-    _put(page, shown)
+    put(page, shown)
     return cells
 
 
-def _requirements(run_dir: Path, environment: Environment, overview: Overview) -> Counter[tuple[str, str]]:
+def _requirements(
+    run_dir: Path, environment: Environment, overview: Overview, rows: list[matrix.Row]
+) -> Counter[tuple[str, str]]:
     """Write the requirement matrix as a page, CSV and JSON, and give its numbers; without any, there are no such files."""
     names = ("requirements.html", "requirements.csv", "requirements.json")
     page, table, data = (run_dir / name for name in names)
-    rows = overview.requirements.rows()
     counts = matrix.counts(rows)
     if not rows:
         for path in (page, table, data):
             path.unlink(missing_ok=True)
         return counts
     template = environment.get_template("requirements.html")
-    _put(page, template.render(overview=overview, rows=rows, requirement_table=counts, worst=matrix.WORST))
-    _put(table, matrix.as_csv(rows))
-    _put(data, matrix.as_json(rows))
+    shown = template.render(
+        overview=overview,
+        rows=rows,
+        requirement_table=counts,
+        worst=matrix.WORST,
+        filters=filters.of_requirements(rows),
+        several=overview.several,
+    )
+    put(page, shown)
+    put(table, matrix.as_csv(rows))
+    put(data, matrix.as_json(rows))
     return counts
 
 
@@ -277,9 +242,9 @@ def _timing(run_dir: Path, environment: Environment, overview: Overview) -> None
         page.unlink(missing_ok=True)
         return
     shown = environment.get_template("timing.html").render(
-        overview=overview, series=series, singles=singles, drawn=timing.DRAWN
+        overview=overview, several=overview.several, series=series, singles=singles, drawn=timing.DRAWN
     )
-    _put(page, shown)
+    put(page, shown)
 
 
 def make_comparison(page: Path, found: Comparison) -> None:
@@ -288,19 +253,21 @@ def make_comparison(page: Path, found: Comparison) -> None:
     try:
         page.parent.mkdir(parents=True, exist_ok=True)
         # Where a user names the page, there may be a style sheet that is not ours.
-        if style.exists() and style.read_bytes()[:60] != _style().encode()[:60]:
+        if style.exists() and style.read_bytes()[:60] != static("style.css").encode()[:60]:
             raise RecordError(f"can't write {page}: {style} belongs to something else; name another folder")
-        _put(page, _environment().get_template("compare.html").render(found=found, runs=found.runs))
-        _put(style, _style())
+        put(page, _environment().get_template("compare.html").render(found=found, runs=found.runs))
+        put(style, static("style.css"))
     except OSError as error:
         raise RecordError(f"can't write {page}: {error.strerror or error}") from error
 
 
-def _style() -> str:
-    return resources.files("conformance.report").joinpath("templates/style.css").read_text("utf-8")
+def static(name: str) -> str:
+    """A file that is the same for every run."""
+    return resources.files("conformance.report").joinpath("templates", name).read_text("utf-8")
 
 
-def _put(path: Path, content: str) -> None:
+def put(path: Path, content: str) -> None:
+    """Write a page. Raises OSError."""
     # Written beside and moved: who looks at a page while it is made again sees a whole one.
     beside = path.with_name(f".{path.name}.new")
     try:
@@ -339,6 +306,9 @@ def _environment() -> Environment:
         sign=state_map.draw_sign,
         draw_series=timing.draw_series,
         tell_series=timing.told,
+        tokens=filters.tokens,
+        requirement_tokens=filters.requirement_tokens,
+        places={},
     )
     return environment
 
@@ -383,45 +353,3 @@ def _evidence(run_dir: Path, record: dict[str, Any]) -> dict[str, Any]:
         "broken": [step for step in record["steps"] if step.get("ok") is False],
         "ladder": draw_ladder(record, frames),
     }
-
-
-def _headline(counts: Counter[str]) -> tuple[str, str]:
-    """The verdict over the whole run, as the class that colours it and the words."""
-    violating = counts["violates"]
-    if violating:
-        return "violates", f"{text.count(violating, 'case')} {'violates' if violating == 1 else 'violate'}"
-    unclear = counts["error"] + counts["inconclusive"]
-    if unclear:
-        return "inconclusive", f"Nothing violates, but {text.count(unclear, 'case')} gave no verdict"
-    if not counts["conforms"] + counts["deviates"] + counts["breaks should"]:
-        return "inconclusive", "No case was judged"
-    return "conforms", "Conforms: nothing violates"
-
-
-@dataclass
-class Section:
-    """One section of a document: rows of (one case, its entries of both families)."""
-
-    document: str
-    number: str
-    anchor: str
-    counts: Counter[str] = field(default_factory=Counter)
-    rows: list[dict[int, Entry]] = field(default_factory=list)
-
-
-def _sections(order: Iterable[Entry]) -> list[Section]:
-    sections: dict[tuple[str, str], Section] = {}
-    stem = None
-    for entry in order:
-        key = (entry.document, entry.section)
-        if key not in sections:
-            sections[key] = Section(*key, anchor=f"section-{len(sections) + 1}")
-            stem = None
-        section = sections[key]
-        section.counts[entry.verdict] += 1
-        if entry.stem == stem and entry.family not in section.rows[-1]:
-            section.rows[-1][entry.family] = entry
-        else:
-            section.rows.append({entry.family: entry})
-            stem = entry.stem
-    return list(sections.values())

@@ -120,16 +120,16 @@ class Machine:
     def _tile(self, row: Mapping[str, Any]) -> Tile:
         # Of equals, the first by id: which ended first is chance.
         cases = sorted(self._cases[row["id"]], key=lambda one: one[1].id)
-        case = _decides([(alone, one.verdict, one) for alone, one in cases])
+        case = decides([(alone, one.verdict, one) for alone, one in cases])
         by_family = {
-            family: _decides([(alone, one.verdict, one.verdict) for alone, one in cases if one.family == family])
+            family: decides([(alone, one.verdict, one.verdict) for alone, one in cases if one.family == family])
             for family in sorted({one.family for _, one in cases})
         }
         said = ", ".join(f"IPv{family} {verdict}" for family, verdict in by_family.items())
         return Tile(row, case, said)
 
 
-def _decides(found: Sequence[tuple[bool, str, C]]) -> C:
+def decides(found: Sequence[tuple[bool, str, C]]) -> C:
     """What the case brings that decides over a row: of (whether it checks that row alone, its verdict, what it brings)."""
     return min(found, key=lambda one: (one[1] == "not applicable", not one[0], _WORST.index(one[1])))[2]
 
@@ -140,7 +140,7 @@ def tally(cases: Iterable[tuple[Sequence[str], str]]) -> Counter[str]:
     for names, verdict in cases:
         for name in names:
             rows[name].append((len(names) == 1, verdict, verdict))
-    return Counter(map(_decides, rows.values()))
+    return Counter(map(decides, rows.values()))
 
 
 def said(counts: Counter[str], total: int) -> str:

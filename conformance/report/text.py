@@ -10,6 +10,8 @@ from typing import Any
 # has a place on a page, all of them can come from a target.
 _ODD = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 
+LEVELS = ("MUST", "text", "SHOULD", "MAY")
+
 NOTHING = "\u2013"  # a dash
 
 VERDICTS = {  # in the order of what a reader asks first; each with a sign, for colour alone tells nothing to many

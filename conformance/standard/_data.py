@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import difflib
+import functools
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from importlib import resources
@@ -24,6 +26,11 @@ def text(name: str) -> str:
         return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
     except FileNotFoundError:
         raise DataError(f"{name}: no such file in {__package__}") from None
+
+
+def path(name: str) -> str:
+    """Where a data file is, for messages."""
+    return str(resources.files(__package__).joinpath(name))
 
 
 def names(folder: str, suffix: str) -> tuple[str, ...]:
@@ -76,3 +83,9 @@ def nearest(name: str, among: Iterable[str]) -> str:
     """The end of a message about an unknown name: the most similar one that exists, or nothing."""
     near = difflib.get_close_matches(name, list(among), n=1, cutoff=0.4)
     return f"; the nearest is {near[0]}" if near else ""
+
+
+@functools.cache
+def glob(pattern: str) -> re.Pattern[str]:
+    """A glob with `*` and `?` only: brackets are part of a case's id."""
+    return re.compile("".join({"*": ".*", "?": "."}.get(char, re.escape(char)) for char in pattern))

@@ -38,8 +38,8 @@ class Requirement:
     """One statement of a standard.
 
     `id` is complete (`RFC9293:MUST-13`), `sentence` the document's own words or empty where they could not be
-    compared, `summary` ours. `reason` says why `observable` is not `yes`. `page` is where the document can be read, for one
-    that is no RFC.
+    compared, `summary` ours. `reason` says why there need be no case, `partly` what remains unseen where cases see a part.
+    `page` is where the document can be read, for one that is no RFC.
     """
 
     document: str
@@ -52,6 +52,7 @@ class Requirement:
     observable: str
     group: str
     reason: str = ""
+    partly: str = ""
     page: str = ""
 
     @property
@@ -79,7 +80,7 @@ def parse_requirements(content: str, where: str) -> tuple[Requirement, ...]:
         DataError: a row is incomplete, doubled, or has a word outside its vocabulary.
     """
     document = _data.toml(content, where)
-    _data.only(document, where, ("document", "title", "requirement"), ("url",))
+    _data.only(document, where, ("document", "title", "requirement"), ("url", "unfinished"))
     rows: dict[str, Requirement] = {}
     for number, row in enumerate(document["requirement"], start=1):
         here = f"{where}, requirement {number} ({row.get('id', 'no id')})"
@@ -91,14 +92,17 @@ def parse_requirements(content: str, where: str) -> tuple[Requirement, ...]:
 
 
 def _requirement(document: str, page: str, row: Mapping[str, Any], here: str) -> Requirement:
-    _data.only(row, here, _FIELDS, ("reason",))
+    _data.only(row, here, _FIELDS, ("reason", "partly"))
     _data.one_of(row["level"], LEVELS, here, "level")
     _data.one_of(row["polarity"], POLARITIES, here, "polarity")
     _data.one_of(row["observable"], OBSERVABLE, here, "observable")
     if not row["summary"] or not row["section"]:
         raise _data.DataError(f"{here}: summary or section is empty; both are needed to name it in a report")
-    if (row["observable"] == "yes") == bool(row.get("reason")):
-        raise _data.DataError(f"{here}: a reason goes with observable = partly or no, and with nothing else")
+    said = [name for name in ("reason", "partly") if row.get(name)]
+    if said not in {"yes": ([],), "partly": (["reason"], ["partly"]), "no": (["reason"],)}[row["observable"]]:
+        raise _data.DataError(
+            f"{here}: a reason goes with observable = no or partly, partly (what remains unseen) with partly alone"
+        )
     return Requirement(**{**row, "document": document, "id": f"{document}:{row['id']}", "page": page})
 
 
@@ -127,6 +131,30 @@ def requirement(name: str) -> Requirement:
     if found is None:
         raise UnknownRequirement(f"no requirement is called {name!r}{_data.nearest(name, requirements())}")
     return found
+
+
+@functools.cache
+def unfinished() -> frozenset[str]:
+    """The documents whose catalogue says that cases are still to come for some of its rows."""
+    tables = (
+        _data.toml(_data.text(f"requirements/{name}.toml"), name) for name in _data.names("requirements", ".toml")
+    )
+    return frozenset(table["document"] for table in tables if table.get("unfinished"))
+
+
+def place(row: Requirement) -> str:
+    """Where a requirement stands, as `file:line`; the line is that of its id.
+
+    Raises:
+        UnknownRequirement: no catalogue has it.
+    """
+    head, key = f'document = "{row.document}"', f'id = "{row.id.removeprefix(row.document)[1:]}"'
+    for name in _data.names("requirements", ".toml"):
+        where = f"requirements/{name}.toml"
+        lines = _data.text(where).splitlines()
+        if head in lines and key in lines:
+            return f"{_data.path(where)}:{lines.index(key) + 1}"
+    raise UnknownRequirement(f"no catalogue has {row.id}")
 
 
 def parse_claims(content: str, where: str) -> tuple[Claim, ...]:

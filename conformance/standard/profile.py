@@ -5,10 +5,11 @@ A profile is a TOML file in `profiles/`, or text that the caller brings (`parse`
 
 from __future__ import annotations
 
+import datetime
 import functools
 import re
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -68,7 +69,11 @@ class Deviation:
     """A known departure from a requirement, in the cases and cells that `cases` matches.
 
     A glob of `cases` has `*` and `?` only: brackets are part of a case's id. `shows` is a regular expression that the
-    failure's one line must match, so that no other failure of the same case passes as the known one.
+    failure's one line must match, so that no other failure of the same case passes as the known one. `since` is the first
+    version that does so, `date` the day on which it was last seen.
+
+    In every case of `cases` it has to show. `in_the_way_of` are globs of cases that check something else and may come
+    across it, such as those that need a state which the target can't be brought into.
     """
 
     cases: tuple[str, ...]
@@ -78,6 +83,8 @@ class Deviation:
     source: str
     shows: str
     since: str = ""
+    date: str = ""
+    in_the_way_of: tuple[str, ...] = ()
 
     def shown_by(self, message: str) -> bool:
         """Whether a failure with that line is the known one."""
@@ -85,7 +92,7 @@ class Deviation:
 
     def covers(self, *ids: str) -> bool:
         """Whether any of a case's ids (node id, function name, cell id) is meant."""
-        return any(_glob(pattern).fullmatch(name) for pattern in self.cases for name in ids)
+        return _matches(self.cases, ids)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,18 +120,23 @@ class Profile:
         """The known deviations that cover a case with any of these ids."""
         return tuple(row for row in self.deviations if row.covers(*ids))
 
+    def deviations_in_the_way_of(self, *ids: str) -> tuple[Deviation, ...]:
+        """The known deviations that a case with any of these ids may come across."""
+        return tuple(row for row in self.deviations if _matches(row.in_the_way_of, ids))
+
 
 def parse(content: str, where: str, name: str) -> Profile:
-    """A profile from TOML text; `where` names the text in errors.
+    """A profile from TOML text; `where` names the text in errors. Its `date` is that of deviations without one.
 
     Raises:
         DataError: a row is incomplete, a bound is impossible, or a deviation names no requirement.
     """
     document = _data.toml(content, where)
-    _data.only(document, where, ("title",), ("timer", "choices", "deviation"))
+    _data.only(document, where, ("title",), ("date", "timer", "choices", "deviation"))
+    day = str(document.get("date", ""))
     timers = {key: _timer(key, row, f"{where}, timer {key}") for key, row in document.get("timer", {}).items()}
     deviations = tuple(
-        _deviation(row, f"{where}, deviation {number}")
+        _deviation(row, day, f"{where}, deviation {number}")
         for number, row in enumerate(document.get("deviation", []), start=1)
     )
     return Profile(
@@ -155,8 +167,10 @@ def _timer(name: str, row: Mapping[str, Any], here: str) -> Timer:
     return timer
 
 
-def _deviation(row: Mapping[str, Any], here: str) -> Deviation:
-    _data.only(row, here, ("cases", "requirement", "sentence", "reason", "source", "shows"), ("since",))
+def _deviation(row: Mapping[str, Any], day: str, here: str) -> Deviation:
+    _data.only(
+        row, here, ("cases", "requirement", "sentence", "reason", "source", "shows"), ("since", "date", "in_the_way_of")
+    )
     cases = row["cases"]
     if row["requirement"] not in catalogue.requirements():
         near = _data.nearest(row["requirement"], catalogue.requirements())
@@ -167,8 +181,13 @@ def _deviation(row: Mapping[str, Any], here: str) -> Deviation:
         re.compile(row["shows"])
     except re.error as error:
         raise _data.DataError(f"{here}: shows is no regular expression: {error}") from None
-    patterns = (cases,) if isinstance(cases, str) else tuple(cases)
-    return Deviation(**{"since": "", **row, "cases": patterns})
+    patterns = {key: _patterns(row.get(key, ())) for key in ("cases", "in_the_way_of")}
+    date = str(row.get("date", day))
+    try:
+        datetime.date.fromisoformat(date or "2000-01-01")
+    except ValueError:
+        raise _data.DataError(f"{here}: date {date!r} is no day; one is 2026-11-21") from None
+    return Deviation(**{**row, **patterns, "date": date})
 
 
 def profiles() -> tuple[str, ...]:
@@ -190,6 +209,9 @@ def profile(name: str) -> Profile:
     return parse(_data.text(where), where, name)
 
 
-@functools.cache
-def _glob(pattern: str) -> re.Pattern[str]:
-    return re.compile("".join({"*": ".*", "?": "."}.get(char, re.escape(char)) for char in pattern))
+def _patterns(value: str | Sequence[str]) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
+def _matches(patterns: Sequence[str], ids: Sequence[str]) -> bool:
+    return any(_data.glob(pattern).fullmatch(name) for pattern in patterns for name in ids)

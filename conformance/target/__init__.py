@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any, Protocol, TypeVar
 
-from netaddr import IPNetwork
+from netaddr import IPAddress
 
 from conformance.link import Link
 
@@ -33,6 +33,12 @@ class AppError(Exception):
     def __init__(self, code: str, message: str, at_ns: int = 0) -> None:
         super().__init__(f"{code}: {message}")
         self.code, self.at_ns = code, at_ns
+
+
+def capabilities_of(hello: Mapping[str, Any]) -> frozenset[str]:
+    """What a hello says, and what follows from it: an application can open any port."""
+    said = frozenset(map(str, hello.get("capabilities", ())))
+    return said | {"open-port", "discard-port"} if "app" in said else said
 
 
 class App(Protocol):
@@ -70,12 +76,19 @@ class Target(Protocol):
     mac: str
     isolated: bool
     """Whether each case has an instance of its own (`alone`)."""
+    virtual: bool
+    """Whether time is the stack's own; then each case has an instance of its own."""
     concurrency: int | None
     """How many cases at once are good for it, where that is known."""
     machine: Machine | None
     """Of an instance with a clock of its own: what runs a case in that time."""
     groups: Mapping[int, tuple[str, str]]
     """By family, a multicast address that the target belongs to and its Ethernet address (capability `group-address`)."""
+
+    routed: bool
+    """Whether a router is between: the target itself answers no question for its Ethernet address."""
+    closed_port: int
+    """A port on which nothing listens, nor ever will: what is sent there shows that the target lives."""
 
     @property
     def link(self) -> Link:
@@ -86,9 +99,9 @@ class Target(Protocol):
         """Its application, once it is open."""
 
     def address(self, family: int) -> str:
-        """The target's address of that family (4 or 6)."""
+        """The target's address of that family (4 or 6); nothing where it has none."""
 
-    def pool(self, family: int) -> IPNetwork:
+    def pool(self, family: int) -> Iterable[IPAddress]:
         """The tester's addresses of that family, on the target's segment."""
 
     async def open(self) -> None:

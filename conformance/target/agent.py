@@ -1101,8 +1101,8 @@ def capabilities(netlink: bool) -> list[str]:
 def writable_settings() -> list[str]:
     """The settings of the host that can be written, by name: a kernel has not all, a namespace not all of its kernel's."""
     found = []
-    for group in ("core", "ipv4", "ipv6"):
-        with contextlib.suppress(OSError), os.scandir(f"/proc/sys/net/{group}") as entries:
+    for group in ("core", "ipv4", "ipv4.conf.all", "ipv4.route", "ipv6", "ipv6.conf.all", "ipv6.route"):
+        with contextlib.suppress(OSError), os.scandir("/proc/sys/net/" + group.replace(".", "/")) as entries:
             found += [f"net.{group}.{one.name}" for one in entries if one.is_file() and os.access(one.path, os.W_OK)]
     return sorted(found)
 

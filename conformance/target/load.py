@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from netaddr import AddrFormatError, IPAddress
+
 from conformance.standard.profile import UnknownProfile, profile
-from conformance.target import Target
+from conformance.target import HarnessFault, Target
 from conformance.target.build import Stack, stacks
+from conformance.target.host import SERVICES, BlackBox, Segment, SshHost
 from conformance.target.netns import NetnsTarget
+from conformance.target.safety import addresses
 from conformance.target.stack import StackTarget
 
 _KEYS: Mapping[str, Mapping[str, type]] = {
@@ -26,13 +30,37 @@ _KEYS: Mapping[str, Mapping[str, type]] = {
         "concurrency": int,
     },
 }
+_SEGMENT: Mapping[str, type] = {
+    "name": str,
+    "kind": str,
+    "profile": str,
+    "interface": str,
+    "ipv4": str,
+    "ipv6": str,
+    "tester": list,
+    "own-address": bool,
+    "gateway": list,
+    "allow": list,
+}
+_KEYS = {
+    **_KEYS,
+    "ssh": {**_SEGMENT, "host": str, "ssh": list, "python": str},
+    "blackbox": {**_SEGMENT, "open": dict, "closed": int},
+}
 _WORDS = {str: "a text", dict: "a table", list: "a list of texts", bool: "true or false", int: "a whole number"}
-_PROFILES = {"netns": "linux", "stack": "undocumented"}
+_PROFILES = {"netns": "linux", "stack": "undocumented", "ssh": "linux", "blackbox": "undocumented"}
 _CLOCKS = ("virtual", "real")
+
+
+_FAMILIES = {4: "ipv4", 6: "ipv6"}
 
 
 class TargetFileError(Exception):
     """A target that can't be understood: one line with what is wrong, where, and what would be right."""
+
+
+_Wrong = Callable[[str, str], TargetFileError]
+"""What is wrong at a key of the file."""
 
 
 def load_target(text: str) -> Target:
@@ -41,6 +69,11 @@ def load_target(text: str) -> Target:
     The file's keys: `name`, `kind`, `profile`; of kind `netns` (a namespace of this machine's kernel) a table `sysctl` with
     settings that the namespace gets; of kind `stack` (a program, see docs/agent-protocol.md) `command` and, where they are
     not the default, `clock` (`real`: not the stack's own), `isolated` (false: one instance for all cases) and `concurrency`.
+
+    A lab host says `interface`, its addresses `ipv4` and `ipv6`, the ranges of addresses for the `tester` on the same segment
+    (or `own-address` for those of this machine), `gateway` where routers are between, and `allow` for addresses that would
+    be refused. Of kind `ssh` it has a `host` (as ssh knows it), options for `ssh` and a `python` there; of kind `blackbox` ports
+    that are `open` by service, and one that is `closed`.
     """
     if text == "linux":
         return NetnsTarget()
@@ -92,6 +125,8 @@ def _target(path: Path, content: str, table: Mapping[str, Any]) -> Target:
         profile(profile_name)
     except UnknownProfile as error:
         raise TargetFileError(f"{path}:{_line(content, 'profile')}: {error}") from None
+    if kind in ("ssh", "blackbox"):
+        return _host(path, content, {**table, "name": name, "profile": profile_name, "kind": kind})
     if kind == "stack":
         return _stack(path, content, {**table, "name": name, "profile": profile_name})
     settings = {str(name): str(value) for name, value in table.get("sysctl", {}).items()}
@@ -125,6 +160,75 @@ def _stack(path: Path, content: str, table: Mapping[str, Any]) -> StackTarget:
         isolated=table.get("isolated", True),
         concurrency=concurrency,
     )
+
+
+def _host(path: Path, content: str, table: Mapping[str, Any]) -> Target:
+    def wrong(key: str, what: str) -> TargetFileError:
+        return TargetFileError(f"{path}:{_line(content, key)}: {what}")
+
+    kind, name, profile_name = table["kind"], table["name"], table["profile"]
+    for key in ("interface", "tester", "host" if kind == "ssh" else "closed"):
+        if key not in table:
+            raise wrong("kind", f"{key} is missing: a target of kind {kind} needs it")
+    for key in ("tester", "gateway", "allow", "ssh"):
+        if not all(type(one) is str for one in table.get(key, [])):
+            raise wrong(key, f"{key} must be a list of texts")
+    segment = _segment(table, wrong)
+    if kind == "blackbox":
+        return BlackBox(
+            name=name,
+            profile=profile_name,
+            segment=segment,
+            open_ports=_ports(table.get("open", {}), SERVICES, wrong),
+            closed_port=_ports({"closed": table["closed"]}, ("closed",), wrong)["closed"],
+        )
+    python, options = table.get("python", "python3"), table.get("ssh", ())
+    return SshHost(name=name, profile=profile_name, segment=segment, host=table["host"], options=options, python=python)
+
+
+def _segment(table: Mapping[str, Any], wrong: _Wrong) -> Segment:
+    """Where a lab host is. Raises TargetFileError."""
+    targets = {family: table[key] for family, key in _FAMILIES.items() if key in table}
+    if not targets:
+        raise wrong("kind", "the target's address is missing: ipv4 or ipv6, or both")
+    for family, address in targets.items():
+        if _version(_FAMILIES[family], address, wrong) != family:
+            raise wrong(_FAMILIES[family], f"{address} is an address of the other family")
+    for address in table.get("allow", ()):
+        _version("allow", address, wrong)
+    try:
+        tester = {int(found.version): found for found in map(addresses, table["tester"])}
+    except HarnessFault as fault:
+        raise wrong("tester", f"tester: {fault}") from None
+    gateway = {_version("gateway", address, wrong): address for address in table.get("gateway", ())}
+    for key, there in (("tester", tester), ("gateway", gateway)):
+        for family, address in targets.items():
+            if family not in there and (key == "tester" or gateway):
+                raise wrong(key, f"{key} has nothing of the family of {address}")
+    return Segment(
+        interface=table["interface"],
+        addresses=targets,
+        tester={family: tester[family] for family in targets},
+        gateway={family: gateway[family] for family in targets if gateway},
+        own_address=table.get("own-address", False),
+        allow=tuple(table.get("allow", ())),
+    )
+
+
+def _version(key: str, address: str, wrong: _Wrong) -> int:
+    try:
+        return int(IPAddress(address).version)
+    except (AddrFormatError, ValueError):
+        raise wrong(key, f"{key}: {address!r} is no address") from None
+
+
+def _ports(ports: Mapping[str, Any], known: Collection[str], wrong: _Wrong) -> dict[str, int]:
+    for service, port in ports.items():
+        if service not in known:
+            raise wrong(service, f"open: no service is called {service!r}; known are {', '.join(known)}")
+        if type(port) is not int or not 0 < port < 1 << 16:
+            raise wrong(service, f"{service}: a port is a number from 1 to 65535, not {port!r}")
+    return dict(ports)
 
 
 def _line(content: str, key: str) -> int:

@@ -14,10 +14,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from netaddr import IPNetwork
+from netaddr import IPRange
 
 from conformance.link.af_packet import PacketLink
-from conformance.target import HarnessFault, Machine
+from conformance.target import HarnessFault, Machine, capabilities_of
 from conformance.target.agent_client import AgentClient
 
 _HERE = Path(__file__).parent
@@ -27,7 +27,8 @@ ADDRESSES = {4: "10.77.0.1/16", 6: "fd77::1/64"}
 _SETTINGS = {"net.ipv4.tcp_no_metrics_save": "1"}
 # Every host is in these; nobody else is on the lab's wire.
 GROUPS: Mapping[int, tuple[str, str]] = {4: ("224.0.0.1", "01:00:5e:00:00:01"), 6: ("ff02::1", "33:33:00:00:00:01")}
-POOLS = {4: "10.77.4.0/22", 6: "fd77::4:0/118"}
+CLOSED_PORT = 9
+POOLS = {4: IPRange("10.77.4.1", "10.77.7.254"), 6: IPRange("fd77::4:1", "fd77::4:3ff")}
 
 
 class LabServer:
@@ -93,7 +94,7 @@ class LabServer:
 class NetnsTarget:
     """The kernel's own stack in a namespace, reached over a veth pair. See `Target`."""
 
-    isolated = False
+    isolated = virtual = False
     concurrency: int | None = None
     machine: Machine | None = None
 
@@ -111,6 +112,7 @@ class NetnsTarget:
         self.settings: Mapping[str, str] = {**_SETTINGS, **(sysctl or {})}
         self.capabilities: frozenset[str] = frozenset()
         self.groups = GROUPS
+        self.routed, self.closed_port = False, CLOSED_PORT
         self._own_server = server is None
         self._server = server or LabServer()
         self._capture = capture
@@ -121,9 +123,9 @@ class NetnsTarget:
         """The target's address of that family (4 or 6)."""
         return ADDRESSES[family].split("/")[0]
 
-    def pool(self, family: int) -> IPNetwork:
+    def pool(self, family: int) -> IPRange:
         """The tester's addresses of that family."""
-        return IPNetwork(POOLS[family])
+        return POOLS[family]
 
     async def open(self) -> None:
         """Make the namespaces, the veth pair and the agent. Raises HarnessFault."""
@@ -139,7 +141,11 @@ class NetnsTarget:
         self.app = AgentClient(channel, self.name)
         hello = await self.app.open()
         self.version = str(hello.get("version", self.version))
-        self.capabilities = frozenset(map(str, hello.get("capabilities", ()))) | {"settings", "group-address"}
+        self.capabilities = capabilities_of(hello) | {
+            "settings",
+            "instances",
+            "group-address",
+        }
 
     @staticmethod
     def families() -> tuple[int, ...]:

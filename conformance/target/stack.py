@@ -8,13 +8,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from netaddr import IPNetwork
+from netaddr import IPRange
 
 from conformance.link import Link
 from conformance.link.wire import WireLink
-from conformance.target import HarnessFault, Machine
+from conformance.target import HarnessFault, Machine, capabilities_of
 from conformance.target.agent_client import AgentClient
-from conformance.target.netns import ADDRESSES, GROUPS, POOLS, LabServer
+from conformance.target.netns import ADDRESSES, CLOSED_PORT, GROUPS, POOLS, LabServer
 from conformance.target.virtual import VirtualMachine
 
 MAC, _TESTER_MAC = "02:00:00:00:00:77", "02:00:00:00:00:01"
@@ -46,11 +46,13 @@ class StackTarget:
         self.settings: Mapping[str, str] = {}
         self.capabilities: frozenset[str] = frozenset()
         self.groups = GROUPS
+        self.routed, self.closed_port = False, CLOSED_PORT
         self.mac = MAC
         self.machine: Machine | None = None
         self.link: Link
         self.app: AgentClient
-        self._command, self._clock, self._ready = tuple(command), clock, ready
+        self._command, self._ready = tuple(command), ready
+        self.virtual = clock == "virtual"
         self._epoch_ns = time.time_ns() if epoch_ns is None else epoch_ns
         self._own_server = server is None
         self._server = server or LabServer()
@@ -59,14 +61,9 @@ class StackTarget:
         """The target's address of that family (4 or 6)."""
         return ADDRESSES[family].split("/")[0]
 
-    def pool(self, family: int) -> IPNetwork:
+    def pool(self, family: int) -> IPRange:
         """The tester's addresses of that family."""
-        return IPNetwork(POOLS[family])
-
-    @property
-    def virtual(self) -> bool:
-        """Whether time is the stack's own: every case has an instance, and runs by `machine.run`."""
-        return self._clock == "virtual"
+        return POOLS[family]
 
     async def open(self) -> None:
         """Start the program and hear what it says of itself. Raises HarnessFault."""
@@ -80,12 +77,12 @@ class StackTarget:
             machine = self.machine
             hello = await asyncio.to_thread(machine.run, self._hello)
             if "virtual-time" not in hello.get("capabilities", ()):
-                self._clock = "real"
+                self.virtual = False
                 await self._start()
         if not self.virtual:
             hello = await self.app.open()
         self.version = str(hello.get("version", ""))
-        self.capabilities = frozenset(map(str, hello.get("capabilities", ()))) | {"group-address"}
+        self.capabilities = capabilities_of(hello) | {"instances", "group-address"}
 
     async def alone(self, sysctl: Mapping[str, str]) -> StackTarget:
         """Another instance, for one case. Raises HarnessFault."""
@@ -93,7 +90,7 @@ class StackTarget:
             name=self.name,
             profile=self.profile,
             command=self._command,
-            clock=self._clock,
+            clock="virtual" if self.virtual else "real",
             server=self._server,
             epoch_ns=self._epoch_ns,
         )
@@ -119,7 +116,7 @@ class StackTarget:
             "TCP_CONFORMANCE_IPV4": ADDRESSES[4],
             "TCP_CONFORMANCE_IPV6": ADDRESSES[6],
             "TCP_CONFORMANCE_MTU": str(_MTU),
-            "TCP_CONFORMANCE_CLOCK": self._clock,
+            "TCP_CONFORMANCE_CLOCK": "virtual" if self.virtual else "real",
         }
         _, (channel, wire) = await self._server.make(command=self._command, environment=environment)
         if self.virtual:

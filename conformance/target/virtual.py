@@ -31,6 +31,7 @@ _SECOND = 1_000_000_000
 _IDLE_S = 3600.0
 _MOST_FRAMES = 20_000
 _MOST_IDLE = 100
+_WIRE_NS = 100_000  # from the stack to us: a stack may take a round trip of no time at all for none
 
 
 class VirtualLink:
@@ -125,7 +126,8 @@ class VirtualMachine:
         self._lines: deque[bytes] = deque()
         self._replies: deque[dict[str, Any]] = deque()
         self._part = bytearray()
-        self._came: deque[bytes] = deque()
+        self._read: list[bytes] = []
+        self._came: deque[tuple[bytes, int]] = deque()
         self._last: object = None
         self._fault: str | None = None
         self._idle = 0
@@ -196,6 +198,8 @@ class VirtualMachine:
         if self._fault is None:
             try:
                 self._step(until_ns)
+                if self._came:
+                    self._step(self._now_ns + _WIRE_NS)
             except AgentFault as fault:
                 self._give_up(str(fault))
         else:
@@ -239,9 +243,10 @@ class VirtualMachine:
         self.on_fault(why)
 
     def _deliver(self) -> None:
-        """Hand over what came: its time is now."""
+        """Hand over what came; a frame's time is that at which it was sent."""
         while self._came:
-            self.on_frame(self._came.popleft(), self.now_ns())
+            frame, sent_ns = self._came.popleft()
+            self.on_frame(frame, self._epoch_ns + sent_ns - self._start_ns)
         while self._replies:
             self.app.hand(self._replies.popleft())
         if self._fault is not None:
@@ -280,6 +285,8 @@ class VirtualMachine:
                 f"{self.app.name}: the agent says that {frames_out} frames were sent, {self._frames_out} came"
             )
         self._now_ns = now_ns
+        self._came += ((frame, now_ns) for frame in self._read)
+        self._read.clear()
 
     def _read_lines(self, until: float, what: str) -> None:
         """Wait for something from the agent; the wire is read meanwhile, so that the stack never waits for us."""
@@ -316,6 +323,6 @@ class VirtualMachine:
             if not frame:
                 raise AgentFault(f"{self.app.name}: the agent's process ended")
             self._frames_out += 1
-            self._came.append(frame)
-            if len(self._came) > _MOST_FRAMES:
+            self._read.append(frame)
+            if len(self._read) > _MOST_FRAMES:
                 raise AgentFault(f"{self.app.name}: the stack floods the wire: {_MOST_FRAMES} frames at one time")

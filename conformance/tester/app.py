@@ -70,14 +70,14 @@ class Application:
         """Now by the tester's clock."""
         return self._case.clock.now_ns()
 
-    async def state(self, port: int, remote_port: int) -> State:
+    async def state(self, port: int, remote_port: int, remote_address: str | None = None) -> State:
         """The kernel's own word about a four-tuple with the tester, TIME-WAIT and closed sockets included."""
         reply = await self._case.target.app.call(
             "state",
             family=self._case.family,
             address=self._case.remote,
             port=port,
-            remote_address=self._case.address,
+            remote_address=remote_address or self._case.address,
             remote_port=remote_port,
         )
         return State.parse(str(reply["state"]))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from itertools import pairwise
 
 from conformance.judge import (
@@ -36,16 +38,30 @@ class Case:
     """One running case: its own tester address, its own target ports, its own record."""
 
     def __init__(
-        self, *, station: Station, target: Target, profile: Profile, clock: Clock, family: int, name: str = ""
+        self,
+        *,
+        station: Station,
+        target: Target,
+        profile: Profile,
+        clock: Clock,
+        family: int,
+        name: str = "",
+        trace: Trace | None = None,
+        seed: int = 0,
     ) -> None:
         self.name = name
+        # Of two cases of one run none has the numbers of the other, and a case has the same again with the run's seed.
+        self.random = random.Random(f"{seed} {name}")
         self.station, self.target, self.profile, self.clock, self.family = station, target, profile, clock, family
-        self.trace = Trace()
+        self.trace = trace or Trace()
         self.began_ns = clock.now_ns()
         self.remote = target.address(family)
         self.app = Application(self)
         self.connections: list[Connection] = []
         self.address = station.lease(family, self.trace)
+        self._more: list[str] = []
+        self.spoiled = False
+        """Whether the target keeps something about our address beyond the case, as a path MTU: no other case gets it."""
 
     async def open(self) -> None:
         """Make the case's address known to the target. Raises TargetGone."""
@@ -56,7 +72,13 @@ class Case:
         try:
             await self.app.close()
         finally:
-            self.station.release(self.address)
+            for address in (self.address, *self._more):
+                self.station.release(address, spoiled=self.spoiled)
+
+    @property
+    def has_app(self) -> bool:
+        """Whether the target has an application that can be asked to do things."""
+        return "app" in self.target.capabilities
 
     def needs(self, *capabilities: str) -> None:
         """Raise NotApplicable, naming the first capability that the target lacks."""
@@ -64,15 +86,53 @@ class Case:
             if one not in self.target.capabilities:
                 raise NotApplicable(f"needs {one}, which target {self.target.name} does not have")
 
+    def needs_family(self, family: int, what: str) -> None:
+        """Raise NotApplicable over the other family, which does not have that."""
+        if self.family != family:
+            raise NotApplicable(f"{what} is of IPv{family} alone")
+
+    @asynccontextmanager
+    async def beside(self) -> AsyncIterator[Case]:
+        """The same case at one more address of ours, in the same record. Raises TargetGone."""
+        other = Case(
+            station=self.station,
+            target=self.target,
+            profile=self.profile,
+            clock=self.clock,
+            family=self.family,
+            name=self.name,
+            trace=self.trace,
+        )
+        other.random = self.random
+        try:
+            await other.open()
+            yield other
+        finally:
+            await other.close()
+
     # Connections
 
+    async def another_address(self) -> str:
+        """One more tester address of this case's own, known to the target. Raises TargetGone."""
+        self._more.append(self.station.lease(self.family, self.trace))
+        await self.station.introduce(self._more[-1])
+        return self._more[-1]
+
     def connection(
-        self, remote_port: int | None = None, *, port: int | None = None, iss: int | None = None
+        self,
+        remote_port: int | None = None,
+        *,
+        port: int | None = None,
+        address: str | None = None,
+        iss: int | None = None,
     ) -> Connection:
-        """A four-tuple with that port of the target; without one, the port from which the target will connect to us."""
+        """A four-tuple with that port of the target; without one, the port from which the target will connect to us.
+
+        `address` is one of `another_address`.
+        """
         if port is None:
             port = self.station.own_port()
-        one = Connection(self, port=port, remote_port=remote_port, iss=iss)
+        one = Connection(self, port=port, remote_port=remote_port, address=address, iss=iss)
         self.connections.append(one)
         return one
 
@@ -148,7 +208,7 @@ class Case:
         """The agent's own word about the connection's state; None where the target has no such word."""
         if "state" not in self.target.capabilities or conn.remote_port is None:
             return None
-        return await self.app.state(conn.remote_port, conn.port)
+        return await self.app.state(conn.remote_port, conn.port, conn.address)
 
     async def confirm(self, conn: Connection, state: State, *, probe: bool = True) -> None:
         """See that the target's end of `conn` is in `state`. Raises Violation."""
@@ -185,14 +245,14 @@ class Case:
         if state is State.CLOSED:
             # RFC 9293 section 3.10.7.1: everything but a reset is answered by one.
             sent = await conn.inject(ACK, ack=Seq(0x01020304), text="probe: is there a connection?")
-            await conn.expect(RST, seq=sent.segment.ack, label="no connection:")
+            await conn.expect_reset(seq=sent.segment.ack, label="no connection:")
         elif state is State.LISTEN:
             await self.probe_listening(conn.remote_port)
         elif state is State.SYN_SENT:
             # Section 3.10.7.3, first check: an acknowledgment of nothing that was sent is reset, and the state stays.
             assert conn.irs is not None
             sent = await conn.inject(ACK, ack=conn.irs, text="probe: an unacceptable acknowledgment")
-            await conn.expect(RST, seq=sent.segment.ack, label="answer to the probe:")
+            await conn.expect_reset(seq=sent.segment.ack, label="answer to the probe:")
         else:
             await conn.probe()
 
@@ -255,6 +315,11 @@ class Case:
         high_s = retransmission_timeout(round_trips_s, least_variation_s=least_s)
         source = f"RFC 6298, 2.2 and 2.3; at least {least_s:g} s: {least.source}"
         return Bound(self.timer("rto-min", low_s).low_s, self.timer("rto-min", high_s).high_s, source)
+
+    def nominal_s(self, name: str) -> float:
+        """What the profile documents for a timer, in seconds. Raises NotApplicable when it does not."""
+        self.timer(name)
+        return self.profile.timers[name].value_s
 
     def check_timing(
         self,

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 from conformance.judge import Expectation, NotApplicable, Violation
 from conformance.standard.cells import Cell, Outcome, cells
 from conformance.standard.states import State
-from conformance.wire import ACK, FIN, NO_FLAGS, PSH, RST, SYN
+from conformance.tester.connection import resets
+from conformance.wire import ACK, FIN, NO_FLAGS, PSH, SYN
 
 if TYPE_CHECKING:
     from conformance.tester.case import Case
@@ -117,11 +118,11 @@ async def _outcome_by_probe(conn: Connection, possible: Sequence[Outcome]) -> Ou
     """Without an agent: an old octet is reset where there is no connection, and acknowledged where there is one."""
     ack = conn.rcv_nxt if conn.acked is None else conn.acked
     sent = await conn.inject(ACK, seq=conn.snd_nxt - 2, ack=ack, payload=b"\0", text="probe: is there a connection?")
-    gone = Expectation(RST, seq=sent.segment.ack, label="no connection:")
+    gone = resets(seq=sent.segment.ack, label="no connection:")
     there = Expectation(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0, label="a connection:")
-    which, _ = await conn.expect_any(gone, there)
+    which, _ = await conn.expect_any(there, *gone)
     ended = (State.CLOSED, State.LISTEN)
-    return next((one for one in possible if (one.next in ended) is (which == 0)), possible[0])
+    return next((one for one in possible if (one.next in ended) is (which > 0)), possible[0])
 
 
 # What works in each state
@@ -132,7 +133,9 @@ async def works(case: Case, conn: Connection, state: State, left: Left = NOTHING
 
     Raises Violation. It leaves the state.
     """
-    if state is State.LISTEN:
+    if not case.has_app:
+        await _works_alone(case, conn, state)
+    elif state is State.LISTEN:
         await _still_listens(case, conn)
     elif state in (State.SYN_SENT, State.SYN_RECEIVED):
         await _complete_handshake(conn, left, seen=state)
@@ -156,6 +159,16 @@ async def works(case: Case, conn: Connection, state: State, left: Left = NOTHING
         await conn.inject(FIN | ACK, seq=conn.snd_nxt - 1, text="our FIN again")
         await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0, label="acknowledged once more:")
         await read(conn, left.unread, end=True)
+
+
+async def _works_alone(case: Case, conn: Connection, state: State) -> None:
+    """What the wire alone can show of it, where no application can be asked."""
+    if state is State.LISTEN:
+        assert conn.remote_port is not None
+        await case.probe_listening(conn.remote_port)
+    elif state is State.SYN_RECEIVED:
+        await conn.send(ACK, text="completes the handshake")
+        await case.confirm(conn, State.ESTABLISHED)
 
 
 async def read(conn: Connection, data: bytes, *, end: bool = False) -> None:
@@ -245,7 +258,12 @@ async def _send_only(conn: Connection, left: Left) -> None:
     """We have closed; what the target sends still arrives."""
     if conn.app is None:
         await opened(conn)
+    closed = conn.remote_window == 0
     await read(conn, left.unread, end=True)
+    if closed:
+        # To a peer that has closed it need not be said.
+        update = Expectation(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0, label="the window opens:")
+        await conn.allow(update, within=QUIET_S)
     await _acknowledge_everything(conn)
     await conn.collect(FROM_TARGET)
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from conformance.judge import Bound, Expectation, Inconclusive, Violation
+from conformance.judge import Bound, Expectation, Inconclusive, NotApplicable, Violation
 from conformance.standard.cells import Cell, Outcome
 from conformance.standard.states import FIN_RECEIVED, State
 from conformance.standard.vocabulary import (
@@ -27,6 +27,7 @@ from conformance.standard.vocabulary import (
     Stamp,
     Variables,
 )
+from conformance.target import AppError
 from conformance.tester.app import SocketOption
 from conformance.tester.cell import FROM_TARGET, NOTHING_LEFT, QUIET_S, Left, allowed, reached, read, works
 from conformance.tester.clock import SECOND
@@ -56,6 +57,7 @@ _ANY_NUMBER = 0x01020304
 # A source address has to be of one host (RFC 1122, 3.2.1.3; RFC 4291, 2.7).
 _INVALID_SOURCE = {4: "224.0.0.1", 6: "ff02::1"}
 _BITS = {"SYN": SYN, "FIN": FIN, "RST": RST, "ACK": ACK, "URG": URG, "PSH": PSH}
+_ALONE = (State.CLOSED, State.LISTEN, State.SYN_RECEIVED, State.ESTABLISHED)
 _NO_NUMBERS = (State.CLOSED, State.LISTEN)
 _ONE_SIDED = (State.CLOSED, State.LISTEN, State.SYN_SENT)
 _IN_ORDER = (Edge.NATURAL, Edge.LEFT_EDGE, Edge.STRADDLE_LEFT)
@@ -115,16 +117,12 @@ class _Run:
         # A SYN that reopens TIME-WAIT finds the listener.
         reopens = self.state is State.TIME_WAIT and "SYN" in row.flags
         active = cell.origin == "active" or (wrap and cell.origin == "either" and not reopens)
-        options = [_SMALL_BUFFER] if row.zero_window or self._has_hole else []
+        options = [_SMALL_BUFFER] if row.zero_window or _has_hole(self.row) else []
         if row.urgent and "urgent" in case.target.capabilities:  # else its application knows nothing but data
             options.append(_INLINE)
         conn: Connection | None = None
         if self.state is not State.CLOSED:
-            if active:
-                conn = await case.connect(options=options, iss=iss)
-            else:
-                # What is sent to a group must not fail to find the listener only because that is bound to one address.
-                conn = await case.listen(address="" if row.to_group else None, options=options, iss=iss)
+            conn = await self._opening(active, options, iss)
             if row.offers:
                 conn.window = _OFFERED
             if row.stamped_before:
@@ -138,15 +136,27 @@ class _Run:
             established=self._in_established,
         )
 
-    @property
-    def _has_hole(self) -> bool:
-        return self.row.seq is Edge.MIDDLE and self.row.ack is not Ack.NONE
-
-    def _repeats_text(self) -> bool:
-        return self.row.data and self.row.seq in (Edge.OUTSIDE_LEFT, Edge.STRADDLE_LEFT)
+    async def _opening(self, active: bool, options: Sequence[SocketOption], iss: int | None) -> Connection:
+        """A connection about to be opened. A stack without these options is taken as it is: its buffer fills, if later."""
+        case = self.case
+        # What is sent to a group must not fail to find the listener only because that is bound to one address.
+        address = "" if self.row.to_group else None
+        case.app.reckoned = ("ENOPROTOOPT",)
+        try:
+            return await (
+                case.connect(options=options, iss=iss)
+                if active
+                else case.listen(address=address, options=options, iss=iss)
+            )
+        except AppError as error:
+            if error.code != "ENOPROTOOPT":
+                raise
+            return await (case.connect(iss=iss) if active else case.listen(address=address, iss=iss))
+        finally:
+            case.app.reckoned = ()
 
     async def _in_established(self, conn: Connection) -> None:
-        if self._repeats_text():
+        if _repeats_text(self.row):
             await conn.deliver(_OLD)
         if self.row.zero_window:
             await self._close_window(conn)
@@ -190,7 +200,7 @@ class _Run:
             rcv_nxt = -50 if data else -1 if self.row.flags & {"SYN", "FIN"} or self.state in _ONE_SIDED else 0
         used = 0 if self.state in _ONE_SIDED else 1
         used += self.state in FIN_RECEIVED
-        if self._repeats_text() and self.state is not State.SYN_RECEIVED:
+        if _repeats_text(self.row) and self.state is not State.SYN_RECEIVED:
             used += len(_OLD)
         return rcv_nxt - used
 
@@ -211,6 +221,8 @@ class _Run:
     async def send(self) -> _Stimulus:
         """Write the row's segment."""
         conn, row, before = self.conn, self.row, self.variables()
+        if row.zero_window and before.rcv_wnd == 1 and self.state in FIN_RECEIVED:
+            raise NotApplicable(f"the target gives a FIN no place in its window, which is never zero in {self.state}")
         if row.zero_window and before.rcv_wnd:
             raise Inconclusive(f"the target's window is still {before.rcv_wnd} octets after {len(self.unread)}")
         placed = row.place(before)
@@ -252,7 +264,7 @@ class _Run:
     def _payload(self, placed: Placed, before: Variables) -> bytes:
         if not placed.data:
             return b""
-        if self._repeats_text() and self.state is not State.SYN_RECEIVED:
+        if _repeats_text(self.row) and self.state is not State.SYN_RECEIVED:
             old = -Seq(placed.seq).since(before.rcv_nxt)
             return (_OLD[-old:] + _TEXT)[: placed.data]
         return _TEXT[: placed.data]
@@ -310,7 +322,7 @@ class _Run:
         if outcome.next is State.CLOSED:
             await self._application_is_told()
         state, left = outcome.next, self._left(stimulus, final)
-        if self._has_hole and state not in _NO_NUMBERS:
+        if _has_hole(self.row) and state not in _NO_NUMBERS:
             state, left = await self._fill_hole(stimulus, state)
         if self.row.offers:
             await self._window_counts(state)
@@ -600,14 +612,35 @@ def _pattern(count: int) -> bytes:
     return bytes(at % 251 for at in range(count))
 
 
-def capabilities(cell: Cell) -> tuple[str, ...]:
+def capabilities(cell: Cell, *, wrap: bool = False) -> tuple[str, ...]:
     """What a target must be able to do for the row."""
-    found = ["app"]
+    found = [_application(cell, wrap=wrap)]
     if "group-address" in cell.needs:
         found.append("group-address")
     if settings(cell):
         found.append("settings")
     return tuple(found)
+
+
+def _has_hole(row: Segment) -> bool:
+    return row.seq is Edge.MIDDLE and row.ack is not Ack.NONE
+
+
+def _repeats_text(row: Segment) -> bool:
+    return bool(row.data) and row.seq in (Edge.OUTSIDE_LEFT, Edge.STRADDLE_LEFT)
+
+
+def _application(cell: Cell, *, wrap: bool) -> str:
+    """How much of an application the row needs: one to be asked, or a port that is open."""
+    row, ends = cell.stimulus, {one.next for one in cell.outcomes}
+    assert isinstance(row, Segment)
+    asks = row.zero_window or row.urgent or row.from_invalid or cell.needs or (wrap and cell.origin == "either")
+    # It has to read what came before, or to send what is acknowledged.
+    asks = asks or row.offers or row.ack is Ack.DUPLICATE or _repeats_text(row) or _has_hole(row)
+    if asks or cell.origin == "active" or not {cell.state, *ends} <= set(_ALONE):
+        return "app"
+    # Data that arrives must be read, and nothing said about it.
+    return "discard-port" if State.ESTABLISHED in (cell.state, *ends) else "open-port"
 
 
 def settings(cell: Cell) -> dict[str, str]:

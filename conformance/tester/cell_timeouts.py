@@ -128,7 +128,7 @@ def _intervals(case: Case, state: State, count: int) -> list[Bound]:
     """The bounds of the first intervals between retransmissions."""
     if state in _FIRST_TIMER:
         return list(case.schedule(_FIRST_TIMER[state])[:count])
-    least_s, trip_s = case.profile.timer("rto-min").value_s, _round_trip_s(case)
+    least_s, trip_s = case.nominal_s("rto-min"), _round_trip_s(case)
     # RFC 6298, 2.2, with 2.4's minimum on the variation as on the sum.
     most_s = trip_s + max(least_s, 2 * trip_s)
     series = [(case.timer("rto-min", least_s * 2**n), case.timer("rto-min", most_s * 2**n)) for n in range(count)]
@@ -206,7 +206,7 @@ async def _r2(case: Case, cell: Cell) -> None:
     case.note(f"R2 is shortened: {', '.join(f'{name} = {value}' for name, value in changed.items())}")
     out = await _outstanding(case, cell.state)
     name = _FIRST_TIMER.get(cell.state, "rto-min")
-    first_s = case.profile.timer(name).value_s
+    first_s = case.nominal_s(name)
     opening = [case.timer(name, first_s * 2**n) for n in range(count + 1)]
     steps = opening if cell.state in _FIRST_TIMER else _intervals(case, cell.state, count + 2)
     # Data is given up by time, not by count: at the first timeout after those of N doubled intervals are over.

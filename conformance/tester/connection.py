@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +23,8 @@ if TYPE_CHECKING:
 
 # A reaction without a timer of its own is owed at once; an acknowledgment may be delayed by less than 0.5 s (MUST-40).
 REACTION_S = 1.0
+# No document says how long the first timeout may be at most; stacks begin with up to 3 s (RFC 2988).
+RETRANSMITTED_S = 10.0
 _NOT_PSH = 0xFF & ~int(PSH)
 
 
@@ -95,9 +96,11 @@ class Connection:
     `snd_nxt`, `snd_una`, `iss` are the tester's; `rcv_nxt`, `irs` are None until the target's SYN was taken.
     """
 
-    def __init__(self, case: Case, *, port: int, remote_port: int | None, iss: int | None = None) -> None:
-        self._case, self.port, self.remote_port = case, port, remote_port
-        self.iss = Seq(random.getrandbits(32) if iss is None else iss)
+    def __init__(
+        self, case: Case, *, port: int, remote_port: int | None, address: str | None = None, iss: int | None = None
+    ) -> None:
+        self._case, self.address, self.port, self.remote_port = case, address or case.address, port, remote_port
+        self.iss = Seq(case.random.getrandbits(32) if iss is None else iss)
         self.snd_nxt = self.snd_una = self.iss
         self.irs: Seq | None = None
         self.rcv_nxt: Seq | None = None
@@ -132,7 +135,7 @@ class Connection:
         if remote_port is not None:
             self._bind(remote_port)
         else:
-            case.station.receive_open(case.address, port, self._on_segment)
+            case.station.receive_open(self.address, port, self._on_segment)
 
     def offer(self, offer: Offer) -> None:
         """Set the options of our SYN, or SYN,ACK. Timestamps begin anywhere; they are then part of every segment."""
@@ -143,7 +146,7 @@ class Connection:
         if offer.window_scale is not None:
             options += [opt.Option(opt.NOP), opt.window_scale(offer.window_scale)]
         self.syn_options = tuple(options)
-        self.tsval = random.getrandbits(32) if offer.timestamps else None
+        self.tsval = self._case.random.getrandbits(32) if offer.timestamps else None
 
     # Numbers
 
@@ -154,13 +157,13 @@ class Connection:
 
     def _bind(self, remote_port: int) -> None:
         self.remote_port = remote_port
-        ends = self._case.address, self.port, self._case.remote, remote_port
+        ends = self.address, self.port, self._case.remote, remote_port
         self._case.station.receive(*ends, self._on_segment)
         self._case.station.receive_icmp(*ends, self._on_icmp)
 
     def next_incarnation(self, *, iss: Seq | None = None) -> Connection:
         """A new connection on the same four-tuple; what comes from now on belongs to it."""
-        other = Connection(self._case, port=self.port, remote_port=self.remote_port, iss=iss)
+        other = Connection(self._case, port=self.port, remote_port=self.remote_port, address=self.address, iss=iss)
         other.syn_options, other.listener = self.syn_options, self.listener
         return other
 
@@ -214,7 +217,7 @@ class Connection:
             if sack:
                 options = (*options, opt.Option(opt.NOP), opt.Option(opt.NOP), opt.sack(*sack))
         return Segment(
-            self._case.address,
+            self.address,
             self._case.remote,
             self.port,
             self.remote_port,
@@ -260,6 +263,7 @@ class Connection:
         unless given. Raises ValueError where the family has no such error.
         """
         case, mac, said = self._case, self._case.target.mac, f"ICMP {error.name}"
+        case.spoiled |= error == icmp.FRAGMENTATION_NEEDED
         if isinstance(quoting, Segment):
             about = Template(mac, mac, quoting.src, quoting.dst).frame(quoting)
         else:
@@ -304,7 +308,7 @@ class Connection:
         """
         segment, station = self.segment(reply, payload=payload, seq=0, ack=0), self._case.station
         self._prepared.append(_Prepared(when & _NOT_PSH, segment, PreparedFrame(station.render(segment)), text))
-        station.prepare(self._case.address, self.port, segment.dst, segment.dport, self._answer)
+        station.prepare(self.address, self.port, segment.dst, segment.dport, self._answer)
 
     # In
 
@@ -477,6 +481,10 @@ class Connection:
         """
         return (await self.expect_any(Expectation(flags, label=label, **fields), within=within))[1]
 
+    async def expect_reset(self, *, seq: Seq, label: str = "") -> Received:
+        """Take the next segment, which must be a reset with that number, whether it has an ACK field or not. Raises Violation."""
+        return (await self.expect_any(*resets(seq=seq, label=label)))[1]
+
     async def expect_any(
         self, *wanted: Expectation, within: float = REACTION_S, strict: bool = False
     ) -> tuple[int, Received]:
@@ -531,7 +539,9 @@ class Connection:
         miss = "; ".join(map(str, differences))
         return Violation(f"expected {said}, came {line}", f"Nearest miss: {miss}")
 
-    async def expect_retransmission(self, of: Received, *following: Received, within: float) -> Received:
+    async def expect_retransmission(
+        self, of: Received, *following: Received, within: float = RETRANSMITTED_S
+    ) -> Received:
         """Take the next segment, which must carry again what `of` carried: flags, seq and data. Raises Violation.
 
         What the target had sent right behind it (`following`, in order) may be joined to it.
@@ -594,7 +604,8 @@ class Connection:
         """Finish the handshake behind the target's SYN,ACK, or its SYN, and have its application's socket. Raises Violation."""
         if self.listener is not None:
             self._measured(await self.send(ACK))
-            self.app = await self.listener.accept()
+            if self._case.has_app:
+                self.app = await self.listener.accept()
             return
         self._measured(await self.send(SYN | ACK))
         await self.expect(ACK, seq=self.rcv_nxt, ack=self.snd_nxt, length=0)
@@ -622,26 +633,6 @@ class Connection:
         await self.expect(ACK, seq=self.rcv_nxt, ack=self.snd_nxt, payload=data)
         await self.send(ACK)
 
-    async def expect_flight(self, *, quiet: float = 0.1, within: float = REACTION_S) -> list[Received]:
-        """Take the data that comes in order, until none comes for `quiet` seconds; nothing is acknowledged. Raises Violation.
-
-        The first segment is owed `within` that many seconds. Retransmissions are put aside.
-        """
-        flight = [await self.expect(ACK, seq=self.rcv_nxt, label="data:", within=within)]
-        while (more := await self.allow(Expectation(ACK, seq=self.rcv_nxt, label="data:"), within=quiet)) is not None:
-            flight.append(more[1])
-        return flight
-
-    async def burst(self, *, quiet: float = 0.1) -> list[Received]:
-        """Take all that comes, new or repeated, until nothing comes for `quiet` seconds; nothing of it is judged."""
-        came: list[Received] = []
-        while True:
-            received = await self._next_of_any_kind(self._case.clock.now_ns() + round(quiet * SECOND))
-            if received is None:
-                return came
-            self._take(received, describe(received.segment, self.base), "")
-            came.append(received)
-
     async def collect_segments(self, data: bytes, *, within: float = REACTION_S) -> list[Received]:
         """Have the application send data, and acknowledge each segment that it comes in, in order and without a gap.
 
@@ -664,6 +655,26 @@ class Connection:
         finally:
             sending.cancel()
         return came
+
+    async def expect_flight(self, *, quiet: float = 0.1, within: float = REACTION_S) -> list[Received]:
+        """Take the data that comes in order, until none comes for `quiet` seconds; nothing is acknowledged. Raises Violation.
+
+        The first segment is owed `within` that many seconds. Retransmissions are put aside.
+        """
+        flight = [await self.expect(ACK, seq=self.rcv_nxt, label="data:", within=within)]
+        while (more := await self.allow(Expectation(ACK, seq=self.rcv_nxt, label="data:"), within=quiet)) is not None:
+            flight.append(more[1])
+        return flight
+
+    async def burst(self, *, quiet: float = 0.1) -> list[Received]:
+        """Take all that comes, new or repeated, until nothing comes for `quiet` seconds; nothing of it is judged."""
+        came: list[Received] = []
+        while True:
+            received = await self._next_of_any_kind(self._case.clock.now_ns() + round(quiet * SECOND))
+            if received is None:
+                return came
+            self._take(received, describe(received.segment, self.base), "")
+            came.append(received)
 
     # States
 
@@ -688,6 +699,11 @@ class Connection:
     async def confirm(self, state: State, *, probe: bool = True) -> None:
         """See that the target is in `state`: by a probe that leaves it there, and by the agent's own word. Raises Violation."""
         await self._case.confirm(self, state, probe=probe)
+
+
+def resets(*, seq: Seq, label: str = "") -> tuple[Expectation, Expectation]:
+    """The forms of a reset that answers a segment with an ACK field: as the standard has it, and with an ACK field of its own."""
+    return Expectation(RST, seq=seq, label=label), Expectation(RST | ACK, seq=seq, label=label)
 
 
 _AFTER_OUR_FIN = {

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from conformance.tester.case import Case
 
 
+# Where nothing has to be asked of the application but that it listens.
+_WITHOUT_APPLICATION = (State.CLOSED, State.LISTEN, State.SYN_RECEIVED, State.ESTABLISHED)
+
+
 @dataclass(frozen=True)
 class _Way:
     """How to get there; see `Case.drive_to`."""
@@ -53,7 +57,7 @@ async def drive_to(
         raise ValueError(f"how={how!r}: an application closes by shutdown or close")
     if via not in (None, State.FIN_WAIT_1, State.FIN_WAIT_2, State.CLOSING):
         raise ValueError(f"via={via}: TIME-WAIT is reached via FIN-WAIT-1, FIN-WAIT-2 or CLOSING")
-    case.needs("app")
+    case.needs("open-port" if state in _WITHOUT_APPLICATION and by == "passive" else "app")
     if conn is not None and offer is not None:
         conn.offer(offer)
     way = _Way(case, by, via or State.FIN_WAIT_2, how, conn, options, offer, iss, round_trip_s, established)
@@ -63,7 +67,9 @@ async def drive_to(
 
 
 async def _closed(way: _Way) -> Connection:
-    return way.conn or way.case.connection(way.case.station.port(), iss=way.iss)
+    case = way.case
+    port = case.station.port() if case.has_app else case.target.closed_port
+    return way.conn or case.connection(port, iss=way.iss)
 
 
 async def _listen(way: _Way) -> Connection:

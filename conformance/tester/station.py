@@ -19,8 +19,6 @@ from conformance.wire.segment import glance, packed
 
 _PROBE_S = 1.0
 _PROBE_TRIES = 3
-# A port that no case's application uses: the target's answer to a SYN for it is the sign of life.
-CLOSED_PORT = 9
 
 Receiver = Callable[[bytes, Segment, Frame], None]
 IcmpReceiver = Callable[[icmp.IcmpMessage, Frame], None]
@@ -31,9 +29,9 @@ Answerer = Callable[[int, int], bool]
 class Station:
     """The tester's addresses on one link to one target."""
 
-    def __init__(self, target: Target, clock: Clock) -> None:
+    def __init__(self, target: Target, clock: Clock, *, seed: int = 0) -> None:
         self.target, self.clock = target, clock
-        self._link = target.link
+        self._link, self._random = target.link, random.Random(seed)
         self._receivers: dict[bytes, Receiver] = {}
         self._openers: dict[bytes, Receiver] = {}
         self._icmp_receivers: dict[bytes, IcmpReceiver] = {}
@@ -42,13 +40,12 @@ class Station:
         self._traces: dict[bytes, Trace] = {}
         self._templates: dict[tuple[str, str], Template] = {}
         self._introduced: dict[str, asyncio.Future[None]] = {}
-        # The first address of a network is the network's own name.
-        self._fresh = {family: itertools.islice(target.pool(family), 1, None) for family in (4, 6)}
+        self._fresh = {family: iter(target.pool(family)) for family in (4, 6)}
         self._free: dict[int, deque[str]] = {4: deque(), 6: deque()}
         self._target_ports = itertools.cycle(range(10_000, 32_000))
         self._own_ports = itertools.cycle(range(33_000, 49_000))
         self.fault: str | None = None
-        self._allowed = {target.address(family) for family in (4, 6)}
+        self._allowed = {address for family in (4, 6) if (address := target.address(family))}
         self._macs = dict.fromkeys(self._allowed, target.mac) | dict(target.groups.values())
         self._link.open(self._on_frame, self._on_fault)
 
@@ -69,8 +66,8 @@ class Station:
         self._traces[packed(address)] = trace
         return address
 
-    def release(self, address: str) -> None:
-        """Give the address back: we no longer answer for it."""
+    def release(self, address: str, *, spoiled: bool = False) -> None:
+        """Give the address back: we no longer answer for it. One that is spoiled is not used again."""
         key = packed(address)
         self._traces.pop(key, None)
         self._introduced.pop(address, None)
@@ -81,7 +78,8 @@ class Station:
         for table in tables:
             for one in [one for one in table if key in one]:
                 del table[one]
-        self._free[6 if ":" in address else 4].append(address)
+        if not spoiled:
+            self._free[6 if ":" in address else 4].append(address)
 
     def port(self) -> int:
         """A port of the target that no other case uses (below the range from which its kernel picks)."""
@@ -93,7 +91,9 @@ class Station:
 
     async def introduce(self, address: str) -> None:
         """Make our address known to the target, and see that it answers. Raises HarnessFault."""
-        if not await self._is_neighbour(address):
+        if self.target.routed:
+            await self.prove_alive(address, Trace())
+        elif not await self._is_neighbour(address):
             asked = self.target.address(6 if ":" in address else 4)
             raise TargetGone(
                 self.fault
@@ -262,7 +262,10 @@ class Station:
             if trace is not None:
                 trace.frame(at_ns, data, inbound=True)
             return
-        if message.request:
+        claimed = message.sender if message.request else message.address
+        if packed(claimed) in self._traces and message.sender_mac != self._link.mac:
+            self._on_fault(f"address conflict: {claimed} is the tester's, and {message.sender_mac} says it has it too")
+        elif message.request:
             self._answer_neighbour(message, data, at_ns)
         elif message.address in self._allowed:
             # The answer is for one of our addresses: whichever is waiting, the target lives.
@@ -289,9 +292,9 @@ class Station:
 
         A target that resets nothing is a living one that violates what it is asked about, not one that is gone.
         """
-        remote = self.target.address(6 if ":" in address else 4)
+        remote, closed = self.target.address(6 if ":" in address else 4), self.target.closed_port
         for _ in range(_PROBE_TRIES):
-            port, iss = random.randrange(50_000, 60_000), Seq(random.getrandbits(32))
+            port, iss = self._random.randrange(50_000, 60_000), Seq(self._random.getrandbits(32))
             answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
             def on_answer(
@@ -301,19 +304,19 @@ class Station:
                 if segment.flags & RST and segment.flags & ACK and segment.ack == iss + 1 and not answered.done():
                     answered.set_result(None)
 
-            key = _key(remote, address, CLOSED_PORT, port)
+            key = _key(remote, address, closed, port)
             self._receivers[key] = on_answer
             try:
                 self.transmit(
-                    Segment(address, remote, port, CLOSED_PORT, iss, flags=SYN), trace, "probe: is the target alive?"
+                    Segment(address, remote, port, closed, iss, flags=SYN), trace, "probe: is the target alive?"
                 )
                 if await self.clock.wait(answered, self.clock.now_ns() + round(_PROBE_S * SECOND)):
                     return
             finally:
                 self._receivers.pop(key, None)
-        if self.fault or not await self._is_neighbour(address):
+        if self.fault or self.target.routed or not await self._is_neighbour(address):
             raise TargetGone(
-                self.fault or f"target {remote} no longer answers: a SYN to its closed port {CLOSED_PORT} got no reset"
+                self.fault or f"target {remote} no longer answers: a SYN to its closed port {closed} got no reset"
             )
 
 

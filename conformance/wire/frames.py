@@ -139,6 +139,21 @@ def neighbour_answer(asked: Neighbour, mac: str) -> bytes:
     return bytes(ether / IPv6(src=asked.address, dst="ff02::1" if unspecified else asked.sender, hlim=255) / answer)
 
 
+def neighbour_probe(mac: str, address: str) -> bytes:
+    """The frame that asks who has `address`, in nobody's name (RFC 5227 section 2.1, RFC 4862 section 5.4)."""
+    if ":" not in address:
+        return bytes(Ether(src=mac, dst="ff:ff:ff:ff:ff:ff") / ARP(op=1, hwsrc=mac, psrc="0.0.0.0", pdst=address))
+    group, group_mac = _solicited(address)
+    return bytes(Ether(src=mac, dst=group_mac) / IPv6(src="::", dst=group, hlim=255) / ICMPv6ND_NS(tgt=address))
+
+
+def _solicited(address: str) -> tuple[str, str]:
+    """The solicited-node group of an IPv6 address, and its Ethernet address."""
+    low = int.from_bytes(IPv6(dst=address).build()[37:40], "big")
+    group = f"ff02::1:ff{low >> 16:02x}:{low & 0xFFFF:04x}"
+    return group, f"33:33:ff:{low >> 16:02x}:{low >> 8 & 0xFF:02x}:{low & 0xFF:02x}"
+
+
 def neighbour_question(mac: str, address: str, asked: str) -> bytes:
     """The frame by which `address` at `mac` asks where `asked` is; it also makes the asker known there."""
     frame, here = _question(mac, asked), packed(address)
@@ -155,8 +170,6 @@ def _question(mac: str, asked: str) -> bytes:
     """The question of an asker without an address."""
     if ":" not in asked:
         return bytes(Ether(src=mac, dst="ff:ff:ff:ff:ff:ff") / ARP(op=1, hwsrc=mac, psrc="0.0.0.0", pdst=asked))
-    low = int.from_bytes(IPv6(dst=asked).build()[37:40], "big")
-    group = f"ff02::1:ff{low >> 16:02x}:{low & 0xFFFF:04x}"
-    group_mac = f"33:33:ff:{low >> 16:02x}:{low >> 8 & 0xFF:02x}:{low & 0xFF:02x}"
+    group, group_mac = _solicited(asked)
     question = ICMPv6ND_NS(tgt=asked) / ICMPv6NDOptSrcLLAddr(lladdr=mac)
     return bytes(Ether(src=mac, dst=group_mac) / IPv6(src="::", dst=group, hlim=255) / question)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from conformance.api import ACK, CWR, ECE, SYN, Case, Flags, NotApplicable, Received, State, opt, verifies
+from conformance.api import ACK, CWR, ECE, SYN, Case, Flags, Received, State, opt, verifies
 
 SWITCHES = {
     "tcp_window_scaling": opt.WINDOW_SCALE,
@@ -194,8 +194,7 @@ async def test_default_ttl_is_in_every_segment(tcp: Case, ttl: int) -> None:
 
     The target must send everything with that time to live.
     """
-    if tcp.family == 6:
-        raise NotApplicable("ip_default_ttl is a setting of IPv4")
+    tcp.needs_family(4, "ip_default_ttl")
     conn = await tcp.listen()
     await conn.send(SYN)
     seen = [await conn.expect(SYN | ACK, ack=conn.snd_nxt, length=0)]

@@ -143,3 +143,18 @@ async def test_rto_max_ends_the_doubling(tcp: Case, most_ms: int) -> None:
     await comes_again(tcp, conn, first, [min(RTO_S * 2**number, most_ms / 1000) for number in range(7)])
     await conn.send(ACK)
     await conn.confirm(State.ESTABLISHED)
+
+
+@pytest.mark.parametrize(("linear", "factors"), [(0, (1, 2, 4)), (1, (1, 1, 1, 1, 1, 1, 1, 2))], ids=["off", "on"])
+@verifies(
+    "IP-SYSCTL:tcp_thin_linear_timeouts",
+    sysctl={"net.ipv4.tcp_thin_linear_timeouts": "{linear}", "net.ipv4.tcp_congestion_control": "reno"},
+    lasts=3,
+)
+async def test_thin_linear_timeouts_come_before_the_doubling(tcp: Case, linear: int, factors: tuple[int, ...]) -> None:
+    """The application sends little, nobody acknowledges it, and tcp_thin_linear_timeouts is off or on.
+
+    Where it is on the target must wait six times more for the same interval as at first, and then double it.
+    """
+    conn, first = await sends(tcp)
+    await comes_again(tcp, conn, first, [RTO_S * factor for factor in factors])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from conformance.api import ACK, FIN, PSH, RST, Case, Connection, Expectation, State, verifies
+from conformance.api import ACK, FIN, PSH, RST, Case, Connection, Expectation, State, resets, verifies
 
 DATA = b"said long ago"
 ENDS, IGNORED, CHALLENGED = "ends TIME-WAIT", "is ignored", "is answered by a challenge ACK"
@@ -36,10 +36,9 @@ async def what_is_left(conn: Connection) -> str:
     """What the RST has done, by an old octet: TIME-WAIT acknowledges it, and where nothing is left it is reset."""
     probe = await conn.inject(ACK, seq=conn.snd_nxt - 2, payload=b"\0", text="probe: an old octet")
     there = Expectation(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0, label="still in TIME-WAIT:")
-    gone = Expectation(RST, seq=probe.segment.ack, length=0, label="no connection:")
-    which, _ = await conn.expect_any(there, gone)
-    await conn.confirm((State.TIME_WAIT, State.CLOSED)[which])
-    return (IGNORED, ENDS)[which]
+    which, _ = await conn.expect_any(there, *resets(seq=probe.segment.ack, label="no connection:"))
+    await conn.confirm(State.CLOSED if which else State.TIME_WAIT)
+    return ENDS if which else IGNORED
 
 
 @BY

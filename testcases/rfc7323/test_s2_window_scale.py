@@ -219,19 +219,18 @@ async def test_shift_count_above_14_is_taken_as_14(tcp: Case, by: str, shift: in
 @BY
 @verifies("RFC7323:2.3-outgoing", "RFC7323:2.3-shift", "RFC7323:2.3-set", needs=("app", "wscale", "sack"))
 async def test_targets_scaled_window_is_the_one_it_takes(tcp: Case, by: str) -> None:
-    """The target offers a window, scaled. We send the last octet in it, out of order, and then the one behind it.
+    """The target offers a window, scaled. We send, out of order, the octet behind it, and then the last one in it.
 
-    Shifted left by the count that its SYN offered, the window must end where the target stops taking data: the last octet is
-    held (a SACK block tells), the one behind it is not.
+    Shifted left by the count that its SYN offered, the window must end where the target stops taking data: the octet behind it
+    is not held, the last one is (a SACK block tells).
     """
     conn = await tcp.drive_to(State.ESTABLISHED, by=by, offer=Offer(window_scale=7, sack=True))
     await conn.deliver(b"first")
     edge = conn.snd_una + conn.remote_window
-    await conn.inject(ACK, seq=edge - 1, payload=b"l", text="the last octet in the window")
-    held = (edge - 1, edge)
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0, sack=(held,))
     await conn.inject(ACK, seq=edge, payload=b"b", text="the octet behind the window")
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0, sack=(held,))
+    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0, sack=())
+    await conn.inject(ACK, seq=edge - 1, payload=b"l", text="the last octet in the window")
+    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0, sack=((edge - 1, edge),))
 
 
 # Section 2.4: windows that seem to shrink

@@ -23,7 +23,12 @@ async def test_segment_arrives(tcp: Case, cell: Cell) -> None:
 
 
 @pytest.mark.parametrize(
-    "cell", [verifies_cell(row, needs=capabilities(row), sysctl=settings(row)) for row in ROWS if wraps(row)]
+    "cell",
+    [
+        verifies_cell(row, "claim:C-37", needs=capabilities(row, wrap=True), sysctl=settings(row))
+        for row in ROWS
+        if wraps(row)
+    ],
 )
 async def test_segment_arrives_across_the_wrap(tcp: Case, cell: Cell) -> None:
     """The same, while our sequence numbers pass 2^32, and by an active OPEN where the row leaves open how the target opens.

@@ -5,8 +5,9 @@ import pytest
 from conformance.api import Case, Cell, cells, verifies_cell
 from conformance.tester.cell_timeouts import capabilities, lasts, run_timeout, settings
 
+CLAIMS = {"ESTABLISHED/timeout-retransmission": ["claim:C-31"], "ESTABLISHED/timeout-delayed-ack": ["claim:C-33"]}
 ROWS = [
-    verifies_cell(row, needs=capabilities(row), lasts=lasts(row), sysctl=settings(row))
+    verifies_cell(row, *CLAIMS.get(row.id, ()), needs=capabilities(row), lasts=lasts(row), sysctl=settings(row))
     for row in cells()
     if row.kind == "timeout"
 ]

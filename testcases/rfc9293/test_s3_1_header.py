@@ -1,22 +1,22 @@
 """RFC 9293 section 3.1: the header of segments that the target sends and takes: checksum, data offset, reserved bits."""
 
 from dataclasses import replace
-from typing import NamedTuple
 
 import pytest
 
 from conformance.api import (
     ACK,
     FIN,
+    KINDS,
     PSH,
     RST,
     SYN,
     Case,
-    Connection,
     Expectation,
-    Flags,
+    Kind,
     Received,
     Segment,
+    Seq,
     State,
     opt,
     verifies,
@@ -26,36 +26,7 @@ from conformance.wire.segment import internet_checksum
 DATA = b"forty-two octets, or about as many as that"
 
 
-class Kind(NamedTuple):
-    """A kind of segment: the state that it comes in, what it is, its answer, and the state it leads to."""
-
-    state: State
-    flags: Flags
-    payload: bytes
-    answer: Flags | None
-    then: State
-
-
-KINDS = {
-    "syn": Kind(State.LISTEN, SYN, b"", SYN | ACK, State.SYN_RECEIVED),
-    "syn-ack": Kind(State.SYN_SENT, SYN | ACK, b"", ACK, State.ESTABLISHED),
-    "third-ack": Kind(State.SYN_RECEIVED, ACK, b"", None, State.ESTABLISHED),
-    "data": Kind(State.ESTABLISHED, ACK | PSH, DATA, ACK, State.ESTABLISHED),
-    "odd-data": Kind(State.ESTABLISHED, ACK | PSH, DATA[1:], ACK, State.ESTABLISHED),
-    "fin": Kind(State.ESTABLISHED, FIN | ACK, b"", ACK, State.CLOSE_WAIT),
-    "rst": Kind(State.ESTABLISHED, RST, b"", None, State.CLOSED),
-    "ack-of-fin": Kind(State.FIN_WAIT_1, ACK, b"", None, State.FIN_WAIT_2),
-}
 EVERY_KIND = pytest.mark.parametrize("kind", [pytest.param(one, id=name) for name, one in KINDS.items()])
-
-
-async def taken(conn: Connection, kind: Kind, **fields: int) -> None:
-    """Send the segment, see it answered, and the state that it leads to."""
-    await conn.send(kind.flags, payload=kind.payload, text="as it has to be", **fields)
-    if kind.answer is not None:
-        seq = None if kind.state is State.LISTEN else conn.rcv_nxt
-        await conn.expect(kind.answer, seq=seq, ack=conn.snd_nxt, length=0)
-    await conn.confirm(kind.then)
 
 
 def right_checksum(segment: Segment) -> int:
@@ -95,8 +66,18 @@ async def one_of_each(tcp: Case) -> list[Received]:
 
     closed = await tcp.drive_to(State.CLOSED)
     sent = await closed.inject(SYN)
-    seen.append(await closed.expect(RST | ACK, ack=sent.segment.end, length=0))
+    seen.append(await closed.expect(RST | ACK, seq=Seq(0), ack=sent.segment.end, length=0))
     return seen
+
+
+@verifies("claim:C-38")
+async def test_only_the_first_syn_has_ack_clear(tcp: Case) -> None:
+    """Two connections and a refused one make the target send each kind of segment.
+
+    All but the SYN that opens actively must have ACK set.
+    """
+    without = [str(one.segment.flags) for one in await one_of_each(tcp) if not one.segment.flags & ACK]
+    assert without == ["SYN"], f"segments without ACK: {', '.join(without)}"
 
 
 @verifies("RFC9293:MUST-2")
@@ -114,7 +95,7 @@ async def test_every_segment_of_the_target_has_a_right_checksum(tcp: Case) -> No
 
 
 @EVERY_KIND
-@verifies("RFC9293:MUST-3")
+@verifies("RFC9293:MUST-3", "claim:C-30")
 async def test_segment_with_a_wrong_checksum_is_not_processed(tcp: Case, kind: Kind) -> None:
     """A segment comes whose checksum is wrong by one bit, and then the same with the right one.
 
@@ -125,11 +106,11 @@ async def test_segment_with_a_wrong_checksum_is_not_processed(tcp: Case, kind: K
     await conn.inject(kind.flags, payload=kind.payload, checksum=right_checksum(segment) ^ 0x0100, text="one bit wrong")
     await conn.silence()
     await conn.confirm(kind.state)
-    await taken(conn, kind)
+    await kind.is_taken(conn)
 
 
 @pytest.mark.parametrize("wrong", ["zero", "complement", "no-pseudo-header", "octets-swapped"])
-@verifies("RFC9293:MUST-3")
+@verifies("RFC9293:MUST-3", "claim:C-30")
 async def test_checksum_that_is_wrong_in_a_common_way_is_noticed(tcp: Case, wrong: str) -> None:
     """Data comes with a checksum as senders get it wrong: none at all, not complemented, without the pseudo-header, swapped.
 
@@ -149,13 +130,13 @@ async def test_checksum_that_is_wrong_in_a_common_way_is_noticed(tcp: Case, wron
     value = values[wrong] if values[wrong] != right else right ^ 1
     await conn.inject(kind.flags, payload=kind.payload, checksum=value, text=f"checksum: {wrong}")
     await conn.silence()
-    await taken(conn, kind)
+    await kind.is_taken(conn)
 
 
 # Data offset
 
 
-@verifies("RFC9293:3.1-data-offset", "RFC9293:MUST-5")
+@verifies("RFC9293:3.1-data-offset", "RFC9293:MUST-5", "claim:C-35")
 async def test_data_begins_where_the_data_offset_says(tcp: Case) -> None:
     """Data comes behind headers of 5 to 15 words, filled with No-Operation.
 
@@ -182,7 +163,7 @@ async def test_data_begins_where_the_data_offset_says(tcp: Case) -> None:
         pytest.param(15, DATA[:36], id="15-words-of-14"),
     ],
 )
-@verifies("RFC9293:3.1-data-offset")
+@verifies("RFC9293:3.1-data-offset", "claim:C-35")
 async def test_impossible_data_offset_is_not_processed(tcp: Case, offset: int, payload: bytes) -> None:
     """A segment comes whose header would be shorter than the least, or longer than the whole segment.
 
@@ -205,7 +186,7 @@ async def test_syn_with_an_impossible_data_offset_opens_nothing(tcp: Case, offse
     conn = await tcp.drive_to(State.LISTEN)
     await conn.inject(SYN, options=b"", data_offset=offset)
     await conn.silence()
-    await taken(conn, KINDS["syn"])
+    await KINDS["syn"].is_taken(conn)
 
 
 # Reserved bits
@@ -242,10 +223,10 @@ async def test_reserved_bits_are_ignored(tcp: Case, kind: Kind) -> None:
     """
     conn = await tcp.drive_to(kind.state, by="passive")
     # The lowest of the four is AE, which RFC 9768 gives a meaning to in a SYN.
-    await taken(conn, kind, reserved=0b1110)
+    await kind.is_taken(conn, reserved=0b1110)
 
 
-@verifies("RFC9293:3.1-urgent-significant")
+@verifies("RFC9293:3.1-urgent-significant", "claim:C-36")
 async def test_urgent_pointer_without_urg_means_nothing(tcp: Case) -> None:
     """Data comes without URG, but with an urgent pointer that would lie inside, at the end of and behind it.
 

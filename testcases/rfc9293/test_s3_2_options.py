@@ -1,23 +1,8 @@
 """RFC 9293 sections 3.1 and 3.2: options that the target knows, does not know, or can't make sense of."""
 
-from typing import NamedTuple
-
 import pytest
 
-from conformance.api import (
-    ACK,
-    FIN,
-    PSH,
-    RST,
-    SYN,
-    Case,
-    Connection,
-    Expectation,
-    Flags,
-    State,
-    opt,
-    verifies,
-)
+from conformance.api import ACK, FIN, KINDS, PSH, RST, SYN, Case, Connection, Expectation, Kind, State, opt, verifies
 
 DATA = b"an option changes nothing here"
 # Of RFC 4727 and RFC 6994: experiments, and one that was never given out.
@@ -26,41 +11,7 @@ UNKNOWN = (253, 254, 200)
 SMALL_MSS = 400
 
 
-class Place(NamedTuple):
-    """Where the options come: the state, the segment, its answer, and the state it leads to."""
-
-    state: State
-    flags: Flags
-    payload: bytes
-    answer: Flags | None
-    then: State
-
-
-PLACES = {
-    "syn": Place(State.LISTEN, SYN, b"", SYN | ACK, State.SYN_RECEIVED),
-    "syn-ack": Place(State.SYN_SENT, SYN | ACK, b"", ACK, State.ESTABLISHED),
-    "third-ack": Place(State.SYN_RECEIVED, ACK, b"", None, State.ESTABLISHED),
-    "data": Place(State.ESTABLISHED, ACK | PSH, DATA, ACK, State.ESTABLISHED),
-    "fin": Place(State.ESTABLISHED, FIN | ACK, b"", ACK, State.CLOSE_WAIT),
-    "data-and-fin": Place(State.ESTABLISHED, FIN | ACK, DATA, ACK, State.CLOSE_WAIT),
-    "rst": Place(State.ESTABLISHED, RST, b"", None, State.CLOSED),
-    "ack-of-fin": Place(State.FIN_WAIT_1, ACK, b"", None, State.FIN_WAIT_2),
-    "last-ack": Place(State.LAST_ACK, ACK, b"", None, State.CLOSED),
-}
-EVERYWHERE = pytest.mark.parametrize("place", [pytest.param(one, id=name) for name, one in PLACES.items()])
-
-
-async def taken(conn: Connection, place: Place, options: bytes) -> None:
-    """Send the segment with the options, see that it is taken like any other."""
-    await conn.send(place.flags, payload=place.payload, options=options)
-    if place.answer is not None:
-        seq = None if place.state is State.LISTEN else conn.rcv_nxt
-        await conn.expect(place.answer, seq=seq, ack=conn.snd_nxt, length=0)
-    await conn.confirm(place.then)
-    if place.payload:
-        assert conn.app is not None
-        got = await conn.app.receive(len(place.payload))
-        assert got == place.payload, f"the application read {got!r}, sent was {place.payload!r}"
+EVERY_KIND = pytest.mark.parametrize("kind", [pytest.param(one, id=name) for name, one in KINDS.items()])
 
 
 async def largest(conn: Connection) -> int:
@@ -74,7 +25,7 @@ async def largest(conn: Connection) -> int:
 # Options that the target does not know
 
 
-@EVERYWHERE
+@EVERY_KIND
 @pytest.mark.parametrize(
     "options",
     [
@@ -84,13 +35,13 @@ async def largest(conn: Connection) -> int:
     ],
 )
 @verifies("RFC9293:MUST-6", "RFC9293:MUST-5", "RFC9293:MUST-68")
-async def test_unknown_option_is_ignored(tcp: Case, place: Place, options: opt.Option) -> None:
+async def test_unknown_option_is_ignored(tcp: Case, kind: Kind, options: opt.Option) -> None:
     """A segment carries an option of a kind that no stack implements, with a right length.
 
     The target must take the segment as if the option were not there.
     """
-    conn = await tcp.drive_to(place.state, by="passive")
-    await taken(conn, place, opt.encode((options,)))
+    conn = await tcp.drive_to(kind.state, by="passive")
+    await kind.is_taken(conn, options=opt.encode((options,)))
 
 
 @verifies("RFC9293:MUST-6", "RFC9293:MUST-64")
@@ -103,7 +54,7 @@ async def test_unknown_option_of_any_length_is_ignored(tcp: Case) -> None:
     for length in range(2, 41):
         option = opt.Option(UNKNOWN[length % 3], bytes((0xFF,)) * (length - 2)).encode()
         options = option.rjust(40 if length % 2 else length, bytes((opt.NOP,)))
-        await taken(conn, PLACES["data"], options)
+        await KINDS["data"].is_taken(conn, options=options)
 
 
 @verifies("RFC9293:MUST-6")
@@ -152,7 +103,7 @@ async def test_end_of_option_list_ends_the_options(tcp: Case) -> None:
     assert most > SMALL_MSS, f"no segment of more than {most} octets came: the option behind the end was obeyed"
 
 
-@EVERYWHERE
+@EVERY_KIND
 @pytest.mark.parametrize(
     "options",
     [
@@ -162,13 +113,13 @@ async def test_end_of_option_list_ends_the_options(tcp: Case) -> None:
     ],
 )
 @verifies("RFC9293:MUST-5", "RFC9293:MUST-4")
-async def test_known_option_is_taken_in_every_segment(tcp: Case, place: Place, options: bytes) -> None:
+async def test_known_option_is_taken_in_every_segment(tcp: Case, kind: Kind, options: bytes) -> None:
     """A segment carries No-Operations, End of Option List or a Maximum Segment Size, wherever that has a meaning or has none.
 
     The target must take the segment like any other.
     """
-    conn = await tcp.drive_to(place.state, by="passive")
-    await taken(conn, place, options)
+    conn = await tcp.drive_to(kind.state, by="passive")
+    await kind.is_taken(conn, options=options)
 
 
 @verifies("RFC9293:MUST-65")
@@ -219,19 +170,17 @@ async def test_impossible_option_length_does_no_harm(tcp: Case, options: bytes, 
     The target must be prepared for it: it may take the segment, drop it or reset the connection, and it must be as ready for
     the next connection as before.
     """
-    place = PLACES[where]
-    conn = await tcp.drive_to(place.state, by="passive")
-    await conn.inject(place.flags, payload=place.payload, options=options)
-    end = conn.snd_nxt + len(place.payload) + (1 if place.flags & (SYN | FIN) else 0)
-    takes = Expectation(place.answer, ack=end, length=0, label="taken:")
+    kind = KINDS[where]
+    conn = await tcp.drive_to(kind.state, by="passive")
+    await conn.inject(kind.flags, payload=kind.payload, options=options)
+    end = conn.snd_nxt + len(kind.payload) + (1 if kind.flags & (SYN | FIN) else 0)
+    takes = Expectation(kind.answer, ack=end, length=0, label="taken:")
     resets = (Expectation(RST, label="reset:"), Expectation(RST | ACK, label="reset:"))
     answer = await conn.allow(takes, *resets, within=0.5)
     which = "dropped" if answer is None else "reset" if answer[0] else "taken"
     tcp.choice("segment with an impossible option length", which, ["taken", "dropped", "reset"])
-    if where != "syn" and which == "dropped":
-        await conn.confirm(place.state)
-    elif where != "syn":
-        conn.taken_in(snd_nxt=end)
-        await conn.confirm(State.CLOSED if which == "reset" else place.then)
     assert conn.remote_port is not None
     await tcp.probe_listening(conn.remote_port)
+    if which == "taken":
+        conn.taken_in(snd_nxt=end)
+    await conn.confirm({"taken": kind.then, "dropped": kind.state, "reset": State.CLOSED}[which])

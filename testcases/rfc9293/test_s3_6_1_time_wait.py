@@ -16,13 +16,15 @@ from conformance.api import (
     Connection,
     Expectation,
     Flags,
+    NotApplicable,
     State,
+    Violation,
     verifies,
 )
 
 DATA = b"said long ago"
-AGAIN_S = 10.0
-"""When a segment comes again that may start 2 MSL anew: the two ends lie further apart than a timer may be late."""
+AGAIN = 1 / 6
+"""When a segment comes again that may start 2 MSL anew, of 2 MSL: the two ends lie further apart than a timer may be late."""
 VIA = pytest.mark.parametrize(
     "via",
     [
@@ -94,14 +96,15 @@ async def test_time_wait_lasts_twice_the_maximum_segment_lifetime(tcp: Case, via
 
 
 async def end_after(tcp: Case, flags: Flags, *, back: int, payload: bytes, answered: bool) -> bool:
-    """Whether 2 MSL begin anew with a segment from `back` octets before the window, sent after 10 s in TIME-WAIT."""
+    """Whether 2 MSL begin anew with a segment from `back` octets before the window, sent in TIME-WAIT."""
     bound = tcp.timer("time-wait")
+    again_s = bound.high_s * AGAIN
     conn, entered_ns = await enters_time_wait(tcp, State.FIN_WAIT_2)
-    await conn.silence(for_=AGAIN_S - (tcp.clock.now_ns() - entered_ns) / SECOND)
+    await conn.silence(for_=again_s - (tcp.clock.now_ns() - entered_ns) / SECOND)
     again = await conn.inject(flags, seq=conn.snd_nxt - back, payload=payload, text="again")
     if answered:
         await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
-    either = Bound(bound.low_s, bound.high_s + AGAIN_S, bound.source)
+    either = Bound(bound.low_s, bound.high_s + again_s, bound.source)
     ending = await tcp.see_end(conn, since_ns=entered_ns, expected=either, since="our FIN")
     later_s = (again.at_ns - entered_ns) / SECOND
     anew = ending.gone_s > bound.low_s + later_s
@@ -118,7 +121,7 @@ async def end_after(tcp: Case, flags: Flags, *, back: int, payload: bytes, answe
     lasts=80,
 )
 async def test_time_wait_may_begin_anew_with_a_repeated_fin(tcp: Case) -> None:
-    """Our FIN comes again 10 s after the target has entered TIME-WAIT.
+    """Our FIN comes again when a sixth of the target's TIME-WAIT is over.
 
     Section 3.10.7.4 has two answers: its steps 5 and 8 restart the 2 MSL timeout, and by step 1 the FIN is old, so that
     it is acknowledged and dropped. Either is allowed; the end must come 2 MSL after the one or the other.
@@ -130,7 +133,7 @@ async def test_time_wait_may_begin_anew_with_a_repeated_fin(tcp: Case) -> None:
 
 @verifies("RFC9293:3.10.7.4-ack-time-wait", "RFC9293:3.10.7.4-ack-duplicate", cells=["SA-414"], lasts=80)
 async def test_time_wait_may_begin_anew_with_a_duplicate_ack(tcp: Case) -> None:
-    """An empty ACK at the number that the target expects comes 10 s after it has entered TIME-WAIT.
+    """An empty ACK at the number that the target expects comes when a sixth of its TIME-WAIT is over.
 
     The text restarts 2 MSL for what step 5 takes for a repeated FIN, and ignores duplicate ACKs. Either is allowed; the
     target owes no answer, and the end must come 2 MSL after the one or the other.
@@ -159,7 +162,7 @@ async def test_time_wait_may_begin_anew_with_a_duplicate_ack(tcp: Case) -> None:
 async def test_time_wait_goes_on_as_it_was_after_an_old_segment(
     tcp: Case, flags: Flags, back: int, payload: bytes
 ) -> None:
-    """A segment from before the window comes 10 s after the target has entered TIME-WAIT.
+    """A segment from before the window comes when a sixth of the target's TIME-WAIT is over.
 
     After its answer the target must drop the segment: TIME-WAIT ends when it would have ended without it.
     """
@@ -295,7 +298,10 @@ async def test_old_segment_does_the_next_connection_no_harm(
     """
     former, _ = await enters_time_wait(tcp, State.FIN_WAIT_2, listens=True)
     conn = former.next_incarnation(iss=former.snd_nxt + 100_000)
-    await tcp.drive_to(State.ESTABLISHED, conn=conn)
+    try:
+        await tcp.drive_to(State.ESTABLISHED, conn=conn)
+    except Violation:
+        raise NotApplicable("the target opens no connection from TIME-WAIT, which MAY-2 leaves to it") from None
     await conn.deliver(b"new")
     await former.inject(flags, seq=former.snd_nxt - back, payload=payload, text="of the former connection")
     if answered:

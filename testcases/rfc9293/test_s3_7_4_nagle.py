@@ -119,7 +119,7 @@ async def test_pushed_writes_are_joined_into_full_segments(tcp: Case) -> None:
     tcp.choice("writes without a PUSH flag", "aggregated", ["aggregated", "sent one by one"])
 
 
-@verifies("RFC9293:3.10.7.4-text", "RFC9293:MUST-40")
+@verifies("RFC9293:3.10.7.4-text", "RFC9293:MUST-40", "RFC1122:4.2.3.2-half-second")
 async def test_data_without_push_is_delivered(tcp: Case) -> None:
     """Data comes in two segments, neither of which carries PSH.
 

@@ -29,7 +29,7 @@ async def reads(conn: Connection, data: bytes) -> None:
 
 
 @pytest.mark.parametrize("data", [pytest.param(b"!", id="one-octet"), pytest.param(b"urgent", id="six-octets")])
-@verifies("RFC9293:MUST-30", "RFC9293:MUST-62", needs=("app", "urgent"))
+@verifies("RFC9293:MUST-30", "RFC9293:MUST-62", "claim:C-36", needs=("app", "urgent"))
 async def test_urgent_pointer_names_the_octet_after_the_urgent_data(tcp: Case, data: bytes) -> None:
     """The application writes data, and then urgent data.
 
@@ -109,7 +109,7 @@ async def test_urgent_pointer_ahead_of_the_data_counts(tcp: Case) -> None:
     await reads(conn, b"0123456789abc")
 
 
-@verifies("RFC9293:MUST-31", "RFC9293:MUST-30", needs=("app", "urgent"))
+@verifies("RFC9293:MUST-31", "RFC9293:MUST-30", "claim:C-36", needs=("app", "urgent"))
 async def test_urgent_data_of_many_segments_is_delivered(tcp: Case) -> None:
     """6144 octets of urgent data come in segments of 1024, each with URG and the same end; the application reads in line.
 

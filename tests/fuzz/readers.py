@@ -16,7 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from netaddr import IPNetwork
+from netaddr import IPRange
 
 from conformance.link import FaultHandler, FrameHandler
 from conformance.record import RecordError, read_results
@@ -36,7 +36,7 @@ from conformance.wire.segment import glance
 
 TARGET_MAC, OUR_MAC = "02:00:00:00:00:01", "02:00:00:00:00:02"
 ADDRESSES = {4: "10.77.0.1", 6: "fd77::1"}
-POOLS = {4: "10.77.4.0/30", 6: "fd77::4:0/126"}
+POOLS = {4: IPRange("10.77.4.1", "10.77.4.3"), 6: IPRange("fd77::4:1", "fd77::4:3")}
 OURS = {4: "10.77.4.1", 6: "fd77::4:1"}
 
 
@@ -83,10 +83,12 @@ def station(data: bytes) -> None:
             link=link,
             name="fuzz",
             mac=TARGET_MAC,
+            routed=False,
+            closed_port=9,
             groups={},
             capabilities=frozenset(),
             address=ADDRESSES.__getitem__,
-            pool=lambda family: IPNetwork(POOLS[family]),
+            pool=POOLS.__getitem__,
         )
         clock = Clock()
         ours = Station(target, clock)

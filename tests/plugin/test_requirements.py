@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from conformance.standard.catalogue import level_of, requirement, requirements
+from conformance.plugin.coverage import check, collects_everything
+from conformance.standard.catalogue import level_of, requirement, requirements, unfinished
 from conformance.standard.cells import cell, cells
 from tests.conftest import Suite
 from tests.plugin.test_cells import as_json, listed
@@ -35,15 +37,64 @@ def test_every_requirement_is_listed_with_its_cases_or_why_there_are_none() -> N
     assert [one["id"] for one in found] == list(requirements())
     cases = {one["id"]: one for one in as_json()}
     for one in found:
-        assert set(one) == {"id", "level", "document", "section", "summary", "cases", "reason"}
+        assert set(one) == {"id", "level", "document", "section", "summary", "cases", "reason", "partly"}
         assert one["level"] == level_of([one["id"]])
-        assert one["reason"] == ("" if one["cases"] else requirement(one["id"]).reason)
+        row = requirement(one["id"])
+        assert (one["reason"], one["partly"]) == (("", row.partly) if one["cases"] else (row.reason, ""))
         assert all(one["id"] in cases[name]["requirements"] for name in one["cases"])
     by_id = {one["id"]: one for one in found}
     assert any("[CLOSING/rst-left-edge]" in name for name in by_id["RFC9293:3.10.7.4-rst-exact"]["cases"])
     # A case that only says why nobody can see its row verifies nothing.
     unseen = {f"[{row.id}]" for row in cells() if not row.runs}
     assert not [name for one in found for name in one["cases"] if name[name.find("[") :] in unseen]
+
+
+def test_every_requirement_has_a_case_or_a_reason() -> None:
+    found = [one for one in as_json("--requirements") if one["document"] not in unfinished()]
+    assert not [one["id"] for one in found if not one["cases"] and not one["reason"]]
+
+
+def test_a_run_of_everything_is_stopped_by_a_requirement_without_case_and_reason() -> None:
+    with pytest.raises(pytest.UsageError) as raised:
+        check([])
+    *lines, todo = str(raised.value).splitlines()
+    assert "@verifies" in todo
+    missing = [one for one in requirements().values() if not one.reason and one.document not in unfinished()]
+    assert len(lines) == len(missing) > 300
+    for line, row in zip(lines, missing, strict=True):
+        where, number, said = line.split(":", 2)
+        assert said.startswith(f" {row.id} ")
+        assert Path(where).read_text().splitlines()[int(number) - 1] == f'id = "{row.id.partition(":")[2]}"'
+
+
+@pytest.mark.parametrize(
+    ("arguments", "everything"),
+    [
+        ([], True),
+        (["testcases"], True),
+        (["testcases/"], True),
+        (["testcases", "--family", "4", "--tier", "quick"], True),
+        (["testcases/rfc9293"], False),
+        (["testcases", "-k", "fin"], False),
+        (["testcases", "-m", "must"], False),
+        (["testcases", "--rfc", "9293"], False),
+        (["testcases", "--ignore", "testcases/linux"], False),
+        (["testcases/rfc9293/test_s3_6_closing.py::test_second_close_sends_no_second_fin"], False),
+    ],
+)
+def test_everything_is_what_nobody_chose_from(
+    arguments: list[str], everything: bool, pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[bool] = []
+
+    class Asked:
+        def pytest_collection(self, session: pytest.Session) -> bool:
+            seen.append(collects_everything(session.config))
+            return True
+
+    monkeypatch.chdir(pytestconfig.rootpath)
+    pytest.main(["-q", "-p", "no:cacheprovider", *arguments], plugins=[Asked()])
+    assert seen == [everything]
 
 
 def test_requirements_are_chosen_by_document_and_level() -> None:
@@ -53,8 +104,8 @@ def test_requirements_are_chosen_by_document_and_level() -> None:
     assert "RFC9293:REC-1" in {one["id"] for one in found}, "RECOMMENDED is SHOULD"
     shown = listed("--requirements", "--document", "RFC9293").stdout
     assert "RFC9293:MUST-13  MUST  3.6.1  The end that closes actively" in shown
-    assert "no case yet" in shown
-    assert f"no case: {requirement('RFC9293:MUST-47').reason}" in shown
+    assert f"partly: unseen is {requirement('RFC9293:MUST-28').partly}" in shown
+    assert f"no case: {requirement('RFC9293:SHLD-13').reason}" in shown
     assert shown.splitlines()[-1].startswith("RFC9293: 119 numbered, ")
     assert "RFC6528" not in shown
 

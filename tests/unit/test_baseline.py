@@ -61,10 +61,11 @@ def test_a_baseline_is_sorted_json_with_one_case_a_line(here: Path) -> None:
     assert path == Path("reports/baselines/first.json")
     lines = path.read_text().splitlines()
     assert json.loads(path.read_text())["schema"] == 1
-    assert lines[4] == f'"{CASE.format("a")}": {{"verdict": "violates"}},'
-    assert lines[5] == (
+    rests = f'"requirements": {json.dumps(SAMPLE["requirements"])}, "cells": {json.dumps(SAMPLE["cells"])}'
+    assert lines[5] == f'"{CASE.format("a")}": {{"verdict": "violates", {rests}}},'
+    assert lines[6] == (
         f'"{CASE.format("b")}": {{"verdict": "conforms", "choices": {{"colour": "red"}},'
-        ' "timings": {"rto": [1.0, 1.0, null], "rto (2)": [null, 1.0, null]}}'
+        f' "timings": {{"rto": [1.0, 1.0, null], "rto (2)": [null, 1.0, null]}}, {rests}}}'
     )
     read = load("first")
     assert (read.cases, read.target, read.version) == (kept.cases, kept.target, kept.version)
@@ -78,6 +79,8 @@ results = st.builds(
     st.dictionaries(
         st.text(), st.builds(Time, st.none() | st.floats(0, 9e3).map(lambda value: round(value, 3)), st.just(None))
     ),
+    st.lists(st.text()).map(tuple),
+    st.lists(st.text()).map(tuple),
 )
 
 
@@ -261,10 +264,8 @@ def test_wrong_calls_get_one_line_and_2(here: Path, capsys: pytest.CaptureFixtur
     recorded(here / "b", record("y"))
     (here / "empty").mkdir()
     for arguments, says in (
-        (["compare", "a", "b"], "a and b have no case in common"),
         (["compare", "a", "nothing"], "there is no baseline or run 'nothing'"),
         (["compare", "a", "empty"], "can't read empty/results.jsonl: No such file"),
-        (["compare", "a", "a", "--html", "empty"], "can't write empty: Is a directory"),
         (["baseline", "save", "x"], "can't read reports/latest: No such file"),
         (["baseline", "save", "x/y", "--run", "a"], "can't call a baseline 'x/y'"),
     ):
@@ -273,9 +274,50 @@ def test_wrong_calls_get_one_line_and_2(here: Path, capsys: pytest.CaptureFixtur
         assert says in said.err
         assert said.err.count("\n") == 1
         assert not said.out
+    assert main(["compare", "a", "b"]) == 2
+    said = capsys.readouterr()
+    assert said.err == "tcp-conformance compare: a and b have no case in common\n"
+    assert "0 cases in all of them, 2 in one only" in said.out
+    (here / "old.json").write_text('{"schema": 0}')
+    assert main(["compare", "a", "old.json", "a"]) == 2
+    said = capsys.readouterr()
+    assert "its schema is 0, not 1; keep the run again" in said.err
+    assert "1 case in all of them" in said.out
     with (here / "a" / "results.jsonl").open("a") as file:
         file.write("{")
     assert main(["baseline", "save", "x", "--run", "a"]) == 0
     said = capsys.readouterr()
     assert said.out == "reports/baselines/x.json: 1 case\n"
     assert "1 line left out: results.jsonl:2: the last line is cut off" in said.err
+
+
+def test_runs_differ_by_requirement_cell_state_and_setting(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = "CLOSING/fin-duplicate", "CLOSING/ack-new"
+    row: dict[str, Any] = {"requirements": ["RFC9293:MUST-13"], "cells": [first]}
+    other: dict[str, Any] = {"requirements": ["RFC9293:MUST-13", "RFC9293:MAY-2"], "cells": [first, second]}
+    target = {**SAMPLE["target"], "settings": {"net.ipv4.tcp_timestamps": 1, "net.ipv4.tcp_sack": 1}}
+    for one in row, other:
+        one["target"] = target
+    recorded(here / "a", record("x", **row), record("y", **other), record("only", "violates", **row))
+    for one in row, other:
+        one["target"] = {**target, "settings": {"net.ipv4.tcp_timestamps": 0, "net.ipv4.tcp_sack": 1}}
+    recorded(here / "b", record("x", **row), record("y", "violates", **other))
+    assert main(["compare", "a", "b", "--json", "--html", "page.html"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["requirements"] == [
+        {"id": "RFC9293:MAY-2", "values": ["conforms", "violates"]},
+        {"id": "RFC9293:MUST-13", "values": ["conforms", "violates"]},
+    ]
+    assert said["cells"] == [{"id": second, "values": ["conforms", "violates"]}], "x checks the other one alone"
+    assert said["states"] == {"CLOSING": [{"conforms": 2}, {"conforms": 1, "violates": 1}]}
+    assert said["settings"] == [{"name": "net.ipv4.tcp_timestamps", "values": ["1", "0"]}]
+    page = Path("page.html").read_text()
+    for part in ('id="requirements"', 'id="cells"', 'id="states"', 'id="settings"', "RFC9293:MAY-2", second):
+        assert part in page
+    assert main(["compare", "a", "b"]) == 0
+    said = capsys.readouterr().out
+    assert "Requirements (2)" in said
+    assert "CLOSING\n  2 conforms  1 conforms, 1 violates" in said
+    save("kept", here / "a")
+    assert main(["compare", "kept", "b", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["cells"]) == 1, "a baseline keeps what a case rests on"

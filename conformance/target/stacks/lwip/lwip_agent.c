@@ -815,6 +815,10 @@ static void op_shutdown(const struct call *call) {
     refuse(call->id, "ENOTCONN", "there is no connection");
     return;
   }
+  if (send && one->shut) { /* lwIP says ERR_CONN; a socket that is shut down twice stays shut down */
+    reply(call->id, "%s", "");
+    return;
+  }
   err_t error = tcp_shutdown(pcb, receive || both, send || both);
   if (error == ERR_OK) one->shut = one->shut || send || both;
   told(call->id, error, "tcp_shutdown");
@@ -945,7 +949,8 @@ static void read_frames(void) {
   ssize_t length;
   while ((length = read(link_fd, frame, sizeof frame)) > 0) {
     frames_in++;
-    struct pbuf *data = pbuf_alloc(PBUF_RAW, (u16_t)length, PBUF_POOL);
+    /* Not from the pool: Debian's library takes its elements for longer than they are. */
+    struct pbuf *data = pbuf_alloc(PBUF_RAW, (u16_t)length, PBUF_RAM);
     if (data == NULL) continue;
     pbuf_take(data, frame, (u16_t)length);
     if (wire.input(data, &wire) != ERR_OK) pbuf_free(data);

@@ -201,13 +201,16 @@ impl Agent {
 
     // Requests that wait
 
-    /// Answer those that can be; whether there was one. Of one socket and one kind, the first comes first.
+    /// Answer those that can be; whether the stack was given or asked anything. Of one socket and one kind, the first
+    /// comes first.
     fn serve(&mut self) -> bool {
         let (now, mut stuck, before) = (self.clock.now_ns(), HashSet::new(), self.replies);
+        let mut taken = false;
         for mut one in std::mem::take(&mut self.waiters) {
-            let place = (one.socket, one.kind);
+            let (place, sent) = ((one.socket, one.kind), one.sent);
             let answer = if stuck.contains(&place) { None } else { self.attempt(&mut one) };
             let late = one.until_ns.is_some_and(|until| until <= now);
+            taken |= one.sent > sent;
             match answer.or_else(|| late.then(|| one.failed("timeout", "it did not come in time".into()))) {
                 Some(answer) => self.reply(&one.id, answer),
                 None => {
@@ -216,7 +219,7 @@ impl Agent {
                 }
             }
         }
-        self.replies > before
+        taken || self.replies > before
     }
 
     fn attempt(&mut self, one: &mut Waiter) -> Option<Answer> {

@@ -1,0 +1,49 @@
+"""Which cases verify which requirement, and whether every requirement has a case or a reason why it needs none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from conformance.plugin.marks import CaseInfo, cases_folder
+from conformance.standard.catalogue import place, requirements, unfinished
+from conformance.standard.cells import cell
+
+_CHOOSING = ("keyword", "markexpr", "deselect", "lf", "ignore", "ignore_glob", "requirement", "rfc")
+
+
+def cases_by_requirement(infos: Iterable[CaseInfo]) -> dict[str, list[CaseInfo]]:
+    """The cases of each requirement by its complete id. A case that only says why nobody can see its row verifies nothing."""
+    found: dict[str, list[CaseInfo]] = {}
+    for info in infos:
+        if not info.generated_from or cell(info.generated_from).runs:
+            for name in info.requirements:
+                found.setdefault(name, []).append(info)
+    return found
+
+
+def collects_everything(config: pytest.Config) -> bool:
+    """Whether the whole folder of cases was asked for, and no choice was made among them."""
+    if any(config.getoption(name, None) for name in _CHOOSING):
+        return False
+    folder, here = cases_folder().resolve(), config.invocation_params.dir
+    named = [Path(here, argument).resolve() for argument in config.args if "::" not in argument]
+    return any(folder == one or one in folder.parents for one in named)
+
+
+def check(infos: Iterable[CaseInfo]) -> None:
+    """See that every requirement of a finished catalogue has a case or a reason. Raises pytest.UsageError with the list."""
+    verified = cases_by_requirement(infos)
+    missing = [
+        row
+        for row in requirements().values()
+        if row.id not in verified and not row.reason and row.document not in unfinished()
+    ]
+    if missing:
+        lines = [f"{place(row)}: {row.id} has neither a case nor a reason: {row.summary}" for row in missing]
+        todo = (
+            "name it in the @verifies of a case that checks it, or say in the catalogue why there can be none: reason"
+        )
+        raise pytest.UsageError("\n".join([*lines, todo]))

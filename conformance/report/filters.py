@@ -1,0 +1,93 @@
+"""Filters that need no script: a list of choices, and a style sheet that hides the rows that were not chosen.
+
+A row says what it is in `data-is`, in words: `violates`, `level-must`, `in-closing`, `s-rfc9293-3-6`. An option's value is
+such a word. The rules below are all that CSS needs; `filter.js` does the same where script is allowed, and finds text.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from conformance.report.matrix import Row
+from conformance.report.overview import Entry
+from conformance.report.state_map import STATES
+from conformance.report.text import LEVELS, VERDICTS
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """One list of choices: its name, and each choice's word with what people read."""
+
+    name: str
+    choices: Sequence[tuple[str, str]]
+
+
+def tokens(row: Mapping[int, Entry]) -> str:
+    """The words of a case's row: of both families."""
+    found: dict[str, None] = {}
+    for entry in row.values():
+        found |= dict.fromkeys((_word(entry.verdict), _word("level", entry.level), _word("on", entry.target)))
+        found |= dict.fromkeys((_word("d", entry.document), _word("s", entry.document, entry.section)))
+        found |= dict.fromkeys(_word("in", state) for state in entry.states)
+    return " ".join(found)
+
+
+def requirement_tokens(row: Row) -> str:
+    """The words of a requirement's row."""
+    return " ".join((_word(row.verdict), _word("level", row.level), _word("d", row.document)))
+
+
+def of_cases(order: Iterable[Entry], *, several: bool) -> list[Filter]:
+    """The filters of a list of cases; those with one choice alone are left out."""
+    entries = list(order)
+    seen = {state for entry in entries for state in entry.states}
+    sections: dict[str, str] = {}
+    for entry in entries:
+        sections[_word("d", entry.document)] = f"{entry.document or 'no document'}, all sections"
+        sections[_word("s", entry.document, entry.section)] = f"{entry.document} section {entry.section}"
+    states = [*STATES, *sorted(seen - set(STATES))]
+    found = [
+        *_common({entry.verdict for entry in entries}, {entry.level for entry in entries}),
+        Filter("Section", list(sections.items())),
+        Filter("State", [(_word("in", state), state) for state in states if state in seen]),
+    ]
+    if several:
+        found.append(Filter("Target", [(_word("on", one), one) for one in sorted({entry.target for entry in entries})]))
+    return [one for one in found if len(one.choices) > 1]
+
+
+def of_requirements(rows: Iterable[Row]) -> list[Filter]:
+    """The filters of the requirement matrix."""
+    found = list(rows)
+    documents = dict.fromkeys(row.document for row in found)
+    every = [
+        *_common({row.verdict for row in found}, {row.level for row in found}),
+        Filter("Document", [(_word("d", one), one or "no document") for one in documents]),
+    ]
+    return [one for one in every if len(one.choices) > 1]
+
+
+def _common(verdicts: set[str], levels: set[str]) -> list[Filter]:
+    return [
+        Filter("Verdict", [(_word(one), one) for one in VERDICTS if one in verdicts]),
+        Filter("Level", [(_word("level", one), one) for one in LEVELS if one in levels]),
+    ]
+
+
+def of_all(*filters: Sequence[Filter]) -> list[str]:
+    """Every word that any of them chooses by."""
+    return list(dict.fromkeys(word for some in filters for one in some for word, _ in one.choices))
+
+
+def rules(words: Iterable[str]) -> str:
+    """The style sheet: a chosen word hides the rows, and the sections, that have it not."""
+    lines = ["/* Made with the pages: which rows a choice hides. */"]
+    for word in words:
+        chosen = f'main:has(.filter option[value="{word}"]:checked)'
+        lines.append(f'{chosen} :is([data-is]:not([data-is~="{word}"]), .part:not(:has([data-is~="{word}"])))')
+    return "\n".join((lines[0], ",\n".join(lines[1:]) + " { display: none; }" if lines[1:] else "", ""))
+
+
+def _word(*parts: str) -> str:
+    """A word for a class of rows: letters, digits and dashes."""
+    return re.sub(r"[^a-z0-9]+", "-", "-".join(parts).lower()).strip("-") or "none"

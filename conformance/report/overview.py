@@ -1,0 +1,230 @@
+"""What a run's overview knows: a few fields of every case, gathered from the record one line at a time."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from conformance.record.names import case_name
+from conformance.record.results import read_record, scan_results
+from conformance.report import matrix, state_map, timing
+from conformance.report.baseline import Baseline, Changes, Result, changes, earlier, result_of, usual
+
+LINKS = 8  # cases named beside a reason, a choice, a timer
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What the overview keeps of a case; `broke` is the number of the first frame that broke an expectation."""
+
+    page: str
+    id: str
+    stem: str
+    title: str
+    verdict: str
+    level: str
+    document: str
+    section: str
+    family: int
+    duration_s: float
+    message: str
+    target: str
+    requirements: tuple[str, ...]
+    cells: tuple[str, ...]
+    states: tuple[str, ...]
+    reason: str
+    broke: int | None
+    file: str
+    line: int
+    offset: int
+
+
+@dataclass(slots=True)
+class Group:
+    """Cases that share something (a reason, a choice, a timer): how many, and the first of them."""
+
+    cases: list[Entry] = field(default_factory=list)
+    count: int = 0
+    measured: list[float] = field(default_factory=list)
+    failed: int = 0
+
+    def add(self, entry: Entry) -> None:
+        """Count a case, and keep it while there is room."""
+        self.count += 1
+        if len(self.cases) < LINKS:
+            self.cases.append(entry)
+
+
+@dataclass
+class Overview:
+    """All that the overview page shows.
+
+    `changes` is what differs from a baseline, if there is one to hold the run against, and `history` what earlier runs
+    say of the same cases, the newest first.
+    """
+
+    entries: dict[tuple[str, str], Entry] = field(default_factory=dict)
+    results: dict[str, Result] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    targets: dict[tuple[str, ...], dict[str, Any]] = field(default_factory=dict)
+    runs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    deviations: dict[tuple[str, ...], Group] = field(default_factory=dict)
+    skipped: dict[str, Group] = field(default_factory=dict)
+    choices: dict[tuple[str, ...], Group] = field(default_factory=dict)
+    timings: dict[tuple[Any, ...], Group] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
+    table: Counter[tuple[str, str]] = field(default_factory=Counter)
+    machine: state_map.Machine = field(default_factory=state_map.Machine)
+    requirements: matrix.Matrix = field(default_factory=matrix.Matrix)
+    times: timing.Times = field(default_factory=timing.Times)
+    changes: Changes | None = None
+    history: Sequence[Baseline] = ()
+
+    @property
+    def several(self) -> bool:
+        """Whether the record is about more than one target, so that a case needs its target's name."""
+        return len({entry.target for entry in self.entries.values()}) > 1
+
+    @property
+    def run(self) -> dict[str, Any]:
+        """The facts of the last run in the record; empty without any."""
+        return max(self.runs.values(), key=lambda run: int(run["started_ns"]), default={})
+
+    @property
+    def order(self) -> list[Entry]:
+        """The cases by document, section and name; 3.10 comes after 3.9."""
+        return sorted(self.entries.values(), key=_place)
+
+    def now(self, name: str = "this run") -> Baseline:
+        """The results as a baseline has them: of several targets, that of the first."""
+        nothing: dict[str, Any] = {"name": "", "version": "", "settings": {}}
+        target = next(iter(self.targets.values()), nothing)
+        return Baseline(
+            name,
+            target["name"],
+            target["version"],
+            self.results,
+            self.problems,
+            self.run.get("id", ""),
+            target["settings"],
+        )
+
+    def hold_against(self, baseline: Baseline, *, whole: bool) -> None:
+        """Find what has changed since; of a whole run, no selection, also what is gone."""
+        self.changes = changes(baseline, self.now(), whole=whole)
+
+
+def gather(run_dir: Path, *, check: bool = True) -> Overview:
+    """Go through a run's `results.jsonl`; RecordError when there is none. Who wrote it just now need not `check` its shape.
+
+    Lines that are no record become problems. Of a case that ran again, the last run counts.
+    """
+    results = run_dir / "results.jsonl"
+    overview = Overview()
+    offsets: dict[tuple[str, str], int] = {}
+    for line in scan_results(results, check=check):
+        if line.record is None:
+            overview.problems.append(line.problem or "")
+        else:
+            offsets[line.record["target"]["name"], line.record["id"]] = line.offset
+    several = len({target for target, _ in offsets}) > 1
+    for (target, _), offset in offsets.items():
+        _add(overview, read_record(results, offset), offset, prefix=f"{target}:" if several else "")
+    for facts in overview.targets.values():
+        facts["settings"] = usual(facts.pop("seen"))
+    overview.history = earlier(run_dir)
+    return overview
+
+
+def _add(overview: Overview, record: dict[str, Any], offset: int, *, prefix: str) -> None:
+    copied = ("id", "title", "verdict", "level", "document", "section", "family", "duration_s", "message")
+    broken = (step.get("frame") for step in record["steps"] if step.get("ok") is False)
+    target, run, deviation = record["target"], record["run"], record["deviation"]
+    seen = [one["state"] for one in record["states"] if one["side"] == "target"]
+    source = record.get("source") or {}
+    entry = Entry(
+        **{name: record[name] for name in copied},
+        page=case_name(prefix + record["id"]),
+        stem=prefix + re.sub(r"-?\bipv[46]\b-?(?=[^\[]*\]$)", "", record["id"]).removesuffix("[]"),
+        target=target["name"],
+        requirements=tuple(record["requirements"]),
+        cells=tuple(record["cells"]),
+        states=tuple(dict.fromkeys((*seen, *(row["state"] for row in record.get("rows", ()))))),
+        reason=deviation["reason"] if deviation else "",
+        broke=next((number for number in broken if number is not None), None),
+        file=source.get("file", ""),
+        line=source.get("line", 1),
+        offset=offset,
+    )
+    overview.entries[entry.target, entry.id] = entry
+    overview.results[prefix + entry.id] = result_of(record)
+    overview.counts[entry.verdict] += 1
+    overview.table[entry.level, entry.verdict] += 1
+    overview.machine.add(record, entry)
+    overview.requirements.add(record, entry)
+    overview.times.add(record, entry)
+    key = (target["name"], target["version"], target["profile"])
+    facts = overview.targets.setdefault(key, {**target, "addresses": [], "seen": Counter()})
+    facts["seen"][json.dumps(target["settings"])] += 1
+    if target["address"] not in facts["addresses"]:
+        facts["addresses"].append(target["address"])
+    overview.runs[run["id"]] = run
+    if deviation:
+        known = (deviation["reason"], deviation["source"], deviation.get("date", ""))
+        overview.deviations.setdefault(known, Group()).add(entry)
+    if entry.verdict == "not applicable":
+        reason = entry.message or f"needs {', '.join(record['needs'])}"
+        overview.skipped.setdefault(reason, Group()).add(entry)
+    for choice in record["choices"]:
+        taken = (choice["name"], choice["taken"], ", ".join(choice["allowed"]))
+        overview.choices.setdefault(taken, Group()).add(entry)
+    for one in record["timings"]:
+        span = (one["name"], one["low_s"], one["high_s"], one["source"], one["how"])
+        group = overview.timings.setdefault(span, Group())
+        if one["measured_s"] is not None:
+            group.measured.append(one["measured_s"])
+        group.failed += one["ok"] is False
+        group.add(entry)
+
+
+def _place(entry: Entry) -> tuple[Any, ...]:
+    return entry.document, _section_order(entry.section), entry.stem, entry.family, entry.id
+
+
+def _section_order(section: str) -> list[tuple[int, int, str]]:
+    """3.10 comes after 3.9, and letters after numbers."""
+    parts = section.split(".")
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]
+
+
+@dataclass
+class Section:
+    """One section of a document: rows of (one case, its entries of both families)."""
+
+    document: str
+    number: str
+    anchor: str
+    counts: Counter[str] = field(default_factory=Counter)
+    rows: list[dict[int, Entry]] = field(default_factory=list)
+
+
+def sections(order: Iterable[Entry]) -> list[Section]:
+    """The cases by section; both families of a case share a row."""
+    found: dict[tuple[str, str], Section] = {}
+    stem = None
+    for entry in order:
+        key = (entry.document, entry.section)
+        if key not in found:
+            found[key] = Section(*key, anchor=f"section-{len(found) + 1}")
+            stem = None
+        section = found[key]
+        section.counts[entry.verdict] += 1
+        if entry.stem == stem and entry.family not in section.rows[-1]:
+            section.rows[-1][entry.family] = entry
+        else:
+            section.rows.append({entry.family: entry})
+            stem = entry.stem
+    return list(found.values())

@@ -1,0 +1,85 @@
+"""A run in a few lines: its headline, and a summary in Markdown for a merge request."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from conformance.report.baseline import Change
+from conformance.report.overview import Entry, Overview
+from conformance.report.text import LEVELS, NOTHING, VERDICTS, clean, count
+
+LISTED = 20  # cases named under a heading
+_SPECIAL = re.compile(r"([\\`*_\[\]#|~$@])")
+
+
+def headline(counts: Counter[str]) -> tuple[str, str]:
+    """The verdict over the whole run, as the verdict that colours it and the words."""
+    violating = counts["violates"]
+    if violating:
+        return "violates", f"{count(violating, 'case')} {'violates' if violating == 1 else 'violate'}"
+    unclear = counts["error"] + counts["inconclusive"]
+    if unclear:
+        return "inconclusive", f"Nothing violates, but {count(unclear, 'case')} gave no verdict"
+    if not counts["conforms"] + counts["deviates"] + counts["breaks should"]:
+        return "inconclusive", "No case was judged"
+    return "conforms", "Conforms: nothing violates"
+
+
+def as_markdown(overview: Overview) -> str:
+    """The run as GitHub and GitLab show it: headline, counts, what violates, what has changed since the baseline."""
+    verdict, words = headline(overview.counts)
+    targets = ", ".join(f"{one['name']} {one['version']}" for one in overview.targets.values())
+    lines = [f"## {VERDICTS[verdict]} TCP conformance: {words}", ""]
+    if overview.run:
+        run = overview.run
+        lines += [f"{_said(targets)}, {_said(run['id'])}, harness {_said(run['harness'])}", ""]
+    if overview.problems:
+        lines += [f"{count(len(overview.problems), 'line')} of the record can't be read.", ""]
+    shown = [one for one in VERDICTS if overview.counts[one]]
+    if shown:
+        lines += [f"| level | {' | '.join(shown)} |", f"| --- |{' ---: |' * len(shown)}"]
+        for level in LEVELS:
+            lines.append(f"| {level} | {' | '.join(f'{overview.table[level, one]:,}' for one in shown)} |")
+        lines += [f"| all | {' | '.join(f'{overview.counts[one]:,}' for one in shown)} |", ""]
+    order = overview.order
+    for title in ("violates", "error"):
+        lines += _cases(title, [entry for entry in order if entry.verdict == title])
+    return "\n".join((*lines, *_changes(overview))).rstrip() + "\n"
+
+
+def _cases(title: str, entries: Sequence[Entry]) -> list[str]:
+    if not entries:
+        return []
+    lines = [f"### {title} ({len(entries):,})", ""]
+    for entry in entries[:LISTED]:
+        where = f"{entry.document} {entry.section}, IPv{entry.family}"
+        lines.append(f"- {_said(entry.title or entry.id)} ({_said(where)}): {_said(entry.message or NOTHING)}")
+    return [*lines, *_more(entries), ""]
+
+
+def _changes(overview: Overview) -> list[str]:
+    found = overview.changes
+    if found is None:
+        return []
+    since = f"{found.since.name} ({found.since.target} {found.since.version})"
+    lines = [f"### since {_said(since)}: {'worse' if found.worse else 'nothing got worse'}", ""]
+    for title, group in found.groups():
+        lines += [f"{title} ({len(group):,}):", ""] if group else []
+        lines += [f"- {_said(_told(one))}" for one in group[:LISTED]]
+        lines += [*_more(group), ""] if group else []
+    return lines
+
+
+def _told(one: Change | str) -> str:
+    return one if isinstance(one, str) else one.told
+
+
+def _more(group: Sequence[object]) -> list[str]:
+    return [f"- and {len(group) - LISTED:,} more"] if len(group) > LISTED else []
+
+
+def _said(words: str) -> str:
+    """Text that stays text: a target may say anything."""
+    plain = " ".join(clean(words).split())
+    plain = plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return _SPECIAL.sub(r"\\\1", plain)

@@ -1,0 +1,283 @@
+"""Lab hosts: a target on a real interface, with an agent over ssh or with nothing but its open ports."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import select
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from netaddr import IPAddress, IPRange
+from pyroute2 import IPRoute
+
+from conformance.link import LinkError
+from conformance.link.af_packet import PacketLink, packet_socket
+from conformance.target import AgentFault, App, HarnessFault, Machine, capabilities_of
+from conformance.target.agent_client import AgentClient
+from conformance.target.netns import CLOSED_PORT
+from conformance.target.safety import network_of, refusal
+from conformance.target.suppress import ResetSuppression
+from conformance.wire.frames import neighbour_message, neighbour_probe, neighbour_question
+
+SERVICES = ("discard", "echo", "http", "chargen")
+OWN_PORTS = (33_000, 48_999)
+_ANSWER_S, _TRIES, _CONFLICT_S = 1.0, 3, 1.0
+_AGENT = Path(__file__).with_name("agent.py")
+# ssh's own standard input carries first the agent's source and then the requests.
+_BOOT = 'import sys; s = sys.stdin.buffer; exec(compile(s.read(int(s.readline())), "agent.py", "exec"))'
+_SSH_FAILED, _NOT_FOUND = 255, 127
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Where a lab host is, as its lab file says.
+
+    `addresses` are the target's by family; `tester` ranges by family, on the target's segment and nobody else's, or with
+    `own_address` this machine's own ones. `gateway` by family is the router to a target elsewhere. `allow` are addresses
+    that are meant although they would be refused.
+    """
+
+    interface: str
+    addresses: Mapping[int, str]
+    tester: Mapping[int, IPRange]
+    gateway: Mapping[int, str] = field(default_factory=dict)
+    own_address: bool = False
+    allow: tuple[str, ...] = ()
+
+    def check(self) -> None:
+        """See that nothing would be sent to where it must not go. Raises HarnessFault."""
+        ends = [str(one) for pool in self.tester.values() for one in (pool[0], pool[-1])]
+        for address in (*self.addresses.values(), *self.gateway.values(), *ends):
+            if why := refusal(address, self.allow):
+                raise HarnessFault(f"nothing is sent: {why}")
+        local = _local_addresses()
+        for address in self.addresses.values():
+            if address in local:
+                raise HarnessFault(f"the target {address} is this machine itself: a tester can't test its own host")
+        for pool in self.tester.values():
+            for address in map(str, pool):
+                if address in self.addresses.values():
+                    raise HarnessFault(f"the tester address {address} is the target's own")
+                if (address in local) is not self.own_address:
+                    raise HarnessFault(
+                        f"the tester address {address} is this machine's own: choose free ones, or say own-address = true"
+                        if address in local
+                        else f"own-address is said, but {address} is no address of this machine"
+                    )
+
+
+def _local_addresses() -> set[str]:
+    with IPRoute() as ip:
+        return {str(one.get_attr("IFA_LOCAL") or one.get_attr("IFA_ADDRESS")) for one in ip.get_addr()}
+
+
+class LabHost:
+    """What all lab hosts share: the interface, the addresses, and the target's Ethernet address. See `Target`."""
+
+    isolated = virtual = False
+    machine: Machine | None = None
+
+    def __init__(self, *, name: str, profile: str, segment: Segment) -> None:
+        self.name, self.profile, self.version = name, profile, ""
+        self.settings: Mapping[str, str] = {}
+        self.capabilities: frozenset[str] = frozenset()
+        self.groups: Mapping[int, tuple[str, str]] = {}
+        # Connections that share an address also share what is kept of it: one case at a time.
+        self.concurrency: int | None = 1 if segment.own_address else None
+        self.mac = ""
+        self.routed = bool(segment.gateway)
+        self.closed_port = CLOSED_PORT
+        self.link: PacketLink
+        self.app: App
+        self._segment = segment
+        self._suppression: ResetSuppression | None = None
+
+    def address(self, family: int) -> str:
+        """The target's address of that family (4 or 6); nothing where it has none."""
+        return self._segment.addresses.get(family, "")
+
+    def pool(self, family: int) -> Iterable[IPAddress]:
+        """The tester's addresses of that family."""
+        return self._segment.tester.get(family, ())
+
+    async def open(self) -> None:
+        """Find the target on its segment, and see that the tester's addresses are free. Raises HarnessFault."""
+        segment = self._segment
+        await asyncio.to_thread(segment.check)
+        try:
+            sock = packet_socket(segment.interface)
+        except LinkError as error:
+            raise HarnessFault(str(error)) from None
+        mac = sock.getsockname()[4].hex(":")
+        self.link = PacketLink(sock, mac, segment.interface)
+        await asyncio.to_thread(self._find, sock, mac)
+        if segment.own_address:
+            own = [str(one) for pool in segment.tester.values() for one in pool]
+            self._suppression = await asyncio.to_thread(ResetSuppression, own, OWN_PORTS)
+
+    def _find(self, sock: socket.socket, mac: str) -> None:
+        segment = self._segment
+        if not segment.own_address:
+            ours = {str(one) for pool in segment.tester.values() for one in pool}
+            probes = [neighbour_probe(mac, address) for address in ours]
+            taken = _ask(sock, probes, ours, mac, _CONFLICT_S)
+            if taken is not None:
+                pool = next(pool for pool in segment.tester.values() if IPAddress(taken[0]) in pool)
+                raise HarnessFault(
+                    f"tester address {taken[0]} is in use by {taken[1]}: give a range that nobody has instead of "
+                    f"{network_of(pool)}"
+                )
+        for family, target in segment.addresses.items():
+            asked = segment.gateway.get(family, target)
+            question = neighbour_question(mac, str(segment.tester[family][0]), asked)
+            answers = (_ask(sock, [question], {asked}, "", _ANSWER_S) for _ in range(_TRIES))
+            answer = next(filter(None, answers), None)
+            if answer is None:
+                what = "ARP" if family == 4 else "neighbour discovery"
+                raise HarnessFault(f"{self.name}: {asked} does not answer {what} on {segment.interface}")
+            self.mac = answer[1]
+
+    async def alone(self, sysctl: Mapping[str, str]) -> LabHost:
+        """There is one lab host only: HarnessFault. Cases that need another say so (capability `instances`)."""
+        raise HarnessFault(f"{self.name} is one host: it can't be had a second time")
+
+    async def close(self) -> None:
+        """Leave nothing behind."""
+        if hasattr(self, "link"):
+            self.link.close()
+        if self._suppression is not None:
+            await asyncio.to_thread(self._suppression.close)
+            self._suppression = None
+
+
+def _ask(
+    sock: socket.socket, questions: Sequence[bytes], asked: Collection[str], own: str, wait_s: float
+) -> tuple[str, str] | None:
+    """Send neighbour questions; the first answer about one of the addresses that is not our `own`, as address and MAC."""
+    for question in questions:
+        sock.send(question)
+    until = time.monotonic() + wait_s
+    while (left := until - time.monotonic()) > 0 and select.select([sock], [], [], left)[0]:
+        with contextlib.suppress(BlockingIOError):
+            message = neighbour_message(sock.recv(2048))
+            if message is not None and not message.request and message.address in asked and message.sender_mac != own:
+                return message.address, message.sender_mac
+    return None
+
+
+class SshHost(LabHost):
+    """A lab host on which ssh starts the agent; its source goes through the same pipe, and nothing stays there.
+
+    `host` is what ssh is told; `options` go to ssh before it. Keys, users and jump hosts come from the user's own
+    configuration of ssh.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        profile: str,
+        segment: Segment,
+        host: str,
+        options: Sequence[str] = (),
+        python: str = "python3",
+    ) -> None:
+        super().__init__(name=name, profile=profile, segment=segment)
+        self._host, self._options, self._python = host, tuple(options), python
+        self._process: subprocess.Popen[bytes] | None = None
+
+    async def open(self) -> None:
+        """Start the agent, then find the target. Raises HarnessFault."""
+        ssh = shutil.which("ssh")
+        if ssh is None:
+            raise HarnessFault("no ssh on this machine: sudo apt-get install openssh-client")
+        await asyncio.to_thread(self._segment.check)
+        source = _AGENT.read_bytes()
+        ours, theirs = socket.socketpair()
+        remote = f"{self._python} -I -S -c '{_BOOT}'"
+        command = [ssh, "-T", "-o", "BatchMode=yes", *self._options, self._host, remote]
+        self._process = subprocess.Popen(  # noqa: ASYNC220 - returns at once
+            command, stdin=theirs.fileno(), stdout=theirs.fileno(), stderr=subprocess.PIPE
+        )
+        theirs.close()
+        await asyncio.to_thread(ours.sendall, f"{len(source)}\n".encode() + source)
+        agent = self.app = AgentClient(ours, self.name)
+        try:
+            hello = await agent.open()
+        except AgentFault as fault:
+            raise HarnessFault(await asyncio.to_thread(self._why, str(fault))) from None
+        self.version = str(hello.get("version", ""))
+        self.capabilities = capabilities_of(hello)
+        await super().open()
+
+    def _why(self, fault: str) -> str:
+        """What ssh, or the host's shell, says of an agent that does not speak."""
+        assert self._process is not None
+        try:
+            _, said = self._process.communicate(timeout=2)
+        except subprocess.TimeoutExpired:
+            return fault
+        lines = [line for line in said.decode(errors="replace").splitlines() if line.strip()]
+        last = lines[-1] if lines else "it said nothing"
+        if self._process.returncode == _NOT_FOUND:
+            return (
+                f"{self.name}: no {self._python} on {self._host} ({last}): install it, or name another by python = ..."
+            )
+        if self._process.returncode == _SSH_FAILED:
+            return f"{self.name}: ssh {self._host}: {last}"
+        return f"{self.name}: the agent on {self._host} ended: {last}"
+
+    async def close(self) -> None:
+        """Close the pipe: the agent closes its sockets and ends, and ssh with it."""
+        if hasattr(self, "app"):
+            assert isinstance(self.app, AgentClient)
+            await self.app.close()
+        if self._process is not None:
+            try:
+                await asyncio.to_thread(self._process.wait, 5)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            if self._process.stderr is not None:
+                self._process.stderr.close()
+        await super().close()
+
+
+class BlackBox(LabHost):
+    """A host of which only ports are known: `open_ports` by service, and one that is closed."""
+
+    def __init__(
+        self, *, name: str, profile: str, segment: Segment, open_ports: Mapping[str, int], closed_port: int
+    ) -> None:
+        super().__init__(name=name, profile=profile, segment=segment)
+        self.closed_port = closed_port
+        self.app = _OpenPorts(name, open_ports)
+        families = {f"ipv{family}" for family in segment.addresses}
+        found = {
+            name for name, there in (("open-port", open_ports), ("discard-port", "discard" in open_ports)) if there
+        }
+        self.capabilities = frozenset(families | found)
+
+
+class _OpenPorts:
+    """An application of which nothing is known but where it listens. See `App`."""
+
+    def __init__(self, name: str, ports: Mapping[str, int]) -> None:
+        # What discards says nothing of its own: nothing has to be told apart from what the stack says.
+        ranked = sorted(ports, key=SERVICES.index)
+        self._name, self._port = name, ports[ranked[0]] if ranked else 0
+
+    async def call(self, op: str, *, wait_s: float | None = None, **arguments: Any) -> dict[str, Any]:
+        """`listen` is the port that is open; there is nothing to close."""
+        if op in ("hello", "close", "abort"):
+            return {"at_ns": 0}
+        if op == "listen" and self._port:
+            return {"at_ns": 0, "socket": 0, "port": self._port, "address": ""}
+        raise HarnessFault(f"{self._name} is a black box: its application can't be asked to {op}")

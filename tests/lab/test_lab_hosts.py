@@ -1,0 +1,193 @@
+"""Lab hosts for real: an OpenSSH server and open ports in a namespace of their own, on a segment with the tester."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Ran, clean_environment
+from tests.lab import host_segment
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+CASES = "testcases/rfc9293/test_s3_6_closing.py"
+SSH = """
+kind = "ssh"
+host = "target"
+ssh = ["-F", "ssh_config"]
+interface = "lab0"
+ipv4 = "10.88.0.1"
+ipv6 = "fd88::1"
+tester = ["10.88.1.1-10.88.1.80", "fd88::100-fd88::180"]
+"""
+BLACK_BOX = """
+kind = "blackbox"
+profile = "linux"
+interface = "lab0"
+ipv4 = "10.88.0.1"
+ipv6 = "fd88::1"
+tester = ["10.88.1.1-10.88.1.80", "fd88::100-fd88::180"]
+closed = 81
+[open]
+discard = 1009
+echo = 7
+"""
+ROOT = Path(__file__).parent.parent.parent
+
+
+@dataclass
+class Hosts:
+    """The tester's side of the segment."""
+
+    folder: Path
+    process: subprocess.Popen[str]
+
+    def run(self, target: str, *options: str, cases: str = CASES, name: str = "out") -> Ran:
+        """A run in the tester's namespace."""
+        (self.folder / f"{name}.toml").write_text(target)
+        output = self.folder / name
+        command = [sys.executable, "-m", "pytest", str(ROOT / cases), "-q", "-p", "no:cacheprovider"]
+        done = subprocess.run(
+            [*command, f"--target={name}.toml", f"--output={output}", *options],
+            cwd=self.folder,
+            env={**clean_environment(), "PYTHONPATH": str(ROOT)},
+            preexec_fn=self._enter,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        return Ran(done.returncode, done.stdout + done.stderr, output)
+
+    def _enter(self) -> None:
+        """Into the tester's network namespace."""
+        space = os.open(f"/proc/{self.process.pid}/ns/net", os.O_RDONLY)
+        assert _LIBC.setns(space, 0x40000000) == 0
+
+
+@pytest.fixture(scope="module")
+def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
+    if os.geteuid():
+        pytest.skip("needs root: sshd has to change users")
+    for tool, package in (("sshd", "openssh-server"), ("ssh", "openssh-client"), ("nft", "nftables")):
+        if not shutil.which(tool, path=os.environ.get("PATH", "") + ":/usr/sbin"):
+            pytest.skip(f"needs {tool} (Debian's {package})")
+    folder = tmp_path_factory.mktemp("hosts")
+    for name in ("host_key", "user_key"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True)
+    shutil.copy(folder / "user_key.pub", folder / "authorized_keys")
+    key = (folder / "host_key.pub").read_text().split(maxsplit=2)
+    (folder / "known_hosts").write_text(f"192.168.77.1 {key[0]} {key[1]}\n")
+    (folder / "sshd_config").write_text(
+        f"HostKey {folder}/host_key\nAuthorizedKeysFile {folder}/authorized_keys\n"
+        "StrictModes no\nUsePAM no\nPidFile none\nPasswordAuthentication no\n"
+    )
+    (folder / "ssh_config").write_text(
+        f"Host target\n  HostName 192.168.77.1\n  User root\n  IdentityFile {folder}/user_key\n"
+        f"  IdentitiesOnly yes\n  UserKnownHostsFile {folder}/known_hosts\n  StrictHostKeyChecking yes\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, host_segment.__file__, folder],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        if process.stdout.readline() != "ready\n":
+            pytest.skip("needs the right to make network namespaces")
+        yield Hosts(folder, process)
+    finally:
+        process.stdin.close()
+        process.wait(10)
+        process.stdout.close()
+
+
+def test_ssh_host_gives_the_verdicts_of_the_embedded_lab(hosts: Hosts) -> None:
+    ran = hosts.run(SSH, name="ssh")
+    embedded = hosts.run('kind = "netns"\n', name="embedded")
+    assert ran.results, ran.out
+    applicable = {name: verdict for name, verdict in ran.verdicts.items() if verdict != "not applicable"}
+    assert applicable == {name: embedded.verdicts[name] for name in applicable}
+    assert len(applicable) > len(embedded.verdicts) * 0.9
+    assert not (hosts.folder / "agent.py").exists()
+
+
+def test_black_box_runs_what_needs_no_application(hosts: Hosts) -> None:
+    ran = hosts.run(BLACK_BOX, "--tier=quick", cases="testcases/rfc9293/test_s3_10_7_segment_arrives.py", name="box")
+    assert ran.results, ran.out
+    said = {record["message"] for record in ran.results.values() if record["verdict"] == "not applicable"}
+    assert "needs app, which target box does not have" in said
+    assert set(ran.verdicts.values()) <= {"conforms", "deviates", "not applicable"}, ran.out
+    assert sum(verdict == "conforms" for verdict in ran.verdicts.values()) >= 20
+
+
+def test_the_testers_own_address_serves_with_resets_kept_back(hosts: Hosts) -> None:
+    own = BLACK_BOX.replace('ipv6 = "fd88::1"\n', "").replace('ipv4 = "10.88.0.1"', 'ipv4 = "192.168.77.1"')
+    own = own.replace('interface = "lab0"', 'interface = "control0"\nown-address = true')
+    own = own.replace('["10.88.1.1-10.88.1.80", "fd88::100-fd88::180"]', '["192.168.77.2"]')
+    cases = "testcases/rfc9293/test_s3_10_7_segment_arrives.py"
+    ran = hosts.run(own, "-k", "CLOSED or LISTEN", "--family=4", cases=cases, name="own")
+    assert ran.code == 0, ran.out
+    assert "conforms" in ran.verdicts.values()
+    left = subprocess.run(
+        ["nft", "list", "ruleset"], preexec_fn=hosts._enter, capture_output=True, text=True, check=True
+    )
+    assert left.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (("10.88.1.1-10.88.1.80", "10.88.0.1-10.88.0.9"), "the tester address 10.88.0.1 is the target's own"),
+        (('ipv4 = "10.88.0.1"', 'ipv4 = "192.168.77.2"'), "is this machine itself"),
+        (('ipv4 = "10.88.0.1"', 'ipv4 = "8.8.8.8"'), '8.8.8.8 is public; if it is meant, say allow = ["8.8.8.8"]'),
+        (('ipv4 = "10.88.0.1"', 'ipv4 = "224.0.0.1"'), "nothing is sent: 224.0.0.1 is multicast"),
+        (('interface = "lab0"', 'interface = "lab7"'), "lab7: No such device"),
+        (('host = "target"', 'host = "nobody.invalid"'), "ssh nobody.invalid: "),
+        (('host = "target"', 'host = "target"\npython = "python9"'), "no python9 on target"),
+        (('ssh = ["-F"', 'ssh = ["-o", "UserKnownHostsFile=/dev/null", "-F"'), "Host key verification failed"),
+        (('ipv4 = "10.88.0.1"', 'ipv4 = "10.88.0.99"'), "10.88.0.99 does not answer ARP on lab0"),
+        (('interface = "lab0"', 'interfaces = "lab0"'), "unknown key 'interfaces'; did you mean interface?"),
+        (("tester = ", "testers = "), "unknown key 'testers'; did you mean tester?"),
+        (("10.88.1.1-10.88.1.80", "10.88.1.1-x"), "is no range of addresses"),
+    ],
+    ids=[
+        "tester-is-target", "target-is-tester", "public", "multicast", "interface", "name", "python", "host-key",
+        "silent", "typo", "typo-of-tester", "range",
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_a_lab_host_is_one_line(hosts: Hosts, change: tuple[str, str], line: str) -> None:
+    assert change[0] in SSH
+    ran = hosts.run(SSH.replace(*change), name="wrong")
+    assert ran.code == pytest.ExitCode.USAGE_ERROR, ran.out
+    assert line in ran.out
+    assert "Traceback" not in ran.out
+
+
+def test_an_address_in_use_is_found_before_anything_is_sent(hosts: Hosts) -> None:
+    take = textwrap.dedent("""
+        import ctypes, os, sys
+        assert ctypes.CDLL(None).setns(os.open(f"/proc/{sys.argv[1]}/ns/net", os.O_RDONLY), 0x40000000) == 0
+        from pyroute2 import IPRoute
+        with IPRoute() as ip:
+            ip.addr(sys.argv[2], index=ip.link_lookup(ifname="lab1")[0], address="10.88.1.7", prefixlen=32)
+    """)
+    host = Path(f"/proc/{hosts.process.pid}/task/{hosts.process.pid}/children").read_text().split()[0]
+    subprocess.run([sys.executable, "-c", take, host, "add"], check=True)
+    try:
+        ran = hosts.run(SSH, name="taken")
+    finally:
+        subprocess.run([sys.executable, "-c", take, host, "del"], check=True)
+    assert ran.code == pytest.ExitCode.USAGE_ERROR, ran.out
+    assert "tester address 10.88.1.7 is in use by " in ran.out
