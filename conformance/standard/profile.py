@@ -1,6 +1,8 @@
 """What a kind of target documents about itself: timers, chosen MAYs, known deviations.
 
-A profile is a TOML file in `profiles/`, or text that the caller brings (`parse`).
+A profile is a TOML file in `profiles/`, or text that the caller brings (`parse`). One that `extends` another has all that it
+does not say itself from there, but for the deviations from requirements that are in `without`. All its timers may be `late_s`
+seconds late.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import functools
 import re
 import types
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from conformance.standard import _data, catalogue
@@ -133,9 +135,17 @@ def parse(content: str, where: str, name: str) -> Profile:
         DataError: a row is incomplete, a bound is impossible, or a deviation names no requirement.
     """
     document = _data.toml(content, where)
-    _data.only(document, where, ("title",), ("date", "timer", "choices", "deviation"))
+    keys = ("date", "extends", "without", "late_s", "timer", "choices", "deviation")
+    _data.only(document, where, ("title",), keys)
     day = str(document.get("date", ""))
-    timers = {key: _timer(key, row, f"{where}, timer {key}") for key, row in document.get("timer", {}).items()}
+    base = profile(document["extends"]) if "extends" in document else Profile("", "", {}, {}, ())
+    without = set(document.get("without", ()))
+    if strange := without - {row.requirement for row in base.deviations}:
+        raise _data.DataError(f"{where}: without: what it extends has no deviation from {min(strange)}")
+    inherited = tuple(row for row in base.deviations if row.requirement not in without)
+    own = {key: _timer(key, row, f"{where}, timer {key}") for key, row in document.get("timer", {}).items()}
+    late_s = float(document.get("late_s", 0))
+    timers = {key: replace(row, late_s=max(row.late_s, late_s)) for key, row in {**base.timers, **own}.items()}
     deviations = tuple(
         _deviation(row, day, f"{where}, deviation {number}")
         for number, row in enumerate(document.get("deviation", []), start=1)
@@ -144,8 +154,8 @@ def parse(content: str, where: str, name: str) -> Profile:
         name=name,
         title=document["title"],
         timers=types.MappingProxyType(timers),
-        choices=types.MappingProxyType(dict(document.get("choices", {}))),
-        deviations=deviations,
+        choices=types.MappingProxyType({**base.choices, **document.get("choices", {})}),
+        deviations=inherited + deviations,
     )
 
 

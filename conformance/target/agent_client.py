@@ -13,6 +13,7 @@ from conformance.target import AgentFault, AppError
 
 PROTOCOL = 1
 ANSWER_S = 10.0
+_HELLO_S = 30.0  # the target may have to boot
 LONGEST_LINE = 16 << 20
 
 
@@ -32,7 +33,7 @@ class AgentClient:
         self._reader, self._writer = await asyncio.open_connection(sock=self._sock, limit=LONGEST_LINE)
         line = b""
         with contextlib.suppress(TimeoutError, ValueError, OSError):
-            line = await asyncio.wait_for(self._reader.readline(), ANSWER_S)
+            line = await asyncio.wait_for(self._reader.readline(), _HELLO_S)
         self.greet(line)
         self._task = asyncio.create_task(self._read())
         return self.hello

@@ -7,6 +7,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import sys
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -43,7 +44,9 @@ class Need:
 
 @dataclass(frozen=True)
 class Stack:
-    """One stack. `build` are command lines, run in the build folder; {source} and {build} stand for folders in them."""
+    """One stack. `build` are command lines, run in the build folder; {source} and {build} stand for folders in them,
+    {python} for the Python that runs this.
+    """
 
     name: str
     title: str
@@ -125,8 +128,8 @@ class Stack:
             raise StackMissing(f"{self.name}: {line[0]} failed: {first.strip()[:200]} (all of it: {said[0]})")
 
     def _filled(self, line: Sequence[str]) -> tuple[str, ...]:
-        folders = {"{source}": str(self.source), "{build}": str(self.folder)}
-        return tuple(functools.reduce(lambda word, pair: word.replace(*pair), folders.items(), word) for word in line)
+        places = {"{source}": str(self.source), "{build}": str(self.folder), "{python}": sys.executable}
+        return tuple(functools.reduce(lambda word, pair: word.replace(*pair), places.items(), word) for word in line)
 
     def _digest(self) -> str:
         digest = hashlib.sha256()

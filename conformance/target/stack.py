@@ -10,15 +10,17 @@ from typing import Any
 
 from netaddr import IPRange
 
-from conformance.link import Link
+from conformance.link import Link, Wire
 from conformance.link.wire import WireLink
-from conformance.target import HarnessFault, Machine, capabilities_of
+from conformance.target import AppError, HarnessFault, Machine, capabilities_of
 from conformance.target.agent_client import AgentClient
 from conformance.target.netns import ADDRESSES, CLOSED_PORT, GROUPS, POOLS, LabServer
 from conformance.target.virtual import VirtualMachine
 
 MAC, _TESTER_MAC = "02:00:00:00:00:77", "02:00:00:00:00:01"
 _MTU = 1500
+_STARTS = 2
+"""How many instances with a clock of the machine's start at the same time: one may be a kernel that boots."""
 
 
 def environment(*, virtual: bool) -> dict[str, str]:
@@ -58,6 +60,7 @@ class StackTarget:
         self.capabilities: frozenset[str] = frozenset()
         self.groups = GROUPS
         self.routed, self.closed_port = False, CLOSED_PORT
+        self.wire = Wire()
         self.mac = MAC
         self.machine: Machine | None = None
         self.link: Link
@@ -65,6 +68,7 @@ class StackTarget:
         self._command, self._ready = tuple(command), ready
         self.virtual = clock == "virtual"
         self._epoch_ns = time.time_ns() if epoch_ns is None else epoch_ns
+        self._starting = asyncio.Semaphore(_STARTS)
         self._own_server = server is None
         self._server = server or LabServer()
 
@@ -93,10 +97,12 @@ class StackTarget:
         if not self.virtual:
             hello = await self.app.open()
         self.version = str(hello.get("version", ""))
-        self.capabilities = capabilities_of(hello) | {"instances", "group-address"}
+        self.capabilities = capabilities_of(hello) | {"instances", "group-address", "prompt-wire"}
+        if "sysctl" in self.capabilities and not self.virtual:
+            self.capabilities |= {"settings"}
 
     async def alone(self, sysctl: Mapping[str, str]) -> StackTarget:
-        """Another instance, for one case. Raises HarnessFault."""
+        """Another instance, with these settings. Raises HarnessFault."""
         other = StackTarget(
             name=self.name,
             profile=self.profile,
@@ -105,10 +111,22 @@ class StackTarget:
             server=self._server,
             epoch_ns=self._epoch_ns,
         )
-        other.version, other.capabilities = self.version, self.capabilities
-        await other._start()
-        if not other.virtual:
-            await other.app.open()
+        other.version, other.capabilities, other.settings = self.version, self.capabilities, dict(sysctl)
+        if self.virtual:
+            await other._start()
+            return other
+        async with self._starting:
+            try:
+                await other._start()
+                await other.app.open()
+                for name, value in sysctl.items():
+                    await other.app.call("sysctl_set", name=name, value=value)
+            except AppError as error:
+                await other.close()
+                raise HarnessFault(f"{self.name}: sysctl {name} = {value}: {error}") from None
+            except HarnessFault:
+                await other.close()
+                raise
         return other
 
     async def close(self) -> None:

@@ -19,7 +19,6 @@ from conformance.wire.frames import (
     neighbour_answer,
     neighbour_message,
     neighbour_question,
-    template,
 )
 from conformance.wire.ip import fragments
 from conformance.wire.segment import glance, packed
@@ -133,7 +132,7 @@ class Station:
             raise HarnessFault(
                 f"nothing is sent to {dst}: the target's addresses are {', '.join(sorted(self._allowed))}"
             )
-        return template(self._link.mac, self._macs[dst], src, dst)
+        return Template(self._link.mac, self._macs[dst], src, dst)
 
     def transmit(
         self, segment: Segment, trace: Trace, comment: str = "", *, fragment: int | None = None

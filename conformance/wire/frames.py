@@ -26,7 +26,7 @@ from scapy.layers.inet6 import (  # noqa: E402
 from scapy.layers.l2 import ARP, Ether  # noqa: E402
 from scapy.packet import Raw  # noqa: E402
 
-from conformance.wire.segment import Segment, internet_checksum  # noqa: E402
+from conformance.wire.segment import Segment, internet_checksum, packed  # noqa: E402
 
 _NUMBERS, _CHECKSUM = struct.Struct("!II"), struct.Struct("!H")
 
@@ -40,9 +40,8 @@ class Template:
     def __init__(self, src_mac: str, dst_mac: str, src: str, dst: str) -> None:
         self._macs, self._src, self._dst = (src_mac, dst_mac), src, dst
         self._v6 = ":" in src
-        ip = IPv6(src=src, dst=dst, plen=0) if self._v6 else IP(src=src, dst=dst, id=0, flags="DF", len=20, chksum=0)
-        frame = bytes(Ether(src=src_mac, dst=dst_mac) / ip / TCP())
-        self._ethernet, self._ip = frame[:14], frame[14 : 54 if self._v6 else 34]
+        self._ethernet, ip = _headers(src_mac, dst_mac, self._v6)
+        self._ip = ip + packed(src) + packed(dst)
 
     def frame(self, segment: Segment) -> bytes:
         """The Ethernet frame that carries `segment`."""
@@ -76,10 +75,14 @@ class Template:
         return bytes(ether / IPv6(**ip) / raw)
 
 
-@functools.lru_cache(4096)
-def template(src_mac: str, dst_mac: str, src: str, dst: str) -> Template:
-    """The template of two hosts; scapy builds it once for all cases that have the same addresses."""
-    return Template(src_mac, dst_mac, src, dst)
+@functools.cache
+def _headers(src_mac: str, dst_mac: str, v6: bool) -> tuple[bytes, bytes]:
+    """The Ethernet header of TCP segments, and the IP header up to its addresses."""
+    ip = (
+        IPv6(plen=0, src="::", dst="::") if v6 else IP(id=0, flags="DF", len=20, chksum=0, src="0.0.0.0", dst="0.0.0.0")
+    )
+    frame = bytes(Ether(src=src_mac, dst=dst_mac) / ip / TCP())
+    return frame[:14], frame[14 : 22 if v6 else 26]
 
 
 class PreparedFrame:
@@ -153,11 +156,22 @@ def _solicited(address: str) -> tuple[str, str]:
     return group, f"33:33:ff:{low >> 16:02x}:{low >> 8 & 0xFF:02x}:{low & 0xFF:02x}"
 
 
-@functools.lru_cache(4096)
 def neighbour_question(mac: str, address: str, asked: str) -> bytes:
     """The frame by which `address` at `mac` asks where `asked` is; it also makes the asker known there."""
+    frame, here = _question(mac, asked), packed(address)
     if ":" not in asked:
-        return bytes(Ether(src=mac, dst="ff:ff:ff:ff:ff:ff") / ARP(op=1, hwsrc=mac, psrc=address, pdst=asked))
+        return frame[:28] + here + frame[32:]
+    # What the checksum covers grows by our address, which the pseudo-header holds (RFC 1624).
+    words = sum(int.from_bytes(here[at : at + 2], "big") for at in range(0, 16, 2))
+    checksum = 0xFFFF - ((0xFFFF - int.from_bytes(frame[56:58], "big") + words) % 0xFFFF or 0xFFFF)
+    return frame[:22] + here + frame[38:56] + checksum.to_bytes(2, "big") + frame[58:]
+
+
+@functools.cache
+def _question(mac: str, asked: str) -> bytes:
+    """The question of an asker without an address."""
+    if ":" not in asked:
+        return bytes(Ether(src=mac, dst="ff:ff:ff:ff:ff:ff") / ARP(op=1, hwsrc=mac, psrc="0.0.0.0", pdst=asked))
     group, group_mac = _solicited(asked)
     question = ICMPv6ND_NS(tgt=asked) / ICMPv6NDOptSrcLLAddr(lladdr=mac)
-    return bytes(Ether(src=mac, dst=group_mac) / IPv6(src=address, dst=group, hlim=255) / question)
+    return bytes(Ether(src=mac, dst=group_mac) / IPv6(src="::", dst=group, hlim=255) / question)

@@ -28,6 +28,8 @@ async def test_mss_is_the_mtu_less_the_fixed_headers(tcp: Case) -> None:
     conn = await tcp.connect()
     size = opt.mss(MTU - FIXED[tcp.family])
     await conn.expect(SYN, length=0, options=((opt.MSS, size),))
+    await conn.complete()
+    await conn.confirm(State.ESTABLISHED)
 
 
 @verifies("RFC6691:2-options", needs=("app", "timestamps"))
@@ -52,7 +54,7 @@ async def full_sized(conn: Connection, length: int) -> None:
     assert conn.app is not None
     await conn.app.send(bytes(4 * MSS), wait=False)
     for _ in range(2):
-        await conn.expect(ACK, seq=conn.rcv_nxt, length=length)
+        await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=length)
 
 
 @pytest.mark.parametrize(

@@ -251,6 +251,15 @@ def test_a_profile_can_be_brought_as_text() -> None:
     assert own.deviations_of("test_rst6", "LAST-ACK/fin-duplicate") == ()
 
 
+def test_a_deviation_has_the_day_on_which_it_was_seen_its_own_or_the_profiles() -> None:
+    dated = PROFILE.replace('title = "A stack"', 'title = "A stack"\ndate = 2026-11-21')
+    assert profile.parse(PROFILE, "own.toml", "own").deviations[0].date == ""
+    assert profile.parse(dated, "own.toml", "own").deviations[0].date == "2026-11-21"
+    assert profile.parse(dated + 'date = "2026-12-01"', "own.toml", "own").deviations[0].date == "2026-12-01"
+    for name in profile.profiles():
+        assert all(row.date for row in profile.profile(name).deviations), f"{name}.toml needs a date"
+
+
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
@@ -261,12 +270,28 @@ def test_a_profile_can_be_brought_as_text() -> None:
         ("value_s = 30", "value_s = 30\nleast_s = 31", "0 <= least_s <= value_s"),
         ("late_s = 0.5", "late_s = -1", "cannot be negative"),
         ('title = "A stack"', "", "title missing"),
+        ('title = "A stack"', 'title = "A stack"\ndate = "yesterday"', "date 'yesterday' is no day; one is 2026-11-21"),
     ],
 )
 def test_a_wrong_profile_says_where_and_what_would_be_right(old: str, new: str, says: str) -> None:
     with pytest.raises(_data.DataError, match=re.escape(says)) as raised:
         profile.parse(PROFILE.replace(old, new, 1), "own.toml", "own")
     assert str(raised.value).startswith("own.toml")
+
+
+def test_a_profile_may_extend_another() -> None:
+    linux, old = profile.profile("linux"), profile.profile("linux-6.1")
+    assert old.timer("time-wait") == linux.timer("time-wait")
+    assert old.timer("syn-rto").schedule_s != linux.timer("syn-rto").schedule_s
+    assert old.choices == {**linux.choices, "syn-linear-timeouts": 0}
+    without = {row for row in linux.deviations if row.requirement == "RFC6298:5.5"}
+    assert without and set(linux.deviations) - set(old.deviations) == without
+    late = profile.parse('title = "late"\nextends = "linux"\nlate_s = 2', "late.toml", "late")
+    assert late.timer("time-wait") == dataclasses.replace(linux.timer("time-wait"), late_s=2)
+    with pytest.raises(
+        _data.DataError, match=r"own\.toml: without: what it extends has no deviation from RFC9293:MUST-1$"
+    ):
+        profile.parse('title = "own"\nextends = "linux"\nwithout = ["RFC9293:MUST-1"]', "own.toml", "own")
 
 
 def test_deviations_of_the_packaged_profiles_cover_cells_that_exist() -> None:

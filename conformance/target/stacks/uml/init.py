@@ -2,7 +2,7 @@
 
 Runs on the host's own root (hostfs, read-only), with the standard library only. Lines go over the first serial port. It
 loses what comes faster than it is read, so the outside (run.py) ends each piece with an octet that no line has, and waits
-until that octet comes back.
+until that octet comes back. What is too much for one piece it leaves in a file, whose name it sends after another octet.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import sys
 import tty
 from pathlib import Path
 
-_READ = b"\x06"
+_READ, _FILE = b"\x06", b"\x05"
 _SYS_FINIT_MODULE = 313  # x86-64
 _POWER_OFF = 0x4321FEDC
 _SIOCGIFINDEX, _SIOCSIFFLAGS, _SIOCSIFADDR, _SIOCSIFNETMASK, _IFF_UP = 0x8933, 0x8914, 0x8916, 0x891C, 1
@@ -52,6 +52,8 @@ def _configure(interface: str) -> None:
     for name, value in (("accept_ra", "0"), ("router_solicitations", "0"), ("accept_dad", "0")):
         for scope in ("default", interface):
             _sysctl(f"net.ipv6.conf.{scope}.{name}", value)
+    # What the kernel remembers of a peer would carry over from one case to the next.
+    _sysctl("net.ipv4.tcp_no_metrics_save", "1")
     encoded = interface.encode()
     with (
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as four,
@@ -86,12 +88,16 @@ def main(agent: str) -> None:
     ours, theirs = socket.socketpair()
     with subprocess.Popen([sys.executable, "-I", "-S", agent], stdin=theirs.fileno(), stdout=theirs.fileno()):
         theirs.close()
+        piece = b""
         while True:
             ready, _, _ = select.select([line, ours.fileno()], [], [])
             if line in ready:
-                came = os.read(line, 4096)
-                ours.sendall(came.replace(_READ, b""))
-                _write(line, _READ * came.count(_READ))
+                piece += os.read(line, 4096)
+                if piece.endswith(_READ):
+                    asked = piece[:-1]
+                    ours.sendall(Path(os.fsdecode(asked[1:-1])).read_bytes() if asked.startswith(_FILE) else asked)
+                    piece = b""
+                    _write(line, _READ)
             if ours.fileno() in ready:
                 said = ours.recv(4096)
                 if not said:

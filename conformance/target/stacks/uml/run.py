@@ -12,13 +12,14 @@ import select
 import signal
 import socket
 import sys
+import time
 from pathlib import Path
 from typing import NoReturn
 
 _KERNEL = "/usr/bin/linux.uml"
 _FOLDER = "/run"
 _MEMORY = "192M"
-_READ, _PIECE = b"\x06", 2048  # see init.py
+_READ, _FILE, _PIECE = b"\x06", b"\x05", 2048  # see init.py
 _CLONE_NEWNS, _CLONE_NEWPID = 0x00020000, 0x20000000
 _MS_REC, _MS_PRIVATE = 0x4000, 0x40000
 _PR_SET_PDEATHSIG = 1
@@ -51,7 +52,7 @@ def _become_kernel(agent: str, serial: socket.socket) -> NoReturn:
     link, mac = os.environ["TCP_CONFORMANCE_LINK_FD"], os.environ["TCP_CONFORMANCE_MAC"]
     command = [_KERNEL, f"mem={_MEMORY}", "root=none", "rootfstype=hostfs", "rootflags=/", "ro", "quiet"]
     command += [f"uml_dir={_FOLDER}", "con=null", "con0=null,null", f"ssl0=fd:{serial.fileno()}"]
-    command += [f"vec0:transport=fd,fd={link},depth=32,gro=0,mac={mac}"]
+    command += [f"vec0:transport=fd,fd={link},depth=256,gro=0,mac={mac}"]
     # What the kernel does not know it gives to its first process, as that process's environment and arguments.
     command += [f"{name}={os.environ[name]}" for name in ("TCP_CONFORMANCE_IPV4", "TCP_CONFORMANCE_IPV6")]
     init = str(Path(__file__).with_name("init.py"))
@@ -61,7 +62,7 @@ def _become_kernel(agent: str, serial: socket.socket) -> NoReturn:
 
 def _relay(serial: socket.socket) -> None:
     """Pass lines both ways until one end is closed."""
-    waiting, free = bytearray(), True
+    waiting, free, file = bytearray(), True, Path(_FOLDER, "requests")
     while True:
         ready, _, _ = select.select([0, serial.fileno()], [], [])
         if 0 in ready:
@@ -73,13 +74,20 @@ def _relay(serial: socket.socket) -> None:
             said = serial.recv(1 << 16)
             if not said:
                 return
-            free |= _READ in said
+            if _READ in said:
+                free = True
+                file.unlink(missing_ok=True)
             said = said.replace(_READ, b"")
             while said:
                 said = said[os.write(1, said) :]
         if waiting and free:
-            serial.sendall(waiting[:_PIECE] + _READ)
-            del waiting[:_PIECE]
+            piece = bytes(waiting)
+            if len(piece) > _PIECE:
+                file = file.with_suffix(f".{time.monotonic_ns()}")  # under its old name it may be known as it was
+                file.write_bytes(piece)
+                piece = _FILE + bytes(file) + b"\n"
+            serial.sendall(piece + _READ)
+            waiting.clear()
             free = False
 
 
