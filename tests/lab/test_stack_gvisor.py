@@ -194,9 +194,9 @@ def test_options_are_what_they_were_set_to(start: Callable[..., Wire]) -> None:
         assert wire.call("option_get", **option) == {"value": value}
     assert wire.call("option_set", socket=listener, level="tcp", name="TCP_KEEPIDLE", value=0) == "EINVAL"
     congestion = {"socket": listener, "level": "tcp", "name": "TCP_CONGESTION"}
-    for name, answer in ((b"cubic", {}), (b"none", "ENOENT")):
-        value = {"bytes": base64.b64encode(name).decode()}
-        assert wire.call("option_set", **congestion, value=value) == answer
+    for algorithm, answer in ((b"cubic", {}), (b"none", "ENOENT")):
+        octets = {"bytes": base64.b64encode(algorithm).decode()}
+        assert wire.call("option_set", **congestion, value=octets) == answer
     assert wire.call("option_get", **congestion) == {"bytes": base64.b64encode(b"cubic").decode()}
 
 
