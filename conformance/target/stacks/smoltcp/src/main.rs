@@ -9,7 +9,7 @@
 //! - Local ports of active opens, drawn by lot (RFC 6056), and refusing a four-tuple that is in use.
 //! - A listening socket that is for any address takes both families: it gets the stack's one address of its family.
 //! - A connection that the application closed stays in the set until it has ended.
-//! - Time stamps (RFC 7323) and congestion control (Reno, RFC 5681) are on; everything else is as smoltcp has it.
+//! - Time stamps (RFC 7323) are on; everything else is as smoltcp has it by default, so that there is no congestion control.
 
 mod link;
 mod protocol;

@@ -112,7 +112,6 @@ impl Options {
     pub fn socket(&self) -> tcp::Socket<'static> {
         let receive = tcp::SocketBuffer::new(vec![0; self.receive_buffer]);
         let mut made = tcp::Socket::new(receive, tcp::SocketBuffer::new(vec![0; self.send_buffer]));
-        made.set_congestion_control(tcp::CongestionControl::Reno);
         made.set_tsval_generator(Some(|| MILLISECONDS.load(Ordering::Relaxed)));
         self.apply(&mut made);
         made
