@@ -104,6 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_list(commands)
 
     doctor = commands.add_parser("doctor", help="what this machine can do, and what is missing")
+    doctor.add_argument("--agent", metavar="COMMAND", help="check this agent against the protocol, call by call")
     doctor.set_defaults(function=_doctor)
 
     stacks = commands.add_parser(
@@ -392,6 +393,8 @@ def _without_family(case_id: str) -> str:
 
 
 def _doctor(options: argparse.Namespace, rest: list[str]) -> int:
+    if options.agent is not None:
+        return _check_agent(options.agent)
     from conformance.doctor import examine  # noqa: PLC0415
 
     findings = examine()
@@ -405,6 +408,17 @@ def _doctor(options: argparse.Namespace, rest: list[str]) -> int:
         if one.mend:
             console.print(f"\n{one.what}: {one.mend}", highlight=False)
     return int(any(one.state == "missing" for one in findings))
+
+
+def _check_agent(command: str) -> int:
+    from conformance.agent_check import check_agent  # noqa: PLC0415
+
+    console, failed = Console(highlight=False, soft_wrap=True), False
+    for one in check_agent(command):
+        failed = failed or bool(one.wrong)
+        said = f": {clean(one.wrong)}" if one.wrong else ""
+        console.print(f"{'[red]wrong[/]' if one.wrong else '[green]ok[/]   '} {escape(one.what + said)}")
+    return int(failed)
 
 
 def _stacks(options: argparse.Namespace, rest: list[str]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 FrameHandler = Callable[[bytes, int], None]
@@ -13,6 +14,29 @@ FaultHandler = Callable[[str], None]
 
 class LinkError(Exception):
     """The link can't carry frames: the interface is down or gone, or there is no right to it."""
+
+
+@dataclass(frozen=True)
+class Wire:
+    """What a wire does to frames, as its lab file says: `delay_s` one way, `loss` and `reorder` are fractions of them."""
+
+    loss: float = 0.0
+    reorder: float = 0.0
+    delay_s: float = 0.0
+
+    @property
+    def faulty(self) -> bool:
+        """Whether what is not seen may be the wire's doing."""
+        return bool(self.loss or self.reorder)
+
+    @property
+    def attempts(self) -> int:
+        """How often a case that broke something has to break it in the same way before it is believed."""
+        return 4 if self.faulty else 1
+
+    def __str__(self) -> str:
+        said = {"loses {:g} %": self.loss, "reorders {:g} %": self.reorder}
+        return " and ".join(text.format(part * 100) for text, part in said.items() if part) or "is sound"
 
 
 class Link(Protocol):

@@ -292,7 +292,8 @@ class ConformancePlugin:
             target = load_target(option("--target"))
         except TargetFileError as error:
             raise pytest.UsageError(str(error)) from None
-        command = shlex.join(["pytest", *map(str, self._config.invocation_params.args)])
+        here = f"{Path.cwd()}/"  # how it was called there reads better without
+        command = shlex.join(["pytest", *(str(one).replace(here, "") for one in self._config.invocation_params.args)])
         try:
             if hasattr(self._config, "workerinput"):
                 from conformance.plugin.workers import once_a_run  # noqa: PLC0415

@@ -7,6 +7,7 @@ import concurrent.futures
 import itertools
 import platform
 import random
+import re
 import time
 import traceback
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -27,11 +28,14 @@ from conformance.standard.profile import Deviation, Profile, profile
 from conformance.target import AppError, HarnessFault, Target
 from conformance.tester.case import Case
 from conformance.tester.clock import SECOND, Clock
+from conformance.tester.negotiated import NAMES, negotiated
 from conformance.tester.station import Station
 from conformance.tester.trace import told
 
 _T = TypeVar("_T")
 _MOST_VIRTUAL = 4
+# What violates while we were as late as that is tried again, up to so many cases: a broken target need not be run twice.
+_LATE_S, _MOST_DOUBTED = 0.05, 25
 CaseFunction = Callable[..., Coroutine[Any, Any, None]]
 # What a socket call says of the connection itself; every other failure of a call is the harness's own.
 _CONNECTION_CODES = frozenset(
@@ -47,6 +51,10 @@ _CONNECTION_CODES = frozenset(
         "ENETUNREACH",
     }
 )
+
+
+# Times, and numbers that are somewhere else in every run.
+_NUMBERS = re.compile(r"\d+\.\d+|\d{6,}")
 
 
 @dataclass(frozen=True)
@@ -94,7 +102,7 @@ class Run:
         self.running: dict[str, int] = {}
         self.done = 0
         # One is written by pytest's thread alone, the other by the engine's.
-        self._submitted = self._ended = 0
+        self._submitted = self._ended = self._doubted = 0
         started = time.time_ns()
         self._facts = {
             "id": datetime.fromtimestamp(started / SECOND, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -124,16 +132,31 @@ class Run:
         places = min(self.concurrency, self.target.concurrency or self.concurrency)
         if not self.target.isolated:
             self.station = Station(self.target, self.clock, seed=self.seed)
-            await self.station.check_reachable()
+            await self._look(self.station)
         else:
             instance = await self.target.alone({})
             if instance.machine is not None:
                 # In virtual time nothing waits: more at once than the machine can run gains nothing.
                 places = min(places, _MOST_VIRTUAL)
                 self._threads = concurrent.futures.ThreadPoolExecutor(places, "tcp-conformance case")
-            await self._in_time_of(instance, lambda: self._station_at(instance).check_reachable())
+            await self._in_time_of(instance, lambda: self._look(self._station_at(instance)))
             await instance.close()
         self._places = asyncio.Semaphore(places)
+
+    async def _look(self, station: Station) -> None:
+        """See that the target answers, and what it agrees to where its hello names none of that. Raises TargetGone."""
+        await station.check_reachable()
+        can = self.target.capabilities
+        if "app" in can and can.isdisjoint(NAMES):
+            family = 4 if "ipv4" in can else 6
+            case = Case(
+                station=station, target=station.target, profile=self.profile, clock=station.clock, family=family
+            )
+            try:
+                await case.open()
+                self.target.capabilities = can | await negotiated(case)
+            finally:
+                await case.close()
 
     def _station_at(self, target: Target) -> Station:
         """The tester at an instance of the target, by that one's clock."""
@@ -150,6 +173,9 @@ class Run:
         except asyncio.CancelledError:
             machine.stop()
             raise
+
+    def _clock_of(self, target: Target) -> Clock:
+        return Clock(jitter=self.engine.jitter) if target.machine is None else Clock(target.machine.now_ns)
 
     def stop(self) -> None:
         """Cancel what runs, leave nothing behind."""
@@ -175,7 +201,7 @@ class Run:
         return max(0.0, (max(ends, default=0) - self.clock.now_ns()) / SECOND)
 
     async def _run(self, info: CaseInfo, function: CaseFunction, arguments: Mapping[str, Any]) -> Outcome:
-        """Run, judge and record a case; one that gave no verdict runs once more when all others have ended, by itself."""
+        """Run, judge and record a case; what gave no sure verdict runs again when all others have ended, by itself."""
         try:
             async with self._places:
                 outcome, case = await self._attempt(info, function, arguments)
@@ -183,16 +209,50 @@ class Run:
             async with self._case_ended:
                 self._ended += 1
                 self._case_ended.notify_all()
-        if outcome.verdict is Verdict.INCONCLUSIVE:
+        if why := self._unsure(outcome):
             async with self._case_ended:
                 await self._case_ended.wait_for(lambda: self._ended == self._submitted)
             async with self._by_itself:
-                first = outcome
-                outcome, case = await self._attempt(info, function, arguments)
-                outcome = replace(outcome, ran_again=first.message)
+                outcome, case = await self._again(info, function, arguments, outcome, why)
         await asyncio.get_running_loop().run_in_executor(None, self._record, outcome, case)
         self.done += 1
         return outcome
+
+    async def _again(
+        self,
+        info: CaseInfo,
+        function: CaseFunction,
+        arguments: Mapping[str, Any],
+        first: Outcome,
+        why: str,
+    ) -> tuple[Outcome, Case | None]:
+        """Run a case that was unsure as often as its reason asks for: broken is what is broken in the same way every time."""
+        for _ in range(self.target.wire.attempts):
+            outcome, case = await self._attempt(info, function, arguments)
+            outcome = replace(outcome, ran_again=why)
+            if not self._unsure(outcome):
+                return outcome, case
+            if outcome.verdict is not first.verdict or not _alike(first.message, outcome.message):
+                break
+        if outcome.verdict is first.verdict and _alike(first.message, outcome.message):
+            return outcome, case
+        message = f"broken in one way ({first.message}), then in another ({outcome.message}): {self._unsure(outcome)}"
+        return replace(outcome, verdict=Verdict.INCONCLUSIVE, message=message, deviation=None), case
+
+    def _unsure(self, outcome: Outcome) -> str:
+        """Why a verdict is not to be believed yet: it is none, or something else than the target may have broken the rule."""
+        if outcome.verdict is Verdict.INCONCLUSIVE:
+            return outcome.message
+        if outcome.verdict not in (Verdict.VIOLATES, Verdict.BREAKS_SHOULD):
+            return ""
+        if self.target.wire.faulty:
+            return f"on a wire that {self.target.wire}: {outcome.message}"
+        ended_ns = outcome.started_ns + round(outcome.duration_s * SECOND)
+        late_s = 0.0 if self.target.virtual else self.clock.jitter.worst_s(outcome.started_ns, ended_ns)
+        if late_s < _LATE_S or self._doubted == _MOST_DOUBTED:
+            return ""
+        self._doubted += 1
+        return f"the tester was up to {late_s:.3f} s late: {outcome.message}"
 
     async def _attempt(
         self, info: CaseInfo, function: CaseFunction, arguments: Mapping[str, Any]
@@ -282,11 +342,11 @@ class Run:
         verdict = verdict_of(raised, info.level, strict=self.strict)
         own, listed = self._deviations(info)
         broken = verdict in (Verdict.VIOLATES, Verdict.BREAKS_SHOULD)
-        known = next((one for one in listed if broken and one.shown_by(str(raised))), None)
+        message = _one_line(raised)
+        known = next((one for one in listed if broken and one.shown_by(message)), None)
         stopped = own[0] if own and verdict is Verdict.CONFORMS else None
         if known is not None:
             verdict = Verdict.DEVIATES
-        message = _one_line(raised)
         if stopped is not None:
             message = f"no longer deviates, the profile says it does: {stopped.reason}"
         duration_s = (done.ended_ns - done.started_ns) / SECOND
@@ -474,6 +534,11 @@ def _asserted_in(raised: AssertionError, function: CaseFunction) -> bool:
     """Whether it is the case itself that asserts, about the target; an assertion below it is the harness's own."""
     innermost = traceback.extract_tb(raised.__traceback__)[-1]
     return innermost.filename == function.__code__.co_filename
+
+
+def _alike(one: str, other: str) -> bool:
+    """Whether two messages say the same, but for times and absolute sequence numbers."""
+    return _NUMBERS.sub("#", one) == _NUMBERS.sub("#", other)
 
 
 def _one_line(raised: BaseException | None) -> str:

@@ -101,13 +101,12 @@ def _write(run_dir: Path, results: Path, overview: Overview, order: Sequence[Ent
     for name in STATIC:
         put(run_dir / name, static(name))
     template = environment.get_template("case.html")
-    several = overview.several
+    environment.globals["several"] = overview.several
     for index, entry in enumerate(order):
         record = read_record(results, entry.offset)
         page = template.render(
             record=record,
             entry=entry,
-            several=several,
             previous=order[index - 1] if index else None,
             following=order[index + 1] if index + 1 < len(order) else None,
             history=_history(overview, entry),
@@ -128,7 +127,7 @@ def _write(run_dir: Path, results: Path, overview: Overview, order: Sequence[Ent
     put(run_dir / "summary.md", summary.as_markdown(overview))
     put(run_dir / "results.sarif", sarif.as_sarif(overview, rows))
     put(run_dir / baseline.LAST, baseline.written(overview.now()))
-    chosen = filters.of_cases(order, several=several)
+    chosen = filters.of_cases(order, several=overview.several)
     put(run_dir / "filter.css", filters.rules(filters.of_all(chosen, filters.of_requirements(rows))))
     index_page = run_dir / "index.html"
     besides = {name: what for name, what in BESIDES.items() if (run_dir / name).is_file()}
@@ -143,7 +142,6 @@ def _write(run_dir: Path, results: Path, overview: Overview, order: Sequence[Ent
         filters=chosen,
         timings=sorted(overview.timings.items(), key=lambda item: (not item[1].failed, str(item[0][0]))),
         besides=besides,
-        several=several,
     )
     put(index_page, shown)
     return index_page
@@ -198,7 +196,6 @@ def _states(run_dir: Path, environment: Environment, overview: Overview) -> Cell
         overview=overview,
         cells=cells,
         map=drawn,
-        several=overview.several,
         figure=figure5.draw_figure(tiles),
         arcs=[(tile, figure5.action(tile)) for tile in figure5.arcs(tiles)],
         reasons=sorted(reasons.items(), key=lambda item: -len(item[1])),
@@ -226,7 +223,6 @@ def _requirements(
         requirement_table=counts,
         worst=matrix.WORST,
         filters=filters.of_requirements(rows),
-        several=overview.several,
     )
     put(page, shown)
     put(table, matrix.as_csv(rows))
@@ -268,10 +264,14 @@ def static(name: str) -> str:
 
 def put(path: Path, content: str) -> None:
     """Write a page. Raises OSError."""
+    raw = content.encode("utf-8", "replace")
+    if not path.exists():
+        path.write_bytes(raw)
+        return
     # Written beside and moved: who looks at a page while it is made again sees a whole one.
     beside = path.with_name(f".{path.name}.new")
     try:
-        beside.write_bytes(content.encode("utf-8", "replace"))
+        beside.write_bytes(raw)
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
@@ -309,8 +309,22 @@ def _environment() -> Environment:
         tokens=filters.tokens,
         requirement_tokens=filters.requirement_tokens,
         places={},
+        several=False,
+        frame_link=_frame_link,
+        outcomes={
+            None: Markup(f'<span class="muted">{text.NOTHING}</span>'),
+            True: Markup('<span class="ok">✓ yes</span>'),
+            False: Markup('<span class="no">✗ no</span>'),
+        },
     )
     return environment
+
+
+def _frame_link(number: int | None, numbers: set[int]) -> str:
+    """A frame's number, which leads to its row where the page has one."""
+    if number is None:
+        return ""
+    return Markup(f'<a href="#frame-{number}">#{number}</a>') if number in numbers else f"#{number}"
 
 
 def _href(path: str) -> str:
@@ -340,6 +354,9 @@ def _evidence(run_dir: Path, record: dict[str, Any]) -> dict[str, Any]:
             problem = capture.problem
             if not os.path.isfile(run_dir / path):  # noqa: PTH113 - unlike Path's, never raises on a foreign name
                 name = None
+    for step in record["steps"]:
+        step.setdefault("ok", None)
+        step.setdefault("frame", None)
     frames = relate(capture.frames[:FRAMES], record)
     if len(capture.frames) > FRAMES:
         problem = f"only the first {FRAMES:,} frames are shown: the capture has more"

@@ -50,11 +50,12 @@ class Timer:
     source: str
     note: str = ""
     schedule_s: tuple[float, ...] = ()
+    early_s: float = EARLY_S
 
     @property
     def low_s(self) -> float:
         """The earliest that agrees with the document, in seconds."""
-        return max(0.0, self.least_s - EARLY_S)
+        return max(0.0, self.least_s - self.early_s)
 
     @property
     def high_s(self) -> float:
@@ -63,7 +64,7 @@ class Timer:
 
     def bounds(self, nominal_s: float) -> tuple[float, float]:
         """Earliest and latest, in seconds, for another interval of this timer, such as one of its schedule."""
-        return max(0.0, nominal_s - EARLY_S), nominal_s * (1 + self.late_fraction) + self.late_s
+        return max(0.0, nominal_s - self.early_s), nominal_s * (1 + self.late_fraction) + self.late_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +160,9 @@ def parse(content: str, where: str, name: str) -> Profile:
 
 
 def _timer(name: str, row: Mapping[str, Any], here: str) -> Timer:
-    _data.only(row, here, ("value_s", "source"), ("least_s", "late_fraction", "late_s", "note", "schedule_s"))
+    _data.only(
+        row, here, ("value_s", "source"), ("least_s", "early_s", "late_fraction", "late_s", "note", "schedule_s")
+    )
     timer = Timer(
         name=name,
         value_s=float(row["value_s"]),
@@ -169,11 +172,12 @@ def _timer(name: str, row: Mapping[str, Any], here: str) -> Timer:
         source=row["source"],
         note=row.get("note", ""),
         schedule_s=tuple(float(step) for step in row.get("schedule_s", ())),
+        early_s=float(row.get("early_s", EARLY_S)),
     )
     if timer.value_s <= 0 or not 0 <= timer.least_s <= timer.value_s:
         raise _data.DataError(f"{here}: value_s {timer.value_s}, least_s {timer.least_s}; 0 <= least_s <= value_s")
-    if timer.late_fraction < 0 or timer.late_s < 0:
-        raise _data.DataError(f"{here}: late_fraction and late_s cannot be negative")
+    if timer.late_fraction < 0 or timer.late_s < 0 or timer.early_s < 0:
+        raise _data.DataError(f"{here}: early_s, late_fraction and late_s cannot be negative")
     return timer
 
 

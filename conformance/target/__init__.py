@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeVar
 
 from netaddr import IPAddress
 
-from conformance.link import Link
+from conformance.link import Link, Wire
 
 _T = TypeVar("_T")
 
@@ -85,6 +85,8 @@ class Target(Protocol):
     groups: Mapping[int, tuple[str, str]]
     """By family, a multicast address that the target belongs to and its Ethernet address (capability `group-address`)."""
 
+    wire: Wire
+    """What may happen to frames on the way."""
     routed: bool
     """Whether a router is between: the target itself answers no question for its Ethernet address."""
     closed_port: int

@@ -446,7 +446,7 @@ class Agent:
         del self.inbox[: end + 1]
         self.searched, self.skipping = 0, False
         if too_long:
-            self.reply(None, failed("bad-request", f"a request line is over {LINE_LIMIT} bytes"))
+            self.reply(None, failed("bad-json", f"a request line is over {LINE_LIMIT} bytes"))
         return b"" if too_long else line
 
     def serve_line(self, line: bytes) -> None:
@@ -455,9 +455,12 @@ class Agent:
         except (ValueError, RecursionError) as error:
             self.reply(None, failed("bad-json", str(error)))
             return
-        number = request.pop("id", None) if isinstance(request, dict) else None
+        if not isinstance(request, dict):
+            self.reply(None, failed("bad-json", "a request is an object"))
+            return
+        number = request.pop("id", None)
         if isinstance(number, bool) or not isinstance(number, int):
-            self.reply(None, failed("bad-request", "a request is an object with a whole number as id"))
+            self.reply(None, failed("bad-request", "id: a whole number is needed"))
         elif number in self.pending:
             self.reply(number, failed("bad-request", "id: another request with this id is pending"))
         else:

@@ -17,7 +17,7 @@ from typing import Any
 from netaddr import IPAddress, IPRange
 from pyroute2 import IPRoute
 
-from conformance.link import LinkError
+from conformance.link import LinkError, Wire
 from conformance.link.af_packet import PacketLink, packet_socket
 from conformance.target import AgentFault, App, HarnessFault, Machine, capabilities_of
 from conformance.target.agent_client import AgentClient
@@ -50,6 +50,7 @@ class Segment:
     gateway: Mapping[int, str] = field(default_factory=dict)
     own_address: bool = False
     allow: tuple[str, ...] = ()
+    wire: Wire = field(default_factory=Wire)
 
     def check(self) -> None:
         """See that nothing would be sent to where it must not go. Raises HarnessFault."""
@@ -93,6 +94,7 @@ class LabHost:
         self.concurrency: int | None = 1 if segment.own_address else None
         self.mac = ""
         self.routed = bool(segment.gateway)
+        self.wire = segment.wire
         self.closed_port = CLOSED_PORT
         self.link: PacketLink
         self.app: App
@@ -143,6 +145,10 @@ class LabHost:
                 what = "ARP" if family == 4 else "neighbour discovery"
                 raise HarnessFault(f"{self.name}: {asked} does not answer {what} on {segment.interface}")
             self.mac = answer[1]
+
+    @property
+    def _of_wire(self) -> frozenset[str]:
+        return frozenset({"prompt-wire"} if self.wire == Wire() else ())
 
     async def alone(self, sysctl: Mapping[str, str]) -> LabHost:
         """There is one lab host only: HarnessFault. Cases that need another say so (capability `instances`)."""
@@ -214,7 +220,7 @@ class SshHost(LabHost):
         except AgentFault as fault:
             raise HarnessFault(await asyncio.to_thread(self._why, str(fault))) from None
         self.version = str(hello.get("version", ""))
-        self.capabilities = capabilities_of(hello)
+        self.capabilities = capabilities_of(hello) | self._of_wire
         await super().open()
 
     def _why(self, fault: str) -> str:
@@ -263,7 +269,7 @@ class BlackBox(LabHost):
         found = {
             name for name, there in (("open-port", open_ports), ("discard-port", "discard" in open_ports)) if there
         }
-        self.capabilities = frozenset(families | found)
+        self.capabilities = frozenset(families | found) | self._of_wire
 
 
 class _OpenPorts:

@@ -10,6 +10,7 @@ from typing import Any
 
 from netaddr import AddrFormatError, IPAddress
 
+from conformance.link import Wire
 from conformance.standard.profile import UnknownProfile, profile
 from conformance.target import HarnessFault, Target
 from conformance.target.build import Stack, stacks
@@ -18,17 +19,14 @@ from conformance.target.netns import NetnsTarget
 from conformance.target.safety import addresses
 from conformance.target.stack import StackTarget
 
-_KEYS: Mapping[str, Mapping[str, type]] = {
-    "netns": {"name": str, "kind": str, "profile": str, "sysctl": dict},
-    "stack": {
-        "name": str,
-        "kind": str,
-        "profile": str,
-        "command": list,
-        "clock": str,
-        "isolated": bool,
-        "concurrency": int,
-    },
+_STACK: Mapping[str, type] = {
+    "name": str,
+    "kind": str,
+    "profile": str,
+    "command": list,
+    "clock": str,
+    "isolated": bool,
+    "concurrency": int,
 }
 _SEGMENT: Mapping[str, type] = {
     "name": str,
@@ -41,17 +39,17 @@ _SEGMENT: Mapping[str, type] = {
     "own-address": bool,
     "gateway": list,
     "allow": list,
+    "wire": dict,
 }
-_KEYS = {
-    **_KEYS,
+_KEYS: Mapping[str, Mapping[str, type]] = {
+    "netns": {"name": str, "kind": str, "profile": str, "sysctl": dict, "wire": dict},
+    "stack": _STACK,
     "ssh": {**_SEGMENT, "host": str, "ssh": list, "python": str},
     "blackbox": {**_SEGMENT, "open": dict, "closed": int},
 }
 _WORDS = {str: "a text", dict: "a table", list: "a list of texts", bool: "true or false", int: "a whole number"}
 _PROFILES = {"netns": "linux", "stack": "undocumented", "ssh": "linux", "blackbox": "undocumented"}
 _CLOCKS = ("virtual", "real")
-
-
 _FAMILIES = {4: "ipv4", 6: "ipv6"}
 
 
@@ -74,6 +72,9 @@ def load_target(text: str) -> Target:
     (or `own-address` for those of this machine), `gateway` where routers are between, and `allow` for addresses that would
     be refused. Of kind `ssh` it has a `host` (as ssh knows it), options for `ssh` and a `python` there; of kind `blackbox` ports
     that are `open` by service, and one that is `closed`.
+
+    A table `wire` says which part of the frames is lost (`loss`) or comes out of order (`reorder`), and how long each takes
+    (`delay`, seconds): a lab host's wire is like that, the embedded lab's is made so.
     """
     if text == "linux":
         return NetnsTarget()
@@ -129,13 +130,14 @@ def _target(path: Path, content: str, table: Mapping[str, Any]) -> Target:
         return _host(path, content, {**table, "name": name, "profile": profile_name, "kind": kind})
     if kind == "stack":
         return _stack(path, content, {**table, "name": name, "profile": profile_name})
+    wrong = _wrong_in(path, content)
     settings = {str(name): str(value) for name, value in table.get("sysctl", {}).items()}
     for setting in settings:
         if not setting.startswith("net."):
             raise TargetFileError(
                 f"{path}:{_line(content, setting)}: sysctl {setting!r} is not a setting of the network (net.*)"
             )
-    return NetnsTarget(name=name, profile=profile_name, sysctl=settings)
+    return NetnsTarget(name=name, profile=profile_name, sysctl=settings, wire=_wire(table.get("wire", {}), wrong))
 
 
 def _stack(path: Path, content: str, table: Mapping[str, Any]) -> StackTarget:
@@ -162,10 +164,12 @@ def _stack(path: Path, content: str, table: Mapping[str, Any]) -> StackTarget:
     )
 
 
-def _host(path: Path, content: str, table: Mapping[str, Any]) -> Target:
-    def wrong(key: str, what: str) -> TargetFileError:
-        return TargetFileError(f"{path}:{_line(content, key)}: {what}")
+def _wrong_in(path: Path, content: str) -> _Wrong:
+    return lambda key, what: TargetFileError(f"{path}:{_line(content, key)}: {what}")
 
+
+def _host(path: Path, content: str, table: Mapping[str, Any]) -> Target:
+    wrong = _wrong_in(path, content)
     kind, name, profile_name = table["kind"], table["name"], table["profile"]
     for key in ("interface", "tester", "host" if kind == "ssh" else "closed"):
         if key not in table:
@@ -212,7 +216,20 @@ def _segment(table: Mapping[str, Any], wrong: _Wrong) -> Segment:
         gateway={family: gateway[family] for family in targets if gateway},
         own_address=table.get("own-address", False),
         allow=tuple(table.get("allow", ())),
+        wire=_wire(table.get("wire", {}), wrong),
     )
+
+
+def _wire(table: Mapping[str, Any], wrong: _Wrong) -> Wire:
+    """What the wire does to frames. Raises TargetFileError."""
+    known = ("loss", "reorder", "delay")
+    for key, value in table.items():
+        if key not in known:
+            raise wrong(key, f"wire: unknown key {key!r}; known are {', '.join(known)}")
+        if type(value) not in (int, float) or not 0 <= value < 1:
+            raise wrong(key, f"wire: {key} must be a number from 0 to below 1 (delay: seconds), it is {value!r}")
+    found = {key: float(table.get(key, 0.0)) for key in known}
+    return Wire(found["loss"], found["reorder"], found["delay"])
 
 
 def _version(key: str, address: str, wrong: _Wrong) -> int:

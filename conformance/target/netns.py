@@ -16,7 +16,9 @@ from typing import Any
 
 from netaddr import IPRange
 
+from conformance.link import Link, Wire
 from conformance.link.af_packet import PacketLink
+from conformance.link.impaired import ImpairedLink
 from conformance.target import HarnessFault, Machine, capabilities_of
 from conformance.target.agent_client import AgentClient
 
@@ -106,6 +108,7 @@ class NetnsTarget:
         sysctl: Mapping[str, str] | None = None,
         server: LabServer | None = None,
         capture: bool = False,
+        wire: Wire | None = None,
     ) -> None:
         self.name, self.profile = name, profile
         self.version = platform.release()
@@ -113,6 +116,7 @@ class NetnsTarget:
         self.capabilities: frozenset[str] = frozenset()
         self.groups = GROUPS
         self.routed, self.closed_port = False, CLOSED_PORT
+        self.wire = wire or Wire()
         self._own_server = server is None
         self._server = server or LabServer()
         self._capture = capture
@@ -137,13 +141,15 @@ class NetnsTarget:
         channel, packet, *capture = sockets
         self.mac, self.pid = said["target_mac"], said["pid"]
         self.capture_socket = capture[0] if capture else None
-        self.link = PacketLink(packet, said["tester_mac"], "tester0")
+        link: Link = PacketLink(packet, said["tester_mac"], "tester0")
+        self.link = ImpairedLink(link, self.wire) if self.wire != Wire() else link
         self.app = AgentClient(channel, self.name)
         hello = await self.app.open()
         self.version = str(hello.get("version", self.version))
         self.capabilities = capabilities_of(hello) | {
             "settings",
             "instances",
+            *(("prompt-wire",) if self.wire == Wire() else ()),
             "group-address",
         }
 
@@ -155,7 +161,11 @@ class NetnsTarget:
     async def alone(self, sysctl: Mapping[str, str]) -> NetnsTarget:
         """A namespace of its own, with these settings on top. Raises HarnessFault."""
         other = NetnsTarget(
-            name=self.name, profile=self.profile, sysctl={**self.settings, **sysctl}, server=self._server
+            name=self.name,
+            profile=self.profile,
+            sysctl={**self.settings, **sysctl},
+            server=self._server,
+            wire=self.wire,
         )
         await other.open()
         return other

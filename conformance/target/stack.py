@@ -10,7 +10,7 @@ from typing import Any
 
 from netaddr import IPRange
 
-from conformance.link import Link
+from conformance.link import Link, Wire
 from conformance.link.wire import WireLink
 from conformance.target import AppError, HarnessFault, Machine, capabilities_of
 from conformance.target.agent_client import AgentClient
@@ -21,6 +21,17 @@ MAC, _TESTER_MAC = "02:00:00:00:00:77", "02:00:00:00:00:01"
 _MTU = 1500
 _STARTS = 2
 """How many instances with a clock of the machine's start at the same time: one may be a kernel that boots."""
+
+
+def environment(*, virtual: bool) -> dict[str, str]:
+    """What a stack is told of its wire, but for the descriptor."""
+    return {
+        "TCP_CONFORMANCE_MAC": MAC,
+        "TCP_CONFORMANCE_IPV4": ADDRESSES[4],
+        "TCP_CONFORMANCE_IPV6": ADDRESSES[6],
+        "TCP_CONFORMANCE_MTU": str(_MTU),
+        "TCP_CONFORMANCE_CLOCK": "virtual" if virtual else "real",
+    }
 
 
 class StackTarget:
@@ -49,6 +60,7 @@ class StackTarget:
         self.capabilities: frozenset[str] = frozenset()
         self.groups = GROUPS
         self.routed, self.closed_port = False, CLOSED_PORT
+        self.wire = Wire()
         self.mac = MAC
         self.machine: Machine | None = None
         self.link: Link
@@ -85,7 +97,7 @@ class StackTarget:
         if not self.virtual:
             hello = await self.app.open()
         self.version = str(hello.get("version", ""))
-        self.capabilities = capabilities_of(hello) | {"instances", "group-address"}
+        self.capabilities = capabilities_of(hello) | {"instances", "group-address", "prompt-wire"}
         if "sysctl" in self.capabilities and not self.virtual:
             self.capabilities |= {"settings"}
 
@@ -128,14 +140,9 @@ class StackTarget:
             self._server.close()
 
     async def _start(self) -> None:
-        environment = {
-            "TCP_CONFORMANCE_MAC": MAC,
-            "TCP_CONFORMANCE_IPV4": ADDRESSES[4],
-            "TCP_CONFORMANCE_IPV6": ADDRESSES[6],
-            "TCP_CONFORMANCE_MTU": str(_MTU),
-            "TCP_CONFORMANCE_CLOCK": "virtual" if self.virtual else "real",
-        }
-        _, (channel, wire) = await self._server.make(command=self._command, environment=environment)
+        _, (channel, wire) = await self._server.make(
+            command=self._command, environment=environment(virtual=self.virtual)
+        )
         if self.virtual:
             machine = VirtualMachine(channel, wire, name=self.name, mac=_TESTER_MAC, epoch_ns=self._epoch_ns)
             self.machine, self.link, self.app = machine, machine.link, machine.app

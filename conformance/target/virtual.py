@@ -130,6 +130,7 @@ class VirtualMachine:
         self._came: deque[tuple[bytes, int]] = deque()
         self._last: object = None
         self._fault: str | None = None
+        self._wire_gone = False
         self._idle = 0
         self._loop: _Loop | None = None
 
@@ -225,7 +226,7 @@ class VirtualMachine:
             try:
                 self._channel.sendall(line)
             except OSError as error:
-                self._give_up(f"the agent takes no requests any more: {error.strerror or error}")
+                self._give_up(str(self._gone(error)))
 
     def _turn(self, kind: str) -> None:
         if self._last not in (None, kind) and self._fault is None:
@@ -236,6 +237,12 @@ class VirtualMachine:
             if self._loop is not None:
                 self._loop.call_soon(self._deliver)
         self._last = kind
+
+    def _gone(self, error: OSError) -> AgentFault:
+        """Why a request can't be sent."""
+        if isinstance(error, TimeoutError):
+            return AgentFault(f"{self.app.name}: the agent has read no request for {ANSWER_S:g} s")
+        return AgentFault(f"{self.app.name}: the agent's process ended")
 
     def _give_up(self, why: str) -> None:
         self._fault = why
@@ -260,7 +267,7 @@ class VirtualMachine:
         try:
             number = self.app.write_clock(until_ns, self._frames_in)
         except OSError as error:
-            raise AgentFault(f"the agent takes no requests any more: {error.strerror or error}") from None
+            raise self._gone(error) from None
         until = time.monotonic() + ANSWER_S
         while True:
             while self._lines:
@@ -291,7 +298,8 @@ class VirtualMachine:
     def _read_lines(self, until: float, what: str) -> None:
         """Wait for something from the agent; the wire is read meanwhile, so that the stack never waits for us."""
         left = until - time.monotonic()
-        ready = select.select([self._channel, self._wire], [], [], left)[0] if left > 0 else []
+        both = [self._channel] if self._wire_gone else [self._channel, self._wire]
+        ready = select.select(both, [], [], left)[0] if left > 0 else []
         if not ready:
             raise AgentFault(f"{self.app.name}: the agent {what} within {ANSWER_S:g} s")
         if self._wire in ready:
@@ -321,7 +329,8 @@ class VirtualMachine:
             except OSError:
                 frame = b""
             if not frame:
-                raise AgentFault(f"{self.app.name}: the agent's process ended")
+                self._wire_gone = True  # the end of the process shows on the channel
+                return
             self._frames_out += 1
             self._read.append(frame)
             if len(self._read) > _MOST_FRAMES:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +73,7 @@ class Application:
 
     async def state(self, port: int, remote_port: int, remote_address: str | None = None) -> State:
         """The kernel's own word about a four-tuple with the tester, TIME-WAIT and closed sockets included."""
+        await self._case.arrived()
         reply = await self._case.target.app.call(
             "state",
             family=self._case.family,
@@ -108,6 +110,7 @@ class Application:
     ) -> dict[str, Any]:
         case = self._case
         text = f"{op}({', '.join(f'{k}={v}' for k, v in arguments.items() if k in _SHOWN and v not in ('', None))})"
+        await case.arrived()
         try:
             reply = await case.target.app.call(op, wait_s=wait_s, **arguments)
         except AppError as error:
@@ -230,6 +233,12 @@ class AppSocket:
         """The pending error's errno name (SO_ERROR)."""
         code = (await self._app.call("error", socket=self.number))["code"]
         return None if code is None else str(code)
+
+    async def send_by_the_book(self, octets: int) -> None:
+        """Have the target send by RFC 5681, from a buffer for so many octets, as far as it lets itself be told."""
+        for level, name, value in (("tcp", "TCP_CONGESTION", b"reno"), ("socket", "SO_SNDBUF", 4 * octets)):
+            with contextlib.suppress(AppError):
+                await self.option(level, name, value)
 
 
 _SHOWN = ("port", "remote_port", "how", "name", "value", "count", "urgent", "backlog")

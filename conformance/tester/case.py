@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from itertools import pairwise
 
 from conformance.judge import (
@@ -17,6 +16,7 @@ from conformance.judge import (
     Violation,
     retransmission_timeout,
 )
+from conformance.link import Wire
 from conformance.standard.profile import Profile
 from conformance.standard.states import State
 from conformance.target import Target
@@ -31,6 +31,7 @@ from conformance.tester.trace import Trace, told
 from conformance.wire import ACK, RST, SYN, Seq
 
 _WORD_S = 0.25
+_CROSSING_S = 0.005
 _WORD_EVERY_S = 0.01
 
 
@@ -46,14 +47,13 @@ class Case:
         clock: Clock,
         family: int,
         name: str = "",
-        trace: Trace | None = None,
         seed: int = 0,
     ) -> None:
         self.name = name
         # Of two cases of one run none has the numbers of the other, and a case has the same again with the run's seed.
         self.random = random.Random(f"{seed} {name}")
         self.station, self.target, self.profile, self.clock, self.family = station, target, profile, clock, family
-        self.trace = trace or Trace()
+        self.trace = Trace()
         self.began_ns = clock.now_ns()
         self.remote = target.address(family)
         self.app = Application(self)
@@ -90,25 +90,6 @@ class Case:
         """Raise NotApplicable over the other family, which does not have that."""
         if self.family != family:
             raise NotApplicable(f"{what} is of IPv{family} alone")
-
-    @asynccontextmanager
-    async def beside(self) -> AsyncIterator[Case]:
-        """The same case at one more address of ours, in the same record. Raises TargetGone."""
-        other = Case(
-            station=self.station,
-            target=self.target,
-            profile=self.profile,
-            clock=self.clock,
-            family=self.family,
-            name=self.name,
-            trace=self.trace,
-        )
-        other.random = self.random
-        try:
-            await other.open()
-            yield other
-        finally:
-            await other.close()
 
     # Connections
 
@@ -203,6 +184,17 @@ class Case:
         )
 
     # What the target is in
+
+    @property
+    def crossing_ns(self) -> int:
+        """How long a segment and what it changes at the other end are on their way, there and back; 0 on a wire without delay."""
+        return round(2 * (self.target.wire.delay_s + _CROSSING_S) * SECOND) if self.target.wire != Wire() else 0
+
+    async def arrived(self) -> None:
+        """Wait until what was sent is at the target, on a wire that takes its time."""
+        if self.crossing_ns:
+            sent = next((one.at_ns for one in reversed(self.trace.frames) if not one.inbound), 0)
+            await self.clock.sleep_until(sent + self.crossing_ns)
 
     async def state_of(self, conn: Connection) -> State | None:
         """The agent's own word about the connection's state; None where the target has no such word."""
@@ -304,13 +296,14 @@ class Case:
         timer = self.profile.timers[name]
         return Growth(factor, timer.late_fraction, timer.late_s, source)
 
-    def timeout_after(self, *round_trips_s: float) -> Bound:
+    def timeout_after(self, *round_trips_s: float, least_s: float | None = None) -> Bound:
         """The bound of the retransmission timeout after those round trips in seconds, in their order (RFC 6298, 2.2 and 2.3).
 
-        A stack may hold its least timeout (the profile's `rto-min`) on the whole, or on the variation alone.
+        A stack may hold its least timeout (the profile's `rto-min`, or `least_s`) on the whole, or on the variation alone.
         """
         least = self.timer("rto-min")
-        least_s = self.profile.timers["rto-min"].value_s
+        if least_s is None:
+            least_s = self.profile.timers["rto-min"].value_s
         low_s = max(least_s, retransmission_timeout(round_trips_s))
         high_s = retransmission_timeout(round_trips_s, least_variation_s=least_s)
         source = f"RFC 6298, 2.2 and 2.3; at least {least_s:g} s: {least.source}"

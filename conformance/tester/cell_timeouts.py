@@ -45,6 +45,8 @@ _FIRST_TIMER: Final = {State.SYN_SENT: "syn-rto", State.SYN_RECEIVED: "syn-ack-r
 def capabilities(cell: Cell) -> tuple[str, ...]:
     """What a target must be able to do for the row."""
     needs = ["app", *(word for word in ("user-timeout", "keepalive") if word in cell.needs)]
+    if cell.stimulus.slug == "timeout-persist":
+        needs.append("prompt-wire")  # the first probe waits for the timeout, which grows with the round trip
     return (*needs, "settings") if settings(cell) else tuple(needs)
 
 

@@ -20,9 +20,8 @@ class Clock:
     timer ends; `jitter` how late we were.
     """
 
-    def __init__(self, now_ns: Callable[[], int] = time.time_ns, jitter: Jitter | None = None) -> None:
-        self.now_ns = now_ns
-        self.jitter = jitter or Jitter()
+    def __init__(self, now_ns: Callable[[], int] = time.time_ns, *, jitter: Jitter | None = None) -> None:
+        self.now_ns, self.jitter = now_ns, jitter or Jitter()
         self.deadlines: set[tuple[int, int]] = set()
         self._waits = 0
 

@@ -382,8 +382,10 @@ class Connection:
             and not segment.flags & RST
             and self.rcv_nxt is not None
             and segment.end <= self.rcv_nxt
-            # What left the target before our acknowledgment of it did has crossed it.
-            and not any(segment.end <= ack and at_ns < received.at_ns for ack, at_ns in self._acks)
+            # What left the target before our acknowledgment came there has crossed it.
+            and not any(
+                segment.end <= ack and at_ns + self._case.crossing_ns < received.at_ns for ack, at_ns in self._acks
+            )
             and (not segment.flags & ACK or segment.ack <= self.snd_una)
             and (self._repeats(segment) or self._joins(segment))
         )

@@ -13,7 +13,13 @@ from conformance.target import HarnessFault, Target, TargetGone
 from conformance.tester.clock import SECOND, Clock
 from conformance.tester.trace import Frame, Trace
 from conformance.wire import ACK, RST, SYN, Segment, Seq, dissect, icmp
-from conformance.wire.frames import Neighbour, Template, neighbour_answer, neighbour_message, neighbour_question
+from conformance.wire.frames import (
+    Neighbour,
+    Template,
+    neighbour_answer,
+    neighbour_message,
+    neighbour_question,
+)
 from conformance.wire.ip import fragments
 from conformance.wire.segment import glance, packed
 
@@ -38,7 +44,6 @@ class Station:
         self._answerers: dict[bytes, Answerer] = {}
         self._came: list[tuple[bytes, int]] = []
         self._traces: dict[bytes, Trace] = {}
-        self._templates: dict[tuple[str, str], Template] = {}
         self._introduced: dict[str, asyncio.Future[None]] = {}
         self._fresh = {family: iter(target.pool(family)) for family in (4, 6)}
         self._free: dict[int, deque[str]] = {4: deque(), 6: deque()}
@@ -71,8 +76,6 @@ class Station:
         key = packed(address)
         self._traces.pop(key, None)
         self._introduced.pop(address, None)
-        for pair in [pair for pair in self._templates if pair[0] == address]:
-            del self._templates[pair]
         tables: tuple[dict[bytes, Receiver] | dict[bytes, IcmpReceiver] | dict[bytes, Answerer], ...]
         tables = self._receivers, self._openers, self._icmp_receivers, self._answerers
         for table in tables:
@@ -129,9 +132,7 @@ class Station:
             raise HarnessFault(
                 f"nothing is sent to {dst}: the target's addresses are {', '.join(sorted(self._allowed))}"
             )
-        if (src, dst) not in self._templates:
-            self._templates[src, dst] = Template(self._link.mac, self._macs[dst], src, dst)
-        return self._templates[src, dst]
+        return Template(self._link.mac, self._macs[dst], src, dst)
 
     def transmit(
         self, segment: Segment, trace: Trace, comment: str = "", *, fragment: int | None = None
@@ -141,7 +142,7 @@ class Station:
         Returns the link's number for the stamp of the last frame, and that frame as kept (stamped with the call).
         """
         data = self.render(segment)
-        pieces = [data] if fragment is None else fragments(data, fragment, random.getrandbits(32))
+        pieces = [data] if fragment is None else fragments(data, fragment, self._random.getrandbits(32))
         for piece in pieces[:-1]:
             trace.frame(self.clock.now_ns(), piece, inbound=False, comment=f"{comment} (a fragment)".strip())
             self.transmit_raw(piece)

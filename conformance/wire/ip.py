@@ -8,6 +8,8 @@ from typing import NamedTuple
 from conformance.wire.segment import address_text, internet_checksum
 
 _MORE = 0x2000
+NOT_ECT, ECT_1, ECT_0, CE = range(4)
+"""The codepoints of the ECN field, the low two bits of `tos` (RFC 3168 section 5)."""
 
 
 class IpHeader(NamedTuple):
@@ -25,6 +27,11 @@ class IpHeader(NamedTuple):
     id: int | None
     dont_fragment: bool
     options: bytes
+
+    @property
+    def ecn(self) -> int:
+        """The ECN field: NOT_ECT, ECT_0, ECT_1 or CE."""
+        return self.tos & 3
 
 
 def ip_header(frame: bytes) -> IpHeader:

@@ -19,12 +19,11 @@ SETTINGS = {
 KEEPALIVE = [("socket", "SO_KEEPALIVE", 1)]
 
 
-async def probed(tcp: Case, conn: Connection, since_ns: int, bound: Bound, what: str) -> int:
-    """The next segment is a keep-alive probe (RFC 9293 section 3.8.4), and comes in time; returns when."""
+async def probed(conn: Connection, bound: Bound) -> int:
+    """The next segment is a keep-alive probe (RFC 9293 section 3.8.4); returns when it came."""
     assert conn.rcv_nxt is not None
     seq, within = conn.rcv_nxt - 1, bound.high_s + 1
     probe = await conn.expect(ACK, seq=seq, ack=conn.snd_nxt, length=0, within=within, label="keep-alive:")
-    tcp.check_timing(what, (probe.at_ns - since_ns) / SECOND, bound, how="to the receive stamp of the probe")
     return probe.at_ns
 
 
@@ -38,14 +37,18 @@ async def test_keepalive_settings_show_on_the_wire(tcp: Case, idle: int, interva
     listening = await tcp.listen(options=KEEPALIVE)
     conn = await tcp.drive_to(State.ESTABLISHED, conn=listening)
     opened = await conn.send(ACK, text="the connection's last sign of life")
-    at_ns = await probed(tcp, conn, opened.at_ns, tcp.timer("keepalive-time", idle), "keepalive-time")
-    for number in range(2, probes + 1):
-        every = tcp.timer("keepalive-interval", interval)
-        at_ns = await probed(tcp, conn, at_ns, every, f"keepalive-interval, probe {number}")
-    every = tcp.timer("keepalive-interval", interval)
-    reset = await conn.expect(RST | ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0, within=every.high_s + 1)
-    passed_s = (reset.at_ns - at_ns) / SECOND
-    tcp.check_timing("keepalive-interval, reset", passed_s, every, how="receive stamp of the last probe to the reset's")
+    bounds = [tcp.timer("keepalive-time", idle), *[tcp.timer("keepalive-interval", interval)] * probes]
+    stamps = [opened.at_ns, *[await probed(conn, bound) for bound in bounds[:-1]]]
+    reset = await conn.expect(RST | ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0, within=bounds[-1].high_s + 1)
+    tcp.check_series(
+        "keep-alive",
+        [*stamps, reset.at_ns],
+        bounds,
+        count=(probes, probes),
+        end="RST",
+        how="from the transmit stamp of our last segment to the receive stamps of the probes and the reset",
+        shortened=f"tcp_keepalive_time = {idle}, tcp_keepalive_intvl = {interval}, tcp_keepalive_probes = {probes}",
+    )
     assert conn.app is not None
     await conn.app.fails("receive", "ETIMEDOUT", count=1)
     await conn.confirm(State.CLOSED)
@@ -70,7 +73,11 @@ async def test_keepalive_begins_anew_with_each_answer(tcp: Case) -> None:
     heard = await conn.send(ACK, text="the connection's last sign of life")
     for number in (1, 2):
         bound = tcp.timer("keepalive-time", 2)
-        await probed(tcp, conn, heard.at_ns, bound, f"keepalive-time, probe {number}")
+        at_ns = await probed(conn, bound)
+        passed_s, how = (at_ns - heard.at_ns) / SECOND, "from our last segment's transmit stamp to the probe's"
+        tcp.check_timing(
+            f"keepalive-time, probe {number}", passed_s, bound, how=how, shortened="tcp_keepalive_time = 2"
+        )
         heard = await conn.send(ACK, text="the answer to the probe")
     await conn.confirm(State.ESTABLISHED)
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from conformance.api import ACK, CWR, ECE, SYN, Case, Flags, Received, State, opt, verifies
+from conformance.api import ACK, CWR, ECE, SYN, Case, Connection, Flags, Received, State, opt, verifies
 
 SWITCHES = {
     "tcp_window_scaling": opt.WINDOW_SCALE,
@@ -23,6 +23,19 @@ ON_OFF = pytest.mark.parametrize("setting", list(SWITCHES))
 def switch(*ids: str) -> pytest.MarkDecorator:
     """The mark of a case that turns one option on or off."""
     return verifies(*(f"IP-SYSCTL:{one}" for one in SWITCHES), *ids, sysctl={"net.ipv4.{setting}": "{on}"})
+
+
+async def opens_passively(conn: Connection) -> None:
+    """The target's SYN,ACK is there: our ACK opens the connection."""
+    await conn.send(ACK)
+    await conn.confirm(State.ESTABLISHED)
+
+
+async def opens_actively(conn: Connection) -> None:
+    """The target's SYN is there: our SYN,ACK opens the connection."""
+    await conn.send(SYN | ACK)
+    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    await conn.confirm(State.ESTABLISHED)
 
 
 def offers(received: Received) -> set[int]:
@@ -46,6 +59,7 @@ async def test_option_is_offered_in_the_syn_when_it_is_on(tcp: Case, setting: st
     conn = await tcp.connect()
     opens = await conn.expect(SYN, length=0)
     assert offers(opens) == wanted(setting, on), f"{setting} is {on}, the SYN carries {opens.segment.option_list}"
+    await opens_actively(conn)
 
 
 @ON_OFF
@@ -60,6 +74,8 @@ async def test_option_is_taken_in_the_syn_ack_when_it_is_on(tcp: Case, setting: 
     await conn.send(SYN, options=(opt.mss(1400), *OFFER.values()))
     answer = await conn.expect(SYN | ACK, ack=conn.snd_nxt, length=0)
     assert offers(answer) == wanted(setting, on), f"{setting} is {on}, the SYN,ACK carries {answer.segment.option_list}"
+    conn.tsval = 1_000 if opt.TIMESTAMPS in offers(answer) else None
+    await opens_passively(conn)
 
 
 @BOTH
@@ -85,7 +101,7 @@ async def test_dsack_reports_a_duplicate_when_it_is_on(tcp: Case, on: int) -> No
 
 
 @pytest.mark.parametrize(("value", "asks"), [(0, False), (1, True), (2, False)])
-@verifies("IP-SYSCTL:tcp_ecn", sysctl={"net.ipv4.tcp_ecn": "{value}"})
+@verifies("IP-SYSCTL:tcp_ecn", sysctl={"net.ipv4.tcp_ecn": "{value}", "net.ipv4.tcp_ecn_fallback": "0"})
 async def test_ecn_is_asked_for_when_it_is_on(tcp: Case, value: int, asks: bool) -> None:
     """The application connects; tcp_ecn is 0 (never), 1 (always) or 2 (only where the peer asks).
 
@@ -93,6 +109,7 @@ async def test_ecn_is_asked_for_when_it_is_on(tcp: Case, value: int, asks: bool)
     """
     conn = await tcp.connect()
     await conn.expect(SYN | ECE | CWR if asks else SYN, length=0)
+    await opens_actively(conn)
 
 
 @pytest.mark.parametrize(("value", "grants"), [(0, False), (1, True), (2, True)])
@@ -106,6 +123,7 @@ async def test_ecn_is_granted_unless_it_is_off(tcp: Case, value: int, grants: bo
     await conn.send(SYN | ECE | CWR)
     flags: Flags = SYN | ACK | ECE if grants else SYN | ACK
     await conn.expect(flags, ack=conn.snd_nxt, length=0)
+    await opens_passively(conn)
 
 
 # Sizes and windows
@@ -144,6 +162,7 @@ async def test_rmem_sets_the_first_window(tcp: Case, octets: int) -> None:
     least = whole - int.from_bytes(mss.data, "big")
     window = answer.segment.window
     assert least < window <= whole, f"a buffer of {octets} octets gives a window of {window}"
+    await opens_passively(conn)
 
 
 @pytest.mark.parametrize(("on", "most"), [(0, 65_535), (1, 32_767)], ids=["off", "on"])
@@ -158,6 +177,7 @@ async def test_workaround_signed_windows_halves_the_greatest_window(tcp: Case, o
     answer = await conn.expect(SYN | ACK, ack=conn.snd_nxt, length=0)
     window = answer.segment.window
     assert most // 2 < window <= most, f"tcp_workaround_signed_windows is {on}, the window is {window}"
+    await opens_passively(conn)
 
 
 # The urgent pointer

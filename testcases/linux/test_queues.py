@@ -33,6 +33,14 @@ async def half_open_connections(tcp: Case, listener: AppSocket, most: int) -> li
     return found
 
 
+async def completes(conn: Connection) -> None:
+    """There is room again: the connection opens."""
+    await conn.send(SYN)
+    await conn.expect(SYN | ACK, ack=conn.snd_nxt, length=0)
+    await conn.send(ACK)
+    await conn.confirm(State.ESTABLISHED)
+
+
 async def opened(tcp: Case, listener: AppSocket) -> Connection:
     """A connection that waits in the queue to be accepted."""
     conn = await half_opened(tcp, listener)
@@ -60,8 +68,7 @@ async def test_max_syn_backlog_bounds_half_open_connections(tcp: Case, bound: in
     await refused.inject(SYN)
     await refused.silence(strict=True)
     await found[0].inject(RST, text="one half-open connection ends")
-    await refused.send(SYN)
-    await refused.expect(SYN | ACK, ack=refused.snd_nxt, length=0)
+    await completes(refused)
 
 
 @verifies("IP-SYSCTL:tcp_syncookies", "claim:C-48", sysctl={COOKIES: "1"}, lasts=3)
@@ -102,6 +109,8 @@ async def test_syncookies_off_drops_what_the_queue_has_no_room_for(tcp: Case) ->
     conn = another(tcp, listener)
     await conn.inject(SYN)
     await conn.silence(strict=True)
+    await found[0].inject(RST, text="one half-open connection ends")
+    await completes(conn)
 
 
 @verifies("IP-SYSCTL:tcp_syncookies", "claim:C-48", sysctl={COOKIES: "2"}, lasts=2)
@@ -164,6 +173,10 @@ async def test_abort_on_overflow_resets(tcp: Case) -> None:
     _, conn = await with_full_accept_queue(tcp)
     third = await conn.inject(ACK, text="the third segment")
     await conn.expect(RST, seq=third.segment.ack, length=0)
+    await conn.silence(for_=1.5, strict=True)
+    again = await conn.inject(ACK, text="to a connection that is gone")
+    await conn.expect(RST, seq=again.segment.ack, length=0)
+    await conn.confirm(State.CLOSED, probe=False)
 
 
 @pytest.mark.parametrize("bound", [1, 3])
@@ -180,5 +193,4 @@ async def test_somaxconn_bounds_the_backlog(tcp: Case, bound: int) -> None:
     await conn.inject(SYN)
     await conn.silence(strict=True)
     await listener.accept()
-    await conn.send(SYN)
-    await conn.expect(SYN | ACK, ack=conn.snd_nxt, length=0)
+    await completes(conn)

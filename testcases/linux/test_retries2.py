@@ -1,48 +1,38 @@
 """Linux: tcp_retries2 and tcp_orphan_retries, which bound retransmission, and the settings of the timeout itself."""
 
-from collections.abc import Sequence
-
 import pytest
 
-from conformance.api import ACK, FIN, SECOND, Case, Connection, Expectation, Received, State, verifies
+from conformance.api import ACK, FIN, Bound, Case, Connection, Expectation, Received, State, verifies
 
-RTO_S = 0.2
-
-
-async def comes_again(tcp: Case, conn: Connection, first: Received, nominal: Sequence[float]) -> Received:
-    """What came as `first` is repeated in those intervals; returns the last."""
-    last = first
-    for number, seconds in enumerate(nominal, 1):
-        bound = tcp.timer("rto-min", seconds)
-        again = await conn.expect_retransmission(first, within=bound.high_s + 1)
-        how = f"receive stamp of transmission {number} to that of {number + 1}"
-        tcp.check_timing(f"retransmission {number}", (again.at_ns - last.at_ns) / SECOND, bound, how=how)
-        last = again
-    return last
+HOW = "between the receive stamps of one transmission and the next"
 
 
-async def is_given_up(tcp: Case, conn: Connection, first: Received, retries: int) -> None:
+async def stamps_of(conn: Connection, first: Received, bound: Bound, count: int) -> list[int]:
+    """When `first` came, and when it came again, so often, with timeouts that double at most."""
+    return await conn.expect_retransmissions(first, [bound.high_s * 2**number + 1 for number in range(count)])
+
+
+async def is_given_up(tcp: Case, conn: Connection, first: Received, retries: int, setting: str) -> None:
     """`first` is retransmitted at doubling intervals for as long as the setting says; then nothing comes any more.
 
     The time that N retries would take is a lower bound: the first timeout beyond it ends the connection. It is counted from
     the first retransmission, so that there may be one more.
     """
-    last = await comes_again(tcp, conn, first, [RTO_S * 2**number for number in range(retries)])
-    bound = tcp.timer("rto-min", RTO_S * 2**retries)
+    bound = tcp.timeout_after(conn.round_trip_s)
+    stamps = await stamps_of(conn, first, bound, retries)
     segment = first.segment
     again = Expectation(segment.flags, seq=segment.seq, payload=segment.payload, label="retransmission:")
-    once_more = await conn.allow(again, within=bound.high_s + 0.1, strict=True)
+    once_more = await conn.allow(again, within=bound.high_s * 2**retries + 0.1, strict=True)
+    if once_more is not None:
+        stamps.append(once_more[1].at_ns)
+        await conn.silence(for_=bound.high_s * 2 ** (retries + 1) + 0.1, strict=True)
     tcp.choice(
         "retransmissions until the connection is given up",
         "the setting" if once_more is None else "one more than the setting",
         ["the setting", "one more than the setting"],
     )
-    if once_more is not None:
-        passed_s = (once_more[1].at_ns - last.at_ns) / SECOND
-        tcp.check_timing(
-            f"retransmission {retries + 1}", passed_s, bound, how="receive stamps of this and the one before"
-        )
-        await conn.silence(for_=tcp.timer("rto-min", RTO_S * 2 ** (retries + 1)).high_s + 0.1, strict=True)
+    growth, count = tcp.growth("rto-min", "RFC 6298, 5.5"), (retries, retries + 1)
+    tcp.check_series(setting, stamps, [bound], growth=growth, count=count, how=HOW, shortened=f"{setting} = {retries}")
     await conn.confirm(State.CLOSED)
 
 
@@ -68,7 +58,7 @@ async def test_retries2_bounds_the_retransmission_of_data(tcp: Case, retries: in
     The target must retransmit at doubling intervals, give up when the time of that many retries is over, and say so.
     """
     conn, first = await sends(tcp)
-    await is_given_up(tcp, conn, first, retries)
+    await is_given_up(tcp, conn, first, retries, "tcp_retries2")
     assert conn.app is not None
     await conn.app.fails("receive", "ETIMEDOUT", count=1)
 
@@ -90,7 +80,7 @@ async def test_orphan_retries_bound_the_retransmission_of_the_fin(tcp: Case, ret
     assert conn.app is not None
     await conn.app.close()
     first = await conn.expect(FIN | ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
-    await is_given_up(tcp, conn, first, retries)
+    await is_given_up(tcp, conn, first, retries, "tcp_orphan_retries")
 
 
 @verifies(
@@ -108,7 +98,9 @@ async def test_orphan_retries_spare_a_held_socket(tcp: Case) -> None:
     assert conn.app is not None
     await conn.app.shutdown("send")
     first = await conn.expect(FIN | ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
-    await comes_again(tcp, conn, first, [0.2, 0.4, 0.8, 1.6])
+    bound = tcp.timeout_after(conn.round_trip_s)
+    stamps = await stamps_of(conn, first, bound, 4)
+    tcp.check_series("FIN of a held socket", stamps, [bound], growth=tcp.growth("rto-min", "RFC 6298, 5.5"), how=HOW)
     await conn.send(ACK)
     await conn.confirm(State.FIN_WAIT_2)
 
@@ -121,6 +113,7 @@ async def test_orphan_retries_spare_a_held_socket(tcp: Case) -> None:
     "IP-SYSCTL:tcp_rto_min_us",
     "RFC6298:5.5",
     sysctl={"net.ipv4.tcp_rto_min_us": "{least_ms}000"},
+    needs=("app", "prompt-wire"),
     lasts=3,
 )
 async def test_rto_min_is_the_first_retransmission_timeout(tcp: Case, least_ms: int) -> None:
@@ -129,7 +122,9 @@ async def test_rto_min_is_the_first_retransmission_timeout(tcp: Case, least_ms: 
     The target must retransmit after tcp_rto_min_us, and double it.
     """
     conn, first = await sends(tcp)
-    await comes_again(tcp, conn, first, [least_ms / 1000 * factor for factor in (1, 2, 4)])
+    bound = tcp.timeout_after(conn.round_trip_s, least_s=least_ms / 1000)
+    stamps = await stamps_of(conn, first, bound, 3)
+    tcp.check_series("tcp_rto_min_us", stamps, [bound], growth=tcp.growth("rto-min", "RFC 6298, 5.5"), how=HOW)
 
 
 @pytest.mark.parametrize("most_ms", [1000, 1500])
@@ -140,7 +135,11 @@ async def test_rto_max_ends_the_doubling(tcp: Case, most_ms: int) -> None:
     The target must double the timeout up to that and no further, and go on.
     """
     conn, first = await sends(tcp)
-    await comes_again(tcp, conn, first, [min(RTO_S * 2**number, most_ms / 1000) for number in range(7)])
+    bound, cap = tcp.timeout_after(conn.round_trip_s), tcp.timer("rto-max", most_ms / 1000)
+    stamps = await conn.expect_retransmissions(first, [cap.high_s + 1] * 7)
+    growth = tcp.growth("rto-min", "RFC 6298, 5.5")
+    shortened = f"tcp_rto_max_ms = {most_ms}"
+    tcp.check_series("tcp_rto_max_ms", stamps, [bound], growth=growth, cap=cap, how=HOW, shortened=shortened)
     await conn.send(ACK)
     await conn.confirm(State.ESTABLISHED)
 
@@ -157,4 +156,6 @@ async def test_thin_linear_timeouts_come_before_the_doubling(tcp: Case, linear: 
     Where it is on the target must wait six times more for the same interval as at first, and then double it.
     """
     conn, first = await sends(tcp)
-    await comes_again(tcp, conn, first, [RTO_S * factor for factor in factors])
+    bound = tcp.timeout_after(conn.round_trip_s)
+    stamps = await conn.expect_retransmissions(first, [bound.high_s * factor + 1 for factor in factors])
+    tcp.check_series("tcp_thin_linear_timeouts", stamps, [bound.scaled(factor) for factor in factors], how=HOW)

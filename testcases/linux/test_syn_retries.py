@@ -2,7 +2,7 @@
 
 import pytest
 
-from conformance.api import SECOND, SYN, Case, Connection, Received, State, verifies
+from conformance.api import SYN, Case, Connection, Received, State, verifies
 
 LINEAR = "net.ipv4.tcp_syn_linear_timeouts"
 GIVEN_UP = ("RFC9293:MUST-22", "claim:C-39")
@@ -22,19 +22,15 @@ def intervals(retries: int, linear: int) -> list[float]:
 
 async def is_given_up(tcp: Case, conn: Connection, first: Received, expected: list[float]) -> None:
     """The SYN is repeated in these intervals, and the application is told after the last of them."""
-    last = first
-    *between, to_the_end = expected
-    for number, seconds in enumerate(between, 1):
-        bound = tcp.timer("syn-rto", seconds)
-        again = await conn.expect_retransmission(first, within=bound.high_s + 1)
-        how = f"receive stamp of SYN {number} to that of SYN {number + 1}"
-        tcp.check_timing(f"SYN, interval {number}", (again.at_ns - last.at_ns) / SECOND, bound, how=how)
-        last = again
-    bound = tcp.timer("syn-rto", to_the_end)
+    bounds = [tcp.timer("syn-rto", seconds) for seconds in expected]
+    stamps = await conn.expect_retransmissions(first, [bound.high_s + 1 for bound in bounds[:-1]])
     assert conn.app is not None
-    await conn.app.fails("connected", "ETIMEDOUT", wait_s=bound.high_s + 1)
-    told_s = (tcp.clock.now_ns() - last.at_ns) / SECOND
-    tcp.check_timing("SYN, given up", told_s, bound, how="receive stamp of the last SYN to the application's error")
+    stamps.append(await conn.app.ends("ETIMEDOUT", wait_s=bounds[-1].high_s + 1, op="connected"))
+    repeats = len(bounds) - 1
+    how = "between the receive stamps of one SYN and the next, and from the last to the application's error"
+    tcp.check_series(
+        "SYN", stamps, bounds, count=(repeats, repeats), end="ETIMEDOUT", how=how, shortened=f"{repeats} repetitions"
+    )
     await conn.silence(for_=1.0, strict=True)
     await conn.confirm(State.CLOSED)
 

@@ -143,11 +143,15 @@ async def test_another_host_of_the_network_is_another_path(tcp: Case) -> None:
 
     The target must send full segments there.
     """
-    await narrowed(tcp, 1300)
-    async with tcp.beside() as other:
-        conn = await sends(other)
-        path = Path(other, conn, 65_535)
-        await path.deliver(DATA)
+    former, _ = await narrowed(tcp, 1300)
+    assert former.listener is not None and former.remote_port is not None
+    conn = tcp.connection(former.remote_port, address=await tcp.another_address())
+    conn.listener = former.listener
+    await tcp.drive_to(State.ESTABLISHED, conn=conn)
+    assert conn.app is not None
+    await conn.app.send(DATA)
+    path = Path(tcp, conn, 65_535)
+    await path.deliver(DATA)
     assert largest(path.carried) == 1500, f"the largest packet has {largest(path.carried)} octets"
 
 

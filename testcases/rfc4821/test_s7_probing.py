@@ -109,7 +109,8 @@ def waited_for(path: Path, lost: Received) -> float:
     """Seconds from our third duplicate acknowledgment of a packet that was dropped to the first that carried its data."""
     at = lost.segment.seq
     again = next(one for one in path.carried if one.segment.seq <= at < one.segment.end)
-    duplicates = [one.at_ns for one in path.acks if one.segment.ack == at and one.at_ns > lost.at_ns][:3]
+    # The first with that number acknowledged what came before the probe.
+    duplicates = [one.at_ns for one in path.acks if one.segment.ack == at][1:4]
     if len(duplicates) < 3 or again.at_ns < duplicates[2]:
         raise Inconclusive("the tester was too slow to acknowledge what followed a lost probe before the timeout")
     return (again.at_ns - duplicates[2]) / SECOND

@@ -80,3 +80,4 @@ async def test_ports_of_active_opens_do_not_follow_each_other(tcp: Case) -> None
         ports.append(opens.segment.sport)
     steps = {(later - earlier) % 65_536 for earlier, later in pairwise(ports)}
     assert len(steps) > 1, f"the ports are {ports}: each lies {steps.pop()} above the one before"
+    await conn.confirm(State.SYN_SENT)

@@ -54,6 +54,8 @@ async def test_newer_syn_reopens_from_time_wait(tcp: Case, stamps: bool, tsval: 
     The target should open the connection (the last number that it has seen is that of our FIN, one before RCV.NXT), and
     it works. What it begins with must lie above all that it has sent before (RFC 9293 section 3.6.1).
     """
+    if stamps:
+        tcp.needs("timestamps")
     former = await in_time_wait(tcp, stamps=stamps)
     conn = former.next_incarnation(iss=former.snd_nxt + seq)
     if tsval is not None:
@@ -89,6 +91,8 @@ async def test_older_syn_leaves_time_wait_as_it_is(tcp: Case, stamps: bool, tsva
     The target must not open a connection and must stay in TIME-WAIT. RFC 6191 has it drop the SYN in silence, RFC 9293
     section 3.10.7.4 (RFC 5961) has it send a challenge ACK: either is allowed.
     """
+    if stamps:
+        tcp.needs("timestamps")
     former = await in_time_wait(tcp, stamps=stamps)
     options: tuple[opt.Option, ...] = former.syn_options
     if tsval is not None:
@@ -112,6 +116,8 @@ async def test_syn_that_turns_out_to_be_old_leads_back_to_time_wait(tcp: Case, s
 
     A target that takes such a SYN must be in TIME-WAIT again then: that is the condition under which it may.
     """
+    if stamps:
+        tcp.needs("timestamps")
     former = await in_time_wait(tcp, stamps=stamps)
     sent = await former.inject(SYN, seq=former.snd_nxt + FAR, text="an old duplicate that looks newer")
     taken = Expectation(SYN | ACK, ack=sent.segment.end, length=0, label="taken:")

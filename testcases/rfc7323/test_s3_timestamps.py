@@ -184,7 +184,7 @@ async def window_probe(tcp: Case, conn: Connection) -> None:
         "form of the window probe", ("old octet or none", "new octet")[which], ["old octet or none", "new octet"]
     )
     await conn.send(ACK, ack=conn.acked)
-    await conn.expect(ACK, ack=conn.snd_nxt, has=HAS)
+    await conn.expect(ACK, seq=conn.acked, ack=conn.snd_nxt, payload=b"waits", has=HAS)
 
 
 async def active_close(tcp: Case, conn: Connection) -> None:
@@ -293,8 +293,9 @@ async def test_ack_that_lacks_timestamps_is_dropped(tcp: Case) -> None:
     assert conn.app is not None
     await conn.app.send(b"to be acknowledged")
     sent = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=b"to be acknowledged")
-    await conn.inject(ACK, options=[])
-    await conn.expect_retransmission(sent, within=3)
+    injected = await conn.inject(ACK, options=[])
+    while (await conn.expect_retransmission(sent, within=3)).at_ns < injected.at_ns:
+        pass
     await conn.send(ACK)
     await conn.confirm(State.ESTABLISHED)
 

@@ -167,11 +167,30 @@ async def test_timestamp_of_our_syn_is_the_first_that_counts(tcp: Case) -> None:
     conn = await tcp.listen(offer=STAMPED)
     await conn.send(SYN)
     await conn.expect(SYN | ACK, ack=conn.snd_nxt, length=0, tsecr=conn.tsval)
-    syn = recent(conn)
+    syn, theirs = recent(conn), conn.ts_recent
     await conn.inject(ACK, payload=b"older than the SYN", tsval=(syn - 1) % 2**32)
     await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0, tsecr=syn)
+    conn.ts_recent = theirs
     await conn.complete()
     await conn.deliver(b"newer")
+
+
+@verifies("RFC7323:5.3-R4", "RFC7323:4.3-3", needs=NEEDS, lasts=1)
+async def test_handshake_ends_with_an_echo_of_the_latest_timestamp(tcp: Case) -> None:
+    """In SYN-RECEIVED an old segment of ours is answered with an ACK, whose TSval is newer than that of the SYN,ACK.
+
+    Our ACK of the SYN,ACK echoes the newer one, as section 4.3 has it: the target must take it, and open.
+    """
+    conn = await tcp.listen(offer=STAMPED)
+    await conn.send(SYN)
+    await conn.expect(SYN | ACK, ack=conn.snd_nxt, length=0, tsecr=conn.tsval)
+    await tcp.sleep(0.1)
+    await conn.inject(ACK, payload=b"old", tsval=aged(conn))
+    await answered(conn, recent(conn))
+    await conn.send(ACK)
+    assert conn.listener is not None
+    conn.app = await conn.listener.accept(wait_s=0.6)
+    await conn.confirm(State.ESTABLISHED)
 
 
 @pytest.mark.parametrize("by", ["passive", "active"])

@@ -107,7 +107,9 @@ async def test_newer_cookie_replaces_the_older(tcp: Case) -> None:
     conn = await syn_with_data(tcp)
     await conn.send(SYN | ACK, options=[*conn.syn_options, opt.fast_open(NEWER)])
     await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
-    await syn_with_data(tcp, NEWER)
+    later = await syn_with_data(tcp, NEWER)
+    await later.send(SYN | ACK)
+    await later.expect(ACK, seq=later.rcv_nxt, ack=later.snd_nxt, length=0)
 
 
 @pytest.mark.parametrize(
@@ -177,6 +179,8 @@ async def test_data_of_the_syn_keeps_to_the_cached_mss(tcp: Case) -> None:
     conn = await opens_fast(tcp, bytes(5000))
     syn = await conn.expect(SYN, options=having(COOKIE))
     assert 0 < len(syn.segment.payload) <= 700, f"the SYN brings {len(syn.segment.payload)} octets"
+    await conn.send(SYN | ACK)
+    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt)
 
 
 @verifies("RFC7413:4.1.3-limit", **ALONE)
@@ -194,7 +198,7 @@ async def test_data_of_the_syn_with_a_large_cached_mss(tcp: Case) -> None:
     taken = forms[0] if size <= DEFAULT_MSS[tcp.family] else forms[1] if size <= usual else forms[2]
     tcp.choice("size of the data in the SYN", taken, forms)
     await conn.send(SYN | ACK)
-    await conn.expect(ACK, ack=conn.snd_nxt)
+    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt)
 
 
 @verifies("RFC7413:4.2.2-unacknowledged", **ALONE)
@@ -237,6 +241,8 @@ async def test_request_for_a_cookie_is_repeated_without_option(tcp: Case) -> Non
     await conn.expect(SYN, length=0, options=REQUEST)
     again = Expectation(SYN, seq=conn.irs, length=0, options=NO_COOKIE)
     await conn.expect_any(again, within=4, strict=True)
+    await conn.complete()
+    await conn.confirm(State.ESTABLISHED)
 
 
 async def fails_fast_open(tcp: Case) -> None:

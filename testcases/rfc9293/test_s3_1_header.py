@@ -105,7 +105,7 @@ async def test_segment_with_a_wrong_checksum_is_not_processed(tcp: Case, kind: K
     segment = conn.segment(kind.flags, payload=kind.payload)
     await conn.inject(kind.flags, payload=kind.payload, checksum=right_checksum(segment) ^ 0x0100, text="one bit wrong")
     await conn.silence()
-    await conn.confirm(kind.state)
+    await kind.confirm(conn, kind.state)
     await kind.is_taken(conn)
 
 

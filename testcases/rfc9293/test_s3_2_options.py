@@ -183,4 +183,4 @@ async def test_impossible_option_length_does_no_harm(tcp: Case, options: bytes, 
     await tcp.probe_listening(conn.remote_port)
     if which == "taken":
         conn.taken_in(snd_nxt=end)
-    await conn.confirm({"taken": kind.then, "dropped": kind.state, "reset": State.CLOSED}[which])
+    await kind.confirm(conn, {"taken": kind.then, "dropped": kind.state, "reset": State.CLOSED}[which])

@@ -426,12 +426,12 @@ async def test_late_third_segment_opens(tcp: Case) -> None:
     """
     conn = await tcp.listen()
     syn_ack = await syn_ack_of(conn)
-    first, second, third, *_ = tcp.schedule("syn-ack-rto")
+    first, second, *later = tcp.schedule("syn-ack-rto")
     await conn.expect_retransmission(syn_ack, within=first.high_s + 1)
     await conn.expect_retransmission(syn_ack, within=second.high_s + 1)
     await conn.send(ACK)
     await accepted(conn)
-    await conn.silence(for_=third.high_s, strict=True)
+    await conn.silence(for_=max((second, *later[:1]), key=lambda one: one.high_s).high_s, strict=True)
     await conn.deliver(b"late but valid")
 
 

@@ -1,6 +1,21 @@
 """RFC 9293 section 3.8.4: keep-alives."""
 
-from conformance.api import ACK, PSH, SECOND, Bound, Case, Connection, Expectation, Received, State, Violation, verifies
+from dataclasses import replace
+
+from conformance.api import (
+    ACK,
+    PSH,
+    SECOND,
+    Bound,
+    Case,
+    Connection,
+    Expectation,
+    Received,
+    Sent,
+    State,
+    Violation,
+    verifies,
+)
 
 KEPT = ("app", "keepalive")
 FREQUENT = {"net.ipv4.tcp_keepalive_time": "1", "net.ipv4.tcp_keepalive_intvl": "1"}
@@ -83,17 +98,24 @@ async def test_keep_alives_wait_while_something_comes(tcp: Case) -> None:
     The target must send no keep-alive before the connection has been idle for three seconds.
     """
     conn = await kept_alive(tcp, 3)
+    assert conn.rcv_nxt is not None and conn.app is not None
     bound = tcp.timer("keepalive-time", 3)
-    since = None
-    for _ in range(3):
-        await conn.deliver(b"something")
-        await conn.silence(for_=0.7)
-        since = await conn.inject(ACK, text="an acknowledgment")
-        await conn.silence(for_=0.7)
-    assert since is not None
-    probe = await keep_alive(tcp, conn, within=bound.high_s + 1)
-    took_s = (probe.at_ns - since.at_ns) / SECOND
-    tcp.check_timing("keepalive-time", took_s, bound, how="from our last segment to the keep-alive")
+    probe = Expectation(ACK, seq=conn.rcv_nxt - 1, ack=conn.snd_nxt, label="keep-alive:")
+
+    def check(since: Sent, came: Received) -> None:
+        took_s = (came.at_ns - since.at_ns) / SECOND
+        tcp.check_timing("keepalive-time", took_s, bound, how="from our last segment to the keep-alive")
+
+    for number in range(6):
+        if number % 2:
+            since = await conn.inject(ACK, text="an acknowledgment")
+        else:
+            since = await conn.send(ACK | PSH, payload=b"something")
+            await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+        # On a machine that is too busy to send in time one is due, and its stamp says so.
+        if came := await conn.allow(replace(probe, ack=conn.snd_nxt), within=0.7):
+            check(since, came[1])
+    check(since, await keep_alive(tcp, conn, within=bound.high_s + 1))
 
 
 @verifies("RFC9293:MUST-26", needs=KEPT, lasts=5)

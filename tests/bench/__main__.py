@@ -16,7 +16,7 @@ from rich.table import Table
 
 from conformance.plugin.engine import Engine
 from conformance.target import HarnessFault
-from tests.bench import intervals, load, reaction, segments, suite
+from tests.bench import intervals, load, reaction, report, scripts, segments, suite
 from tests.bench.lab import open_lab
 from tests.bench.numbers import Number
 
@@ -25,6 +25,8 @@ _RATIOS = (
     ("build.scapy", "build.ours", "scapy's cost to build a segment over ours"),
     ("dissect.scapy", "dissect.ours", "scapy's cost to dissect a segment over ours"),
     ("reaction.expect", "reaction.prepared", "expect, then send over a prepared answer"),
+    ("scripts.packetdrill.one_by_one", "scripts.ours.one_by_one", "ten scripts one by one, packetdrill over us"),
+    ("scripts.packetdrill", "scripts.ours", "ten scripts side by side, packetdrill over us"),
     ("suite.one_by_one", "suite.wall", "the suite one case at a time over the suite"),
 )
 _DOCUMENTED_US = {"packetdrill": 300.0, "packetimpact": 3000.0}
@@ -44,7 +46,9 @@ def main() -> int:
         jitter = engine.jitter.summary()
         numbers += segments.measure(100 if options.quick else 1000)
         if not options.quick:
+            numbers += scripts.measure(os.environ.get("PACKETDRILL"), 3)
             numbers += suite.measure(one_by_one=options.full)
+            numbers += report.measure()
     except HarnessFault as error:
         print(error, file=sys.stderr)
         return 2

@@ -13,11 +13,12 @@ from conformance.wire import ACK, SYN, Flags, dissect
 from tests.bench.lab import Lab
 from tests.bench.numbers import Number, number
 
-_MANY = 64
+_MANY, _OTHERS = 64, 16
 _SETTLED_S = 0.005
 _US = SECOND // 1_000_000
 _STAMPS = "kernel's receive stamp of the target's segment to kernel's transmit stamp of our answer"
 _OPENING = f"{_STAMPS}; SYN sent, SYN+ACK answered by ACK, all cases in the same turn of the loop"
+_BUSY = f"{_OPENING}; meanwhile {_OTHERS} other cases send probes and expect their answers without a pause"
 _ASLEEP = (
     f"{_STAMPS}; a process beside us sends keep-alives back to back while our loop sleeps, and we answer the answers"
 )
@@ -34,6 +35,7 @@ async def measure(lab: Lab, rounds: int) -> list[Number]:
         _number("prepared", one, await _opening(lab, 1, rounds, prepared=True), _OPENING, 100),
         _number("prepared.64", many, await _opening(lab, _MANY, burst, prepared=True), _OPENING, 500),
         _number("expect", expected, await _opening(lab, 1, rounds, prepared=False), _OPENING, 250),
+        _number("loaded.prepared", f"{one}, engine busy", await _loaded(lab, max(rounds // 5, 3)), _BUSY),
         _number("asleep.prepared", f"{one}, loop asleep", await _asleep(lab, 1, rounds, prepared=True), _ASLEEP),
         _number("asleep.prepared.64", f"{many}, loop asleep", await _asleep(lab, _MANY, burst, prepared=True), _ASLEEP),
         _number("asleep.expect", f"{expected}, loop asleep", await _asleep(lab, 1, rounds, prepared=False), _ASLEEP),
@@ -60,6 +62,24 @@ async def _opens(conn: Connection, *, prepared: bool) -> None:
     await conn.expect(SYN | ACK)
     if not prepared:
         await conn.send(ACK)
+
+
+async def _loaded(lab: Lab, rounds: int) -> list[float]:
+    """As `_opening`, while other cases send and expect without a pause."""
+    async with lab.cases(_OTHERS) as cases:
+        others = [await case.drive_to(State.ESTABLISHED) for case in cases]
+        busy = [asyncio.ensure_future(_without_pause(conn)) for conn in others]
+        try:
+            return await _opening(lab, 1, rounds, prepared=True)
+        finally:
+            for task in busy:
+                task.cancel()
+            await asyncio.gather(*busy, return_exceptions=True)
+
+
+async def _without_pause(conn: Connection) -> None:
+    while True:
+        await conn.probe()
 
 
 async def _asleep(lab: Lab, count: int, rounds: int, *, prepared: bool) -> list[float]:

@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[2]
 NUMBERS = {
     *("memory.case", "rate.segments", "interval.sent", "interval.answer"),
     *(f"reaction.{where}{how}" for where in ("", "asleep.") for how in ("prepared", "prepared.64", "expect")),
+    "reaction.loaded.prepared",
     *("build.prepared", "build.ours", "build.scapy", "dissect.ours", "dissect.scapy"),
 }
 ADDRESSES = {4: ("10.77.4.1", "10.77.0.1"), 6: ("fd77::4:1", "fd77::1")}

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from conformance.report import clear, make_report, make_single
+from conformance.report import clear, make_comparison, make_report, make_single
+from conformance.report.baseline import BEFORE, load
+from conformance.report.compare import compare
 from tests.unit.test_report import T0, S, make_record, make_run, save, simultaneous_close
 
 JENKINS = "sandbox; default-src 'none'; img-src 'self'; style-src 'self'"
@@ -39,10 +41,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     clear(folder)
     make_run(folder)
     save(folder, *long_case())
-    from conformance.report.baseline import BEFORE, load  # noqa: PLC0415
-
     make_report(folder, load(str(folder / BEFORE)))
     make_single(folder)
+    before, now = load(str(folder / BEFORE)), load(str(folder))
+    make_comparison(folder / "compare.html", compare([before, now]))
     return folder
 
 
@@ -80,7 +82,7 @@ def test_every_page_opens_without_a_message_and_every_link_leads_somewhere(
         anchors[path] = set(re.findall(r' id="([^"]+)"', path.read_text("utf-8")))
         found = page.locator("a[href]")
         links += [(path, link) for link in re.findall(r'<a [^>]*href="([^"]+)"', path.read_text("utf-8"))]
-        assert found.count() >= 1 or path.name == "style.css"
+        assert found.count() >= 1 or path.name == "compare.html"
     for path, link in links:
         if link.startswith(("https://www.rfc-editor.org/", "data:application/octet-stream;base64,")):
             continue
@@ -132,12 +134,12 @@ def test_text_is_found_where_a_script_may_run(browser: Any, run: Path, errors: l
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", ["index.html", "states.html", "requirements.html", "report.html", "case"])
+@pytest.mark.parametrize("name", ["index", "states", "requirements", "timing", "compare", "report", "case"])
 def test_axe_finds_nothing(browser: Any, run: Path, name: str, scheme: str, errors: list[str]) -> None:
     """Contrast, names and roles by WCAG 2.1 AA."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
     page = browser.new_context(color_scheme=scheme, bypass_csp=True).new_page()
-    path = next((run / "cases").glob("simultaneous-close-broken*")) if name == "case" else run / name
+    path = next((run / "cases").glob("simultaneous-close-broken*")) if name == "case" else run / f"{name}.html"
     page.goto(path.as_uri())
     tags = {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}
     found = axe.Axe().run(page, options={"runOnly": tags})
@@ -203,7 +205,9 @@ def test_one_file_holds_the_cases_that_need_a_look(browser: Any, run: Path, erro
     page.goto((run / "report.html").as_uri())
     page.locator("#index--violates ~ .scroll a").first.click()
     assert page.locator("article.page:target .ladder .arrow.failed").first.is_visible()
-    assert page.locator("article.page").count() == 3 + 6
+    assert page.locator("article.page").count() == 4 + 6, (
+        "overview, states, requirements, timing; and the cases that need a look"
+    )
     assert not errors
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from netaddr import IPRange
 
-from conformance.link import FaultHandler, FrameHandler
+from conformance.link import FaultHandler, FrameHandler, Wire
 from conformance.record import RecordError, read_results
 from conformance.record.pcapng import read_pcapng
 from conformance.report import make_report
@@ -84,6 +84,7 @@ def station(data: bytes) -> None:
             name="fuzz",
             mac=TARGET_MAC,
             routed=False,
+            wire=Wire(),
             closed_port=9,
             groups={},
             capabilities=frozenset(),

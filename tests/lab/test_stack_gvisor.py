@@ -193,6 +193,11 @@ def test_options_are_what_they_were_set_to(start: Callable[..., Wire]) -> None:
         assert wire.call("option_set", **option, value=value) == {}
         assert wire.call("option_get", **option) == {"value": value}
     assert wire.call("option_set", socket=listener, level="tcp", name="TCP_KEEPIDLE", value=0) == "EINVAL"
+    congestion = {"socket": listener, "level": "tcp", "name": "TCP_CONGESTION"}
+    for algorithm, answer in ((b"cubic", {}), (b"none", "ENOENT")):
+        octets = {"bytes": base64.b64encode(algorithm).decode()}
+        assert wire.call("option_set", **congestion, value=octets) == answer
+    assert wire.call("option_get", **congestion) == {"bytes": base64.b64encode(b"cubic").decode()}
 
 
 def test_real_clock_is_not_moved_by_the_harness(start: Callable[..., Wire]) -> None:

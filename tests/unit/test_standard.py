@@ -251,6 +251,15 @@ def test_a_profile_can_be_brought_as_text() -> None:
     assert own.deviations_of("test_rst6", "LAST-ACK/fin-duplicate") == ()
 
 
+def test_a_deviation_has_the_day_on_which_it_was_seen_its_own_or_the_profiles() -> None:
+    dated = PROFILE.replace('title = "A stack"', 'title = "A stack"\ndate = 2026-11-21')
+    assert profile.parse(PROFILE, "own.toml", "own").deviations[0].date == ""
+    assert profile.parse(dated, "own.toml", "own").deviations[0].date == "2026-11-21"
+    assert profile.parse(dated + 'date = "2026-12-01"', "own.toml", "own").deviations[0].date == "2026-12-01"
+    for name in profile.profiles():
+        assert all(row.date for row in profile.profile(name).deviations), f"{name}.toml needs a date"
+
+
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
@@ -261,6 +270,7 @@ def test_a_profile_can_be_brought_as_text() -> None:
         ("value_s = 30", "value_s = 30\nleast_s = 31", "0 <= least_s <= value_s"),
         ("late_s = 0.5", "late_s = -1", "cannot be negative"),
         ('title = "A stack"', "", "title missing"),
+        ('title = "A stack"', 'title = "A stack"\ndate = "yesterday"', "date 'yesterday' is no day; one is 2026-11-21"),
     ],
 )
 def test_a_wrong_profile_says_where_and_what_would_be_right(old: str, new: str, says: str) -> None:

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"math/rand"
 	"net"
@@ -25,6 +26,8 @@ import (
 )
 
 const nic tcpip.NICID = 1
+
+var errLinkClosed = errors.New("the other end of the link is closed")
 
 // host is the stack and its one link, as the environment describes them.
 type host struct {
@@ -121,7 +124,10 @@ func (h *host) receive() (bool, error) {
 	if err == unix.EAGAIN || err == unix.EINTR {
 		return false, nil
 	}
-	if err != nil || n == 0 {
+	if n == 0 && err == nil || err == unix.ECONNRESET {
+		return false, errLinkClosed
+	}
+	if err != nil {
 		return false, fmt.Errorf("the link is gone: %w", err)
 	}
 	h.framesIn++
@@ -156,6 +162,8 @@ func (h *host) write(frame []byte) {
 			return
 		case unix.EAGAIN, unix.EINTR, unix.ENOBUFS:
 			unix.Poll([]unix.PollFd{{Fd: int32(h.fd), Events: unix.POLLOUT}}, 100)
+		case unix.EPIPE, unix.ECONNRESET: // to read tells, too
+			return
 		default:
 			give_up(fmt.Errorf("the link takes no frames: %w", err))
 		}

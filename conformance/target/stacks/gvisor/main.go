@@ -29,7 +29,7 @@ func main() {
 		give_up(err)
 	}
 	a := newAgent(h, bufio.NewWriterSize(os.Stdout, chunk))
-	if err := a.serve(); err != nil {
+	if err := a.serve(); err != nil && !errors.Is(err, errLinkClosed) {
 		give_up(err)
 	}
 	a.end()
@@ -59,7 +59,7 @@ func newAgent(h *host, out *bufio.Writer) *agent {
 	return &agent{host: h, out: out, sockets: map[int64]*socket{}}
 }
 
-// serve goes on until the input ends.
+// serve goes on until the input ends, or the link.
 func (a *agent) serve() error {
 	a.write(map[string]any{"hello": a.hello()})
 	for {
@@ -316,7 +316,10 @@ func (a *agent) end() {
 // linkWait is how long frames that were announced may take to come.
 const linkWait = 5 * time.Second
 
+// linkLost is an error of the link, not of the request in which it showed.
 type linkLost struct{ error }
+
+func (l *linkLost) Unwrap() error { return l.error }
 
 // moveClock reads the frames that are on their way, and moves the clock until something happens.
 func (a *agent) moveClock(_ int64, to struct {

@@ -63,7 +63,7 @@ func checkName(level, name string) error {
 	if !names.MatchString(name) {
 		return refuse("bad-request", "name: an option of level %s is needed, not %.80q", level, name)
 	}
-	if _, known := sockopts[name]; !known && name != "SO_LINGER" {
+	if _, known := sockopts[name]; !known && name != "SO_LINGER" && name != "TCP_CONGESTION" {
 		return refuse("ENOPROTOOPT", "the stack has no %s", name)
 	}
 	return nil
@@ -75,6 +75,12 @@ func (o option) apply(ep tcpip.Endpoint) error {
 	}
 	if (o.name == "SO_LINGER") != (o.value.pair != nil) {
 		return refuse("bad-request", "value: [onoff, seconds] is what SO_LINGER needs, and it alone")
+	}
+	if (o.name == "TCP_CONGESTION") != (o.value.text != nil) {
+		return refuse("bad-request", `value: {"bytes": base64} is what TCP_CONGESTION needs, and it alone`)
+	}
+	if name := tcpip.CongestionControlOption(o.value.text); name != "" {
+		return posix(ep.SetSockOpt(&name))
 	}
 	if linger := o.value.pair; linger != nil {
 		timeout := time.Duration(linger[1]) * time.Second

@@ -113,7 +113,7 @@ func kind(t reflect.Type) string {
 	case []option:
 		return "a list of [level, name, value]"
 	case setting:
-		return "a whole number or [onoff, seconds]"
+		return `a whole number, [onoff, seconds] or {"bytes": base64}`
 	default:
 		return t.String()
 	}
@@ -178,6 +178,7 @@ func (s seconds) duration() time.Duration { return time.Duration(math.Round(floa
 type setting struct {
 	number int
 	pair   *[2]int // of SO_LINGER: onoff, seconds
+	text   []byte  // of TCP_CONGESTION: a name
 }
 
 // UnmarshalJSON implements json.Unmarshaler.
@@ -185,6 +186,13 @@ func (s *setting) UnmarshalJSON(text []byte) error {
 	var pair []int32
 	if json.Unmarshal(text, &pair) == nil && len(pair) == 2 {
 		s.pair = &[2]int{int(pair[0]), int(pair[1])}
+		return nil
+	}
+	var octets struct {
+		Bytes []byte `json:"bytes"`
+	}
+	if json.Unmarshal(text, &octets) == nil && octets.Bytes != nil {
+		s.text = octets.Bytes
 		return nil
 	}
 	var number int32

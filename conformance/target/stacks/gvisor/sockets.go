@@ -515,6 +515,11 @@ func (a *agent) optionGet(_ int64, which struct {
 		}
 		return map[string]any{"value": [2]int{on, int(linger.Timeout / time.Second)}}, nil
 	}
+	if which.Name == "TCP_CONGESTION" {
+		var name tcpip.CongestionControlOption
+		failure := s.ep.GetSockOpt(&name)
+		return map[string]any{"bytes": []byte(name)}, posix(failure)
+	}
 	value, failure := sockopts[which.Name].get(s.ep)
 	return map[string]any{"value": value}, posix(failure)
 }

@@ -1,0 +1,77 @@
+"""Ten scripts with packetdrill, and the same as cases of ours: the wall time of all ten, one by one and side by side."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from conformance.target import HarnessFault
+from tests.bench.numbers import Number, number
+
+_FOLDER = Path(__file__).parent / "packetdrill"
+_ROOT = Path(__file__).parents[2]
+# Ten at once on a few processors are late: its usual 4 ms would lose verdicts to that.
+_TOLERANCE = "--tolerance_usecs=100000"
+_HOW = "ten scripts of tests/bench/packetdrill"
+
+
+def measure(packetdrill: str | None, repeats: int) -> list[Number]:
+    """Seconds for all ten; packetdrill's where its binary is named (`PACKETDRILL`). Raises HarnessFault."""
+    ours = f"{_HOW}/same.py, pytest from its start to its end, with record and report"
+    found = [
+        number("scripts.ours.one_by_one", "ten scripts, one by one", "s", _ours("1", repeats), ours),
+        number("scripts.ours", "ten scripts, side by side", "s", _ours("16", repeats), ours),
+    ]
+    if packetdrill:
+        theirs = f"{_HOW}, each by packetdrill in a network namespace of its own (`unshare -n`)"
+        one_by_one = [_theirs(packetdrill, together=False) for _ in range(repeats)]
+        together = [_theirs(packetdrill, together=True) for _ in range(repeats)]
+        found += [
+            number("scripts.packetdrill.one_by_one", "packetdrill, one by one", "s", one_by_one, theirs),
+            number("scripts.packetdrill", "packetdrill, side by side", "s", together, theirs),
+        ]
+    return found
+
+
+def _ours(concurrency: str, repeats: int) -> list[float]:
+    took = []
+    for _ in range(repeats):
+        with tempfile.TemporaryDirectory() as folder:
+            options = ["-q", "--family=4", "--concurrency", concurrency, "--output", folder]
+            command = [sys.executable, "-m", "pytest", str(_FOLDER / "same.py"), *options]
+            started = time.monotonic()
+            ran = subprocess.run(command, cwd=_ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+            took.append(time.monotonic() - started)
+        if ran.returncode:
+            raise HarnessFault(f"the ten cases of {_FOLDER.name}/same.py did not pass: {ran.stdout.decode()[-500:]}")
+    return took
+
+
+def _theirs(packetdrill: str, *, together: bool) -> float:
+    commands = [["unshare", "-n", packetdrill, _TOLERANCE, str(script)] for script in sorted(_FOLDER.glob("*.pkt"))]
+    started = time.monotonic()
+    if together:
+        _wait([_start(command) for command in commands])
+    else:
+        for command in commands:
+            _wait([_start(command)])
+    return time.monotonic() - started
+
+
+def _start(command: Sequence[str]) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(command, cwd=_FOLDER, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    except OSError as error:
+        raise HarnessFault(f"can't run {command[0]}: {error.strerror}") from None
+
+
+def _wait(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    for process in processes:
+        said, _ = process.communicate(timeout=60)
+        if process.returncode:
+            raise HarnessFault(f"packetdrill failed ({os.fsdecode(said).strip()[-300:] or process.returncode})")

@@ -1,0 +1,183 @@
+"""Stacks whose agent fails: always an error of the run, never a violation, in one line, and noticed in real time."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from conformance.target.build import StackMissing, stacks
+from tests.conftest import Ran, Suite
+
+# lwIP's own agent behind a proxy that fails in one way as soon as a case listens.
+PROXY = """
+import json, os, subprocess, sys, threading, time
+
+mode, program = sys.argv[1:]
+wire = int(os.environ["TCP_CONFORMANCE_LINK_FD"])
+agent = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=[wire])
+clocks = set()
+
+
+def say(line):
+    try:
+        os.write(1, line)
+    except OSError:
+        os._exit(0)
+
+
+def answers():
+    for line in agent.stdout:
+        if mode == "wrong-count" and b'"frames_out"' in line and failing:
+            line = json.dumps({**(said := json.loads(line)), "ok": {**said["ok"], "frames_out": 4711}}).encode() + b"\\n"
+        if mode == "backwards" and b'"frames_out"' in line and failing:
+            line = json.dumps({**(said := json.loads(line)), "ok": {**said["ok"], "now_ns": 1}}).encode() + b"\\n"
+        say(line)
+
+
+failing = False
+threading.Thread(target=answers, daemon=True).start()
+def requests():
+    try:
+        yield from sys.stdin.buffer
+    except OSError:
+        os._exit(0)
+
+
+for line in requests():
+    if b'"listen"' in line:
+        failing = True
+        number = json.loads(line)["id"]
+        if mode == "dies":
+            agent.kill()
+            os._exit(1)
+        if mode == "hangs":
+            time.sleep(60)
+        if mode == "garbage":
+            say(b"Segmentation fault (core dumped)\\n")
+        if mode == "no-reply":
+            say(json.dumps({"id": number}).encode() + b"\\n")
+        if mode == "wrong-kind":
+            say(json.dumps({"id": number, "ok": []}).encode() + b"\\n")
+        if mode == "floods":
+            while True:
+                say(b'{"id": null, "ok": {}, "at_ns": 0}\\n' * 1000)
+        if mode == "endless-line":
+            while True:
+                say(b"x" * 65536)
+        if mode == "floods-the-wire":
+            while True:
+                try:
+                    os.write(wire, bytes(60))
+                except BlockingIOError:
+                    continue
+                except OSError:
+                    os._exit(0)
+        if mode == "late":
+            time.sleep(1)
+    agent.stdin.write(line)
+    agent.stdin.flush()
+agent.stdin.close()
+agent.wait()
+"""
+CASES = """
+    @verifies("RFC9293:3.5-handshake")
+    async def test_listens(tcp):
+        \"""It needs the application.\"""
+        await tcp.drive_to(State.ESTABLISHED)
+
+    @verifies("RFC9293:3.5-handshake", needs=())
+    async def test_asks_nobody(tcp):
+        \"""It needs the stack alone.\"""
+        conn = tcp.connection(7)
+        await conn.send(SYN)
+        await conn.expect(RST | ACK, seq=Seq(0), ack=conn.snd_nxt)
+"""
+
+
+@pytest.fixture
+def faulty(suite: Callable[[str], Suite], tmp_path: Path) -> Callable[..., Ran]:
+    """Run the cases on a stack that is `command`, or lwIP behind the proxy in that mode."""
+    lwip = stacks()["lwip"]
+
+    def run(mode: str = "", *, command: list[str] | None = None, clock: str = "virtual") -> Ran:
+        if command is None:
+            try:
+                lwip.make()
+            except StackMissing as missing:
+                pytest.skip(str(missing))
+            (tmp_path / "proxy.py").write_text(textwrap.dedent(PROXY))
+            command = [sys.executable, "-S", str(tmp_path / "proxy.py"), mode, *lwip.program()]
+        (tmp_path / "faulty.toml").write_text(f'kind = "stack"\ncommand = {command}\nclock = "{clock}"\n')
+        return suite(CASES).run("--target=faulty.toml", "--family=4")
+
+    return run
+
+
+@pytest.mark.parametrize("clock", ["virtual", "real"])
+@pytest.mark.parametrize(
+    ("mode", "said"),
+    [
+        ("dies", "the agent's process ended"),
+        ("hangs", "did not answer"),
+        ("garbage", "said something that is not the protocol: b'Segmentation fault"),
+        ("no-reply", "said something that is not the protocol"),
+        ("wrong-kind", "said something that is not the protocol"),
+        ("floods", "did not answer"),
+        ("endless-line", "a line of more than 16 MiB"),
+    ],
+)
+def test_agent_that_fails_is_an_error(faulty: Callable[..., Ran], mode: str, said: str, clock: str) -> None:
+    before = time.monotonic()
+    ran = faulty(mode, clock=clock)
+    assert ran.verdicts == {"test_listens[ipv4]": "error", "test_asks_nobody[ipv4]": "conforms"}, ran.out
+    message = ran.results["test_listens[ipv4]"]["message"]
+    assert said in message and "\n" not in message
+    assert "Traceback" not in ran.out and "never awaited" not in ran.out
+    assert time.monotonic() - before < 60
+
+
+@pytest.mark.parametrize(
+    ("mode", "said"),
+    [
+        ("wrong-count", "4711 frames were sent"),
+        ("backwards", "`clock` was answered by"),
+        ("floods-the-wire", "floods the wire"),
+    ],
+)
+def test_stack_that_lies_about_clock_or_wire_is_an_error(faulty: Callable[..., Ran], mode: str, said: str) -> None:
+    ran = faulty(mode)
+    assert ran.verdicts["test_listens[ipv4]"] == "error", ran.out
+    assert said in ran.results["test_listens[ipv4]"]["message"]
+
+
+def test_late_answer_takes_no_time_of_the_stack(faulty: Callable[..., Ran]) -> None:
+    ran = faulty("late")
+    assert set(ran.verdicts.values()) == {"conforms"}, ran.out
+    assert ran.results["test_listens[ipv4]"]["duration_s"] < 0.1
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["./no-such-program"], "no program "),
+        (["/bin/true"], "the agent's process ended"),
+        (["/bin/echo", "hello"], "did not say hello (it said b'hello"),
+        (["/bin/echo", '{"hello": {"protocol": 2}}'], "speaks protocol 2, this harness speaks 1"),
+        (["/bin/sleep", "60"], "did not say hello within 10 s"),
+    ],
+    ids=["missing", "ends", "says-something-else", "other-protocol", "says-nothing"],
+)
+def test_program_that_is_no_agent_ends_the_run_in_one_line(
+    faulty: Callable[..., Ran], command: list[str], said: str
+) -> None:
+    ran = faulty(command=command)
+    assert ran.code == pytest.ExitCode.USAGE_ERROR, ran.out
+    (line,) = [one for one in ran.out.splitlines() if one.startswith("ERROR")]
+    assert said in line
+    assert "Traceback" not in ran.out
+    assert not ran.verdicts
