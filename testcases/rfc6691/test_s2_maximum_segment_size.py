@@ -8,8 +8,6 @@ MSS = 1000
 MTU = 1500
 """Of the tester's link, Ethernet: what a case sends and the target may send (RFC 894, RFC 2464)."""
 FIXED = {4: 40, 6: 60}
-TIMESTAMPS, BLOCKS = 12, 12
-"""The octets that an option takes with its padding: Timestamps, and SACK with one block."""
 
 
 def mss_in(conn_options: tuple[opt.Option, ...]) -> int:
