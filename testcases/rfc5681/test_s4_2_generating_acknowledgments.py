@@ -66,6 +66,7 @@ async def test_every_second_full_segment_is_acknowledged(tcp: Case) -> None:
             between=(second.at_ns, acked.at_ns),
         )
         assert await conn.app.receive(2 * FULL) == bytes(2 * FULL)
+    await conn.confirm(State.ESTABLISHED)
 
 
 @verifies("RFC5681:3.2-out-of-order", "RFC5681:3.2-fills", "RFC5681:4.2-one", level="SHOULD", lasts=1)
