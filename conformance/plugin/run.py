@@ -174,9 +174,6 @@ class Run:
             machine.stop()
             raise
 
-    def _clock_of(self, target: Target) -> Clock:
-        return Clock(jitter=self.engine.jitter) if target.machine is None else Clock(target.machine.now_ns)
-
     def stop(self) -> None:
         """Cancel what runs, leave nothing behind."""
         try:

@@ -144,10 +144,10 @@ async def test_timeout_spares_what_was_sent_just_before_it(tcp: Case) -> None:
     probe = await conn.expect_retransmission(first, within=timeout.high_s + 1)
     await tcp.clock.sleep_until(probe.at_ns + round((timeout.low_s - 0.06) * SECOND))
     assert conn.app is not None
-    await conn.app.send(bytes(MSS))
+    await conn.app.send(bytes(PIECE))
     if tcp.clock.now_ns() > probe.at_ns + timeout.low_s * SECOND:
         raise Inconclusive("the application's second segment came no sooner than the timeout")
-    second = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=MSS)
+    second = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=PIECE)
     again = await conn.expect_retransmission(first, within=timeout.high_s)
     if not 0 < (gap_s := (again.at_ns - second.at_ns) / SECOND) < 0.9 * ROUND_TRIP_S:
         raise Inconclusive(
