@@ -52,7 +52,8 @@ async def fills(conn: Connection, window: int, largest: int = 1460) -> None:
     assert conn.app is not None
     seen = []
     for _ in range(ROUNDS):
-        await conn.app.send(PLENTY, wait=False)  # as much as there is room for: there has to be more than the window takes
+        # As much as there is room for: there has to be more than the window takes.
+        await conn.app.send(PLENTY, wait=False)
         seen.append(await under_way(conn))
         assert seen[-1] <= window, f"{seen[-1]} octets are under way in a window of {window}"
         if seen[-1] > window - largest:
