@@ -50,6 +50,7 @@ async def fills(conn: Connection, window: int, largest: int = 1460) -> None:
     The congestion window comes first: each round acknowledges all, and opens the same window anew.
     """
     assert conn.app is not None
+    await conn.app.send_by_the_book(len(PLENTY))
     seen = []
     for _ in range(ROUNDS):
         # As much as there is room for: there has to be more than the window takes.
