@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from conformance.record.errors import RecordError
@@ -50,6 +50,7 @@ PLACES = {
 FRAMES = 2_000  # frames shown on a page: a flood's capture is for wireshark
 LISTED = 150  # rows of an overview's table
 STATIC = ("style.css", "filter.js")
+_METHODS = frozenset(dir(dict))
 
 
 def make_report(run_dir: Path, since: baseline.Baseline | None = None, *, whole: bool = False) -> Path:
@@ -306,14 +307,34 @@ def put(path: Path, content: str) -> None:
         beside.unlink(missing_ok=True)
 
 
+class _Template(Template):
+    """One that puts nothing on a page but what has a place there."""
+
+    def render(self, *args: Any, **kwargs: Any) -> str:
+        """The page."""
+        return text.clean(super().render(*args, **kwargs))
+
+
+class _Environment(Environment):
+    """One that looks into a record's dicts for a key first: most of what the pages say is there."""
+
+    template_class = _Template
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """`obj.attribute` in a template."""
+        if type(obj) is dict and attribute in obj and attribute not in _METHODS:
+            return obj[attribute]
+        return super().getattr(obj, attribute)
+
+
 def _environment() -> Environment:
-    environment = Environment(
+    environment = _Environment(
         loader=PackageLoader("conformance.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=lambda value: text.clean(value) if type(value) is str else value,
+        auto_reload=False,
     )
     environment.filters.update(
         seconds=text.seconds,
