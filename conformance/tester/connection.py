@@ -132,6 +132,7 @@ class Connection:
         self._aside: list[Received] = []
         self._history: list[Segment] = []
         self._acks: list[tuple[Seq, int]] = []
+        self._left_ns = 0
         if remote_port is not None:
             self._bind(remote_port)
         else:
@@ -279,7 +280,7 @@ class Connection:
         number, frame = self._case.station.transmit(segment, self._case.trace, text, fragment=fragment)
         if moves:
             self._moved_by(segment)  # before what it brings about, which may have come already, is looked at
-        at_ns = await self._case.station.stamp(number, frame)
+        self._left_ns = at_ns = await self._case.station.stamp(number, frame)
         self._note(segment, Base(self.iss, self.irs), frame, text)
         return Sent(segment, at_ns, frame)
 
@@ -389,6 +390,15 @@ class Connection:
             and (not segment.flags & ACK or segment.ack <= self.snd_una)
             and (self._repeats(segment) or self._joins(segment))
         )
+
+    def _has_crossed_our_ack(self, received: Received, first: Seq) -> bool:
+        """Whether it repeats what lies before `first` and was acknowledged when it was on its way already."""
+        acked = self.acked is not None and received.segment.end <= self.acked
+        return acked and received.segment.seq < first and self._harmless(received)
+
+    def _has_crossed(self, received: Received) -> bool:
+        """Whether it is a retransmission that left before the last segment of ours came there, and so is no answer to it."""
+        return received.at_ns <= self._left_ns + self._case.crossing_ns and self._harmless(received)
 
     def _repeats(self, segment: Segment) -> bool:
         """Whether it is a segment that came before, or a part of one."""
@@ -546,12 +556,16 @@ class Connection:
     ) -> Received:
         """Take the next segment, which must carry again what `of` carried: flags, seq and data. Raises Violation.
 
-        What the target had sent right behind it (`following`, in order) may be joined to it.
+        What the target had sent right behind it (`following`, in order) may be joined to it. A repetition of what we have
+        acknowledged since, which has crossed our acknowledgment, is put aside.
         """
         said = f"retransmission of {describe(of.segment, self.base)} within {within:g} s"
         self._drop_aside()
         until_ns = self._case.clock.now_ns() + round(within * SECOND)
         received = await self._next_of_any_kind(until_ns)
+        while received is not None and self._has_crossed_our_ack(received, of.segment.seq):
+            self._set_aside(received, "retransmission that has crossed our acknowledgment")
+            received = await self._next_of_any_kind(until_ns)
         if received is None:
             await self._nothing_came(said)
         assert received is not None
@@ -588,12 +602,16 @@ class Connection:
     async def silence(self, *, for_: float = 0.3, strict: bool = False) -> None:
         """See that no segment comes for that long, from a target proven alive afterwards. Raises Violation, TargetGone.
 
-        Retransmissions of what we left unacknowledged are put aside, unless `strict`.
+        Retransmissions of what we left unacknowledged are put aside; where `strict`, only those that came before the last
+        segment of ours had left.
         """
         case = self._case
         started = case.clock.now_ns()
         until_ns = started + round(for_ * SECOND)
         received = await (self._next_of_any_kind(until_ns) if strict else self._next(until_ns))
+        while strict and received is not None and self._has_crossed(received):
+            self._set_aside(received, "retransmission that has crossed our last segment")
+            received = await self._next_of_any_kind(until_ns)
         said = f"no segment for {for_:g} s"
         if received is not None:
             raise self._unexpected(received, said, (Difference("segment", "none", str(received.segment.flags)),))

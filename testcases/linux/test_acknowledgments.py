@@ -158,7 +158,7 @@ async def test_early_retrans_probes_for_a_lost_tail(tcp: Case, value: int, probe
 @pytest.mark.parametrize(("on", "least", "most"), [(1, 1, 10), (0, 12, 40)], ids=["on", "off"])
 @verifies(
     "IP-SYSCTL:tcp_slow_start_after_idle",
-    sysctl={"net.ipv4.tcp_slow_start_after_idle": "{on}", "net.ipv4.tcp_congestion_control": "reno", **PATIENT},
+    sysctl={"net.ipv4.tcp_slow_start_after_idle": "{on}", **PATIENT},
     lasts=4,
 )
 async def test_slow_start_after_idle_begins_with_a_small_window(tcp: Case, on: int, least: int, most: int) -> None:

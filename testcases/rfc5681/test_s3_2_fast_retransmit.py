@@ -1,11 +1,8 @@
 """RFC 5681 section 3.2: what duplicate ACKs make the target send, without SACK and with it."""
 
-import contextlib
-
 from conformance.api import (
     ACK,
     SECOND,
-    AppError,
     Bound,
     Case,
     Connection,
@@ -28,10 +25,7 @@ async def loses_the_first(tcp: Case, *, sack: bool = False) -> tuple[Connection,
     """A flight of the target's, of which the first segment is lost: nothing is acknowledged yet."""
     conn = await tcp.drive_to(State.ESTABLISHED, offer=Offer(mss=MSS, sack=sack), round_trip_s=ROUND_TRIP_S)
     assert conn.app is not None
-    # Where the target lets itself be told: this RFC's algorithm, and a send buffer that takes it all at once.
-    for level, name, value in (("tcp", "TCP_CONGESTION", b"reno"), ("socket", "SO_SNDBUF", 4 * SENT * MSS)):
-        with contextlib.suppress(AppError):
-            await conn.app.option(level, name, value)
+    await conn.app.send_by_the_book(SENT * MSS)
     await conn.app.send(bytes(SENT * MSS), wait=False)
     flight = await conn.expect_flight()
     while len(flight) <= LEAST:
