@@ -249,7 +249,7 @@ class Run:
         if late_s < _LATE_S or self._doubted == _MOST_DOUBTED:
             return ""
         self._doubted += 1
-        return f"the tester was up to {late_s:.3f} s late: {outcome.message}"
+        return f"the tester itself was up to {late_s:.3f} s late: {outcome.message}"
 
     async def _attempt(
         self, info: CaseInfo, function: CaseFunction, arguments: Mapping[str, Any]
