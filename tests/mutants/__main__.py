@@ -54,7 +54,7 @@ def verdicts(arguments: Sequence[str], output: Path, mutant: Mutant | None = Non
     """The record of a run in a process of its own, by case id; the folder is gone then. Raises MutantError: no run."""
     words = ["-q", "-p", "no:cacheprovider", f"--output={output}", *arguments]
     said = output.with_name(f"{output.name}.txt")
-    process = _PROCESSES.Process(target=_run, args=(words, mutant, said))
+    process = _PROCESSES.Process(target=_run, args=(words, mutant, said), daemon=True)
     process.start()
     process.join()
     if process.exitcode == pytest.ExitCode.NO_TESTS_COLLECTED:

@@ -190,7 +190,7 @@ CHANGES: Mapping[str, Callable[[Segment, Sequence[str], Followed], Segment]] = {
     "exact": lambda one, _, conn: one if conn.rcv_nxt is None else replace(one, seq=conn.rcv_nxt),
     "acceptable": lambda one, _, conn: one if conn.snd_max is None else replace(one, ack=conn.snd_max),
     "isn": lambda one, rest, conn: _renumbered(one, rest[0], conn),
-    "add": lambda one, rest, _: replace(one, options=one.options + bytes.fromhex(rest[0])),
+    "add": lambda one, rest, _: replace(one, options=one.options + bytes.fromhex(rest[0]), data_offset=None),
     "option": lambda one, rest, _: _options(one, rest),
     "fresh-timestamp": lambda one, _, conn: _fresh(one, conn),
 }
