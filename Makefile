@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: conformance stacks test lint bench screenshots clean
+.PHONY: conformance stacks test lint bench soak screenshots clean
 
 conformance: $(VENV)/installed
 	@$(BIN)/tcp-conformance run $(ARGS)
@@ -23,6 +23,10 @@ lint: $(VENV)/installed-dev
 
 bench: $(VENV)/installed-dev
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+# Hours: all cases again and again, on busy cores and bad wires.
+soak: $(VENV)/installed-dev
+	@$(BIN)/python -m tests.soak $(ARGS)
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
