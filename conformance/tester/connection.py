@@ -635,7 +635,7 @@ class Connection:
         await self.app.connected()
 
     def _measured(self, answer: Sent) -> None:
-        self.round_trip_s = (answer.at_ns - self.opening_ns) / SECOND
+        self.round_trip_s = (answer.at_ns - self.opening_ns) / SECOND + self._case.wire_round_trip_s
 
     # Data
 
