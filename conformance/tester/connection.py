@@ -12,7 +12,7 @@ from conformance.judge import Base, Difference, Expectation, Violation, describe
 from conformance.standard.states import State
 from conformance.tester.clock import SECOND
 from conformance.tester.trace import Frame
-from conformance.wire import ACK, FIN, NO_FLAGS, PSH, RST, SYN, Flags, Segment, Seq, icmp
+from conformance.wire import ACK, CWR, FIN, NO_FLAGS, PSH, RST, SYN, Flags, Segment, Seq, icmp
 from conformance.wire import options as opt
 from conformance.wire.frames import PreparedFrame, Template
 from conformance.wire.ip import IpHeader, ip_header
@@ -26,6 +26,8 @@ REACTION_S = 1.0
 # No document says how long the first timeout may be at most; stacks begin with up to 3 s (RFC 2988).
 RETRANSMITTED_S = 10.0
 _NOT_PSH = 0xFF & ~int(PSH)
+# What a repetition may lack: CWR is of the first new data alone (RFC 3168, 6.1.2).
+_NOT_REPEATED = PSH | CWR
 
 
 @dataclass(frozen=True)
@@ -403,7 +405,7 @@ class Connection:
     def _repeats(self, segment: Segment) -> bool:
         """Whether it is a segment that came before, or a part of one."""
         return any(
-            segment.seq >= old.seq and segment.end <= old.end and not (segment.flags ^ old.flags) & ~PSH
+            segment.seq >= old.seq and segment.end <= old.end and not (segment.flags ^ old.flags) & ~_NOT_REPEATED
             for old in self._history
         )
 
@@ -415,7 +417,7 @@ class Connection:
             if old is None:
                 return False
             at, flags = old.end, flags | old.flags
-        return at == segment.end and not (segment.flags ^ flags) & ~PSH
+        return at == segment.end and not (segment.flags ^ flags) & ~_NOT_REPEATED
 
     @property
     def put_aside(self) -> tuple[Received, ...]:
@@ -633,7 +635,7 @@ class Connection:
         await self.app.connected()
 
     def _measured(self, answer: Sent) -> None:
-        self.round_trip_s = (answer.at_ns - self.opening_ns) / SECOND
+        self.round_trip_s = (answer.at_ns - self.opening_ns) / SECOND + self._case.wire_round_trip_s
 
     # Data
 

@@ -50,7 +50,12 @@ async def test_invalid_segments_are_all_acknowledged_without_a_limit(tcp: Case) 
 
 
 @pytest.mark.parametrize("limit_ms", [300, 1000])
-@verifies("IP-SYSCTL:tcp_invalid_ratelimit", sysctl={"net.ipv4.tcp_invalid_ratelimit": "{limit_ms}"}, lasts=3)
+@verifies(
+    "IP-SYSCTL:tcp_invalid_ratelimit",
+    needs=("app", "prompt-wire"),
+    sysctl={"net.ipv4.tcp_invalid_ratelimit": "{limit_ms}"},
+    lasts=3,
+)
 async def test_acknowledgments_of_invalid_segments_keep_their_distance(tcp: Case, limit_ms: int) -> None:
     """Empty segments far outside the window come at a distance of 50 ms, until three are acknowledged.
 
@@ -111,7 +116,12 @@ async def test_challenge_ack_limit_bounds_the_challenges_of_a_second(tcp: Case, 
 
 
 @pytest.mark.parametrize("threshold", [1, 4])
-@verifies("IP-SYSCTL:tcp_pingpong_thresh", sysctl={"net.ipv4.tcp_pingpong_thresh": "{threshold}"}, lasts=1)
+@verifies(
+    "IP-SYSCTL:tcp_pingpong_thresh",
+    needs=("app", "prompt-wire"),
+    sysctl={"net.ipv4.tcp_pingpong_thresh": "{threshold}"},
+    lasts=1,
+)
 async def test_pingpong_thresh_is_the_number_of_replies_before_acks_are_delayed(tcp: Case, threshold: int) -> None:
     """We send request after request, and the application replies to each within 40 ms.
 

@@ -10,7 +10,8 @@ ABSENT = ((opt.WINDOW_SCALE, None),)
 LARGEST = 14
 QUIET_S = 0.1
 """The target writes what a window allows at once: after this time without a segment it has stopped."""
-ROUNDS = 6
+ROUNDS = 12
+"""Where we were late, and the target's timer has closed its congestion window, that opens by a segment in each."""
 PLENTY = bytes(200_000)
 
 

@@ -41,7 +41,7 @@ async def sends_its_fin(tcp: Case, state: State, *, sack: bool = False) -> tuple
     if state is State.CLOSING:
         await conn.send(FIN | ACK, ack=fin.segment.seq, text="FIN that does not cover the target's FIN")
         await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
-    return conn, fin, (acked.at_ns - opened.at_ns) / SECOND
+    return conn, fin, (acked.at_ns - opened.at_ns) / SECOND + tcp.wire_round_trip_s
 
 
 @pytest.mark.parametrize("sack", [pytest.param(False, id="without-sack"), pytest.param(True, id="with-sack")])
