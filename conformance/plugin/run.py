@@ -30,12 +30,14 @@ from conformance.tester.case import Case
 from conformance.tester.clock import SECOND, Clock
 from conformance.tester.negotiated import NAMES, negotiated
 from conformance.tester.station import Station
+from conformance.tester.steady import set_ns
 from conformance.tester.trace import told
 
 _T = TypeVar("_T")
 _MOST_VIRTUAL = 4
 # What violates while we were as late as that is tried again, up to so many cases: a broken target need not be run twice.
 _LATE_S, _MOST_DOUBTED = 0.05, 25
+_BROKEN = (Verdict.VIOLATES, Verdict.BREAKS_SHOULD)
 CaseFunction = Callable[..., Coroutine[Any, Any, None]]
 # What a socket call says of the connection itself; every other failure of a call is the harness's own.
 _CONNECTION_CODES = frozenset(
@@ -240,7 +242,7 @@ class Run:
         """Why a verdict is not to be believed yet: it is none, or something else than the target may have broken the rule."""
         if outcome.verdict is Verdict.INCONCLUSIVE:
             return outcome.message
-        if outcome.verdict not in (Verdict.VIOLATES, Verdict.BREAKS_SHOULD):
+        if outcome.verdict not in _BROKEN:
             return ""
         if self.target.wire.faulty:
             return f"on a wire that {self.target.wire}: {outcome.message}"
@@ -255,11 +257,17 @@ class Run:
         self, info: CaseInfo, function: CaseFunction, arguments: Mapping[str, Any]
     ) -> tuple[Outcome, Case | None]:
         self.running[info.id] = self.clock.now_ns()
+        before_ns = set_ns()
         try:
             done = await self._execute(info, function, arguments)
-            return self._judged(info, function, done), done.case
+            outcome = self._judged(info, function, done)
         finally:
             self.running.pop(info.id)
+        by_s = (set_ns() - before_ns) / SECOND
+        if by_s and not self.target.virtual and outcome.verdict in _BROKEN:
+            message = f"this machine's clock was set by {by_s:+.3f} s meanwhile: {outcome.message}"
+            outcome = replace(outcome, verdict=Verdict.INCONCLUSIVE, message=message)
+        return outcome, done.case
 
     async def _execute(self, info: CaseInfo, function: CaseFunction, arguments: Mapping[str, Any]) -> _Done:
         """Run a case to its end: on the target, on one with other settings, or on an instance of its own."""
@@ -338,7 +346,7 @@ class Run:
             raised = Violation(f"the case asserts: {str(raised).strip() or 'no text'}")
         verdict = verdict_of(raised, info.level, strict=self.strict)
         own, listed = self._deviations(info)
-        broken = verdict in (Verdict.VIOLATES, Verdict.BREAKS_SHOULD)
+        broken = verdict in _BROKEN
         message = _one_line(raised)
         known = next((one for one in listed if broken and one.shown_by(message)), None)
         stopped = own[0] if own and verdict is Verdict.CONFORMS else None
