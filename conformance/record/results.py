@@ -379,7 +379,7 @@ def _parse(raw: bytes, *, check: bool = True) -> tuple[dict[str, Any] | None, st
         return None, f"not JSON: {error}"
     if not isinstance(found, dict):
         return None, f"not a case record but {_type_name(found)}"
-    if check or found.get("schema") != 1:
+    if check or found.get("schema") not in _schema()["properties"]["schema"]["enum"]:
         wrong = next(_differences(found, _schema(), ""), None)
         if wrong:
             return None, f"not a case record: {wrong}"
