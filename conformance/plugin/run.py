@@ -242,10 +242,11 @@ class Run:
         """Why a verdict is not to be believed yet: it is none, or something else than the target may have broken the rule."""
         if outcome.verdict is Verdict.INCONCLUSIVE:
             return outcome.message
-        if outcome.verdict not in _BROKEN:
-            return ""
-        if self.target.wire.faulty:
+        broken = outcome.verdict in _BROKEN
+        if self.target.wire.faulty and (broken or outcome.stopped_deviating):
             return f"on a wire that {self.target.wire}: {outcome.message}"
+        if not broken:
+            return ""
         ended_ns = outcome.started_ns + round(outcome.duration_s * SECOND)
         late_s = 0.0 if self.target.virtual else self.clock.jitter.worst_s(outcome.started_ns, ended_ns)
         if late_s < _LATE_S or self._doubted == _MOST_DOUBTED:

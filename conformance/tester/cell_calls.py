@@ -84,6 +84,7 @@ async def call_in(scene: Scene) -> None:
     stimulus = scene.cell.stimulus
     assert isinstance(stimulus, Call)
     scene.case.app.reckoned = _ERRORS[stimulus.name]
+    await scene.case.arrived()  # which the call would wait for, and be asked for after what follows
     call = asyncio.ensure_future(_CALLS[stimulus.slug](scene))
     try:
         await asyncio.sleep(0)  # the call is asked for first

@@ -256,6 +256,15 @@ def test_offsets_lead_back_to_the_record(path: Path) -> None:
         results.read_record(path, 5)
 
 
+def test_record_is_checked_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To check it takes longer than to read it: what was checked as it was written is taken as it is."""
+    with ResultsWriter(path) as writer:
+        writer.append(sample(id="a"))
+    monkeypatch.setattr(results, "_differences", lambda *_: pytest.fail("checked again"))
+    (line,) = scan_results(path, check=False)
+    assert line.record == results.read_record(path, line.offset)
+
+
 def test_missing_files_and_folders_that_cannot_be_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match=r"can't read .*No such file"):
         read_results(tmp_path / "none.jsonl")
