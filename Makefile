@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: conformance stacks test lint bench screenshots clean
+.PHONY: conformance stacks test mutants soak lint bench screenshots clean
 
 conformance: $(VENV)/installed
 	@$(BIN)/tcp-conformance run $(ARGS)
@@ -15,6 +15,10 @@ stacks: $(VENV)/installed
 test: $(VENV)/installed-dev $(VENV)/browser stacks
 	@$(BIN)/pytest tests -ra $(ARGS)
 
+# Real targets that each break one documented rule: does a case notice? reports/latest/mutants.json, and a page of the report.
+mutants: $(VENV)/installed-dev
+	@$(BIN)/python -m tests.mutants $(ARGS)
+
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -23,6 +27,10 @@ lint: $(VENV)/installed-dev
 
 bench: $(VENV)/installed-dev
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+# Hours: all cases again and again, on busy cores and bad wires.
+soak: $(VENV)/installed-dev
+	@$(BIN)/python -m tests.soak $(ARGS)
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

@@ -176,9 +176,6 @@ class Run:
             machine.stop()
             raise
 
-    def _clock_of(self, target: Target) -> Clock:
-        return Clock(jitter=self.engine.jitter) if target.machine is None else Clock(target.machine.now_ns)
-
     def stop(self) -> None:
         """Cancel what runs, leave nothing behind."""
         try:
@@ -254,7 +251,7 @@ class Run:
         if late_s < _LATE_S or self._doubted == _MOST_DOUBTED:
             return ""
         self._doubted += 1
-        return f"the tester was up to {late_s:.3f} s late: {outcome.message}"
+        return f"the tester itself was up to {late_s:.3f} s late: {outcome.message}"
 
     async def _attempt(
         self, info: CaseInfo, function: CaseFunction, arguments: Mapping[str, Any]

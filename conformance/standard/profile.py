@@ -75,8 +75,8 @@ class Deviation:
     failure's one line must match, so that no other failure of the same case passes as the known one. `since` is the first
     version that does so, `date` the day on which it was last seen.
 
-    In every case of `cases` it has to show. `in_the_way_of` are globs of cases that check something else and may come
-    across it, such as those that need a state which the target can't be brought into.
+    In every case of `cases` it has to show. `in_the_way_of` are globs of cases that may come across it: that check something
+    else, as where they need a state which the target can't be brought into, or in which it shows by chance.
     """
 
     cases: tuple[str, ...]
@@ -189,8 +189,8 @@ def _deviation(row: Mapping[str, Any], day: str, here: str) -> Deviation:
     if row["requirement"] not in catalogue.requirements():
         near = _data.nearest(row["requirement"], catalogue.requirements())
         raise _data.DataError(f"{here}: no requirement is called {row['requirement']!r}{near}")
-    if not cases or not row["reason"] or not row["source"] or not row["shows"]:
-        raise _data.DataError(f"{here}: cases, reason, source and shows cannot be empty")
+    if not (cases or row.get("in_the_way_of")) or not row["reason"] or not row["source"] or not row["shows"]:
+        raise _data.DataError(f"{here}: cases (or in_the_way_of), reason, source and shows cannot be empty")
     try:
         re.compile(row["shows"])
     except re.error as error:

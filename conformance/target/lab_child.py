@@ -11,6 +11,7 @@ and one end of a wire, a pair of sockets that keeps frames apart (see docs/agent
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import json
@@ -117,7 +118,13 @@ def _lab(request: dict[str, Any]) -> tuple[dict[str, Any], list[socket.socket]]:
             _sysctl(name, str(value))
         except OSError as error:
             raise OSError(error.errno, f"sysctl {name} = {value}: {error.strerror}") from None
-    return {"tester_mac": tester_mac, "target_mac": target_mac, "pid": os.getpid()}, sockets
+    granted = {}
+    for name, value in request.get("wishes", {}).items():
+        with contextlib.suppress(OSError):
+            _sysctl(name, value)
+            granted[name] = value
+    said = {"tester_mac": tester_mac, "target_mac": target_mac, "pid": os.getpid(), "granted": granted}
+    return said, sockets
 
 
 def _become_agent(channel: socket.socket, request: dict[str, Any]) -> None:

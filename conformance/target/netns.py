@@ -25,8 +25,10 @@ from conformance.target.agent_client import AgentClient
 _HERE = Path(__file__).parent
 _READY_S = 20.0
 ADDRESSES = {4: "10.77.0.1/16", 6: "fd77::1/64"}
-# What the kernel remembers of a peer would carry over from one case to the next.
-_SETTINGS = {"net.ipv4.tcp_no_metrics_save": "1"}
+# What the kernel remembers of a peer would carry over from one case to the next; and what a machine's owner has chosen
+# for the control of congestion, as one that paces, would make the same kernel another target. Where a setting can't be
+# written (each kernel has reno, a sandbox may forbid) the lab is as it is.
+_SETTINGS = {"net.ipv4.tcp_no_metrics_save": "1", "net.ipv4.tcp_congestion_control": "reno"}
 # Every host is in these; nobody else is on the lab's wire.
 GROUPS: Mapping[int, tuple[str, str]] = {4: ("224.0.0.1", "01:00:5e:00:00:01"), 6: ("ff02::1", "33:33:00:00:00:01")}
 CLOSED_PORT = 9
@@ -112,7 +114,7 @@ class NetnsTarget:
     ) -> None:
         self.name, self.profile = name, profile
         self.version = platform.release()
-        self.settings: Mapping[str, str] = {**_SETTINGS, **(sysctl or {})}
+        self.settings: Mapping[str, str] = sysctl or {}
         self.capabilities: frozenset[str] = frozenset()
         self.groups = GROUPS
         self.routed, self.closed_port = False, CLOSED_PORT
@@ -136,10 +138,12 @@ class NetnsTarget:
         said, sockets = await self._server.make(
             addresses=[ADDRESSES[family] for family in self.families()],
             sysctl=dict(self.settings),
+            wishes={name: value for name, value in _SETTINGS.items() if name not in self.settings},
             sockets=2 if self._capture else 1,
         )
         channel, packet, *capture = sockets
         self.mac, self.pid = said["target_mac"], said["pid"]
+        self.settings = {**said["granted"], **self.settings}
         self.capture_socket = capture[0] if capture else None
         link: Link = PacketLink(packet, said["tester_mac"], "tester0")
         self.link = ImpairedLink(link, self.wire) if self.wire != Wire() else link

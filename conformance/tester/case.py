@@ -186,6 +186,11 @@ class Case:
     # What the target is in
 
     @property
+    def wire_round_trip_s(self) -> float:
+        """What the wire itself adds to a round trip that we see at our end, in seconds."""
+        return 2 * self.target.wire.delay_s
+
+    @property
     def crossing_ns(self) -> int:
         """How long a segment and what it changes at the other end are on their way, there and back; 0 on a wire without delay."""
         return round(2 * (self.target.wire.delay_s + _CROSSING_S) * SECOND) if self.target.wire != Wire() else 0
@@ -330,6 +335,7 @@ class Case:
         where they are known; without them the tester's lateness in the whole case counts. Raises Inconclusive where that
         lateness alone may be the reason.
         """
+        bound = self._over_the_wire(bound)
         jitter_s = self.clock.jitter.worst_s(*(between or (self.began_ns, self.clock.now_ns())))
         timing = Timing(name, measured_s, bound, how, shortened, jitter_s)
         self.trace.timings.append(timing)
@@ -353,6 +359,7 @@ class Case:
 
         Raises Inconclusive where the tester's own lateness alone may be the reason for all that is wrong.
         """
+        bounds = [self._over_the_wire(one) for one in bounds]
         jitters = tuple(self.clock.jitter.worst_s(*pair) for pair in pairwise(stamps_ns))
         series = Series(
             name, tuple(stamps_ns), tuple(bounds), how, growth, cap, count, end, shortened, jitters_s=jitters
@@ -361,6 +368,10 @@ class Case:
         if faults := series.faults():
             outside_s = max(one.bound.outside_s(one.measured_s) for step in series.steps() for one in step.timings)
             self._fails(series.unclear, faults[0], "\n".join((how, *faults[1:])), outside_s, max(jitters))
+
+    def _over_the_wire(self, bound: Bound) -> Bound:
+        """The bound of what happens at the other end of a wire that takes its time, and may not take the same time twice."""
+        return bound.widened(0, self.crossing_ns / SECOND) if self.crossing_ns else bound
 
     def _fails(self, unclear: bool, message: str, details: str, outside_s: float, jitter_s: float) -> None:
         if unclear:

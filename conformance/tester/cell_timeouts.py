@@ -145,15 +145,15 @@ async def _quick(case: Case, state: State) -> Connection:
 
 
 def _round_trip_s(case: Case) -> float:
-    """How long our answer took in the handshake."""
+    """What the target could measure in the handshake."""
     asked_ns = 0
     for frame in case.trace.frames:
         segment = dissect(frame.data)
         if segment is not None and frame.inbound and segment.flags & SYN and not asked_ns:
             asked_ns = frame.at_ns
         elif segment is not None and not frame.inbound and segment.flags & ACK and asked_ns:
-            return (frame.at_ns - asked_ns) / SECOND
-    return 0.0
+            return (frame.at_ns - asked_ns) / SECOND + case.wire_round_trip_s
+    return case.wire_round_trip_s
 
 
 # Retransmission

@@ -12,7 +12,7 @@ from conformance.judge import Base, Difference, Expectation, Violation, describe
 from conformance.standard.states import State
 from conformance.tester.clock import SECOND
 from conformance.tester.trace import Frame
-from conformance.wire import ACK, FIN, NO_FLAGS, PSH, RST, SYN, Flags, Segment, Seq, icmp
+from conformance.wire import ACK, CWR, FIN, NO_FLAGS, PSH, RST, SYN, Flags, Segment, Seq, icmp
 from conformance.wire import options as opt
 from conformance.wire.frames import PreparedFrame, Template
 from conformance.wire.ip import IpHeader, ip_header
@@ -26,6 +26,8 @@ REACTION_S = 1.0
 # No document says how long the first timeout may be at most; stacks begin with up to 3 s (RFC 2988).
 RETRANSMITTED_S = 10.0
 _NOT_PSH = 0xFF & ~int(PSH)
+# What a repetition may lack: CWR is of the first new data alone (RFC 3168, 6.1.2).
+_NOT_REPEATED = PSH | CWR
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,7 @@ class Connection:
         self._aside: list[Received] = []
         self._history: list[Segment] = []
         self._acks: list[tuple[Seq, int]] = []
+        self._left_ns = 0
         if remote_port is not None:
             self._bind(remote_port)
         else:
@@ -279,7 +282,7 @@ class Connection:
         number, frame = self._case.station.transmit(segment, self._case.trace, text, fragment=fragment)
         if moves:
             self._moved_by(segment)  # before what it brings about, which may have come already, is looked at
-        at_ns = await self._case.station.stamp(number, frame)
+        self._left_ns = at_ns = await self._case.station.stamp(number, frame)
         self._note(segment, Base(self.iss, self.irs), frame, text)
         return Sent(segment, at_ns, frame)
 
@@ -390,10 +393,19 @@ class Connection:
             and (self._repeats(segment) or self._joins(segment))
         )
 
+    def _has_crossed_our_ack(self, received: Received, first: Seq) -> bool:
+        """Whether it repeats what lies before `first` and was acknowledged when it was on its way already."""
+        acked = self.acked is not None and received.segment.end <= self.acked
+        return acked and received.segment.seq < first and self._harmless(received)
+
+    def _has_crossed(self, received: Received) -> bool:
+        """Whether it is a retransmission that left before the last segment of ours came there, and so is no answer to it."""
+        return received.at_ns <= self._left_ns + self._case.crossing_ns and self._harmless(received)
+
     def _repeats(self, segment: Segment) -> bool:
         """Whether it is a segment that came before, or a part of one."""
         return any(
-            segment.seq >= old.seq and segment.end <= old.end and not (segment.flags ^ old.flags) & ~PSH
+            segment.seq >= old.seq and segment.end <= old.end and not (segment.flags ^ old.flags) & ~_NOT_REPEATED
             for old in self._history
         )
 
@@ -405,7 +417,7 @@ class Connection:
             if old is None:
                 return False
             at, flags = old.end, flags | old.flags
-        return at == segment.end and not (segment.flags ^ flags) & ~PSH
+        return at == segment.end and not (segment.flags ^ flags) & ~_NOT_REPEATED
 
     @property
     def put_aside(self) -> tuple[Received, ...]:
@@ -546,12 +558,16 @@ class Connection:
     ) -> Received:
         """Take the next segment, which must carry again what `of` carried: flags, seq and data. Raises Violation.
 
-        What the target had sent right behind it (`following`, in order) may be joined to it.
+        What the target had sent right behind it (`following`, in order) may be joined to it. A repetition of what we have
+        acknowledged since, which has crossed our acknowledgment, is put aside.
         """
         said = f"retransmission of {describe(of.segment, self.base)} within {within:g} s"
         self._drop_aside()
         until_ns = self._case.clock.now_ns() + round(within * SECOND)
         received = await self._next_of_any_kind(until_ns)
+        while received is not None and self._has_crossed_our_ack(received, of.segment.seq):
+            self._set_aside(received, "retransmission that has crossed our acknowledgment")
+            received = await self._next_of_any_kind(until_ns)
         if received is None:
             await self._nothing_came(said)
         assert received is not None
@@ -588,12 +604,16 @@ class Connection:
     async def silence(self, *, for_: float = 0.3, strict: bool = False) -> None:
         """See that no segment comes for that long, from a target proven alive afterwards. Raises Violation, TargetGone.
 
-        Retransmissions of what we left unacknowledged are put aside, unless `strict`.
+        Retransmissions of what we left unacknowledged are put aside; where `strict`, only those that came before the last
+        segment of ours had left.
         """
         case = self._case
         started = case.clock.now_ns()
         until_ns = started + round(for_ * SECOND)
         received = await (self._next_of_any_kind(until_ns) if strict else self._next(until_ns))
+        while strict and received is not None and self._has_crossed(received):
+            self._set_aside(received, "retransmission that has crossed our last segment")
+            received = await self._next_of_any_kind(until_ns)
         said = f"no segment for {for_:g} s"
         if received is not None:
             raise self._unexpected(received, said, (Difference("segment", "none", str(received.segment.flags)),))
@@ -615,7 +635,7 @@ class Connection:
         await self.app.connected()
 
     def _measured(self, answer: Sent) -> None:
-        self.round_trip_s = (answer.at_ns - self.opening_ns) / SECOND
+        self.round_trip_s = (answer.at_ns - self.opening_ns) / SECOND + self._case.wire_round_trip_s
 
     # Data
 
@@ -663,10 +683,15 @@ class Connection:
 
         The first segment is owed `within` that many seconds. Retransmissions are put aside.
         """
-        flight = [await self.expect(ACK, seq=self.rcv_nxt, label="data:", within=within)]
-        while (more := await self.allow(Expectation(ACK, seq=self.rcv_nxt, label="data:"), within=quiet)) is not None:
-            flight.append(more[1])
-        return flight
+        flight: list[Received] = []
+        while True:
+            following = Expectation(ACK, seq=self.rcv_nxt, ack=self.snd_nxt, label="data:")
+            if not flight:
+                flight.append((await self.expect_any(following, within=within))[1])
+            elif (more := await self.allow(following, within=quiet)) is not None:
+                flight.append(more[1])
+            else:
+                return flight
 
     async def burst(self, *, quiet: float = 0.1) -> list[Received]:
         """Take all that comes, new or repeated, until nothing comes for `quiet` seconds; nothing of it is judged."""

@@ -50,7 +50,12 @@ async def test_invalid_segments_are_all_acknowledged_without_a_limit(tcp: Case) 
 
 
 @pytest.mark.parametrize("limit_ms", [300, 1000])
-@verifies("IP-SYSCTL:tcp_invalid_ratelimit", sysctl={"net.ipv4.tcp_invalid_ratelimit": "{limit_ms}"}, lasts=3)
+@verifies(
+    "IP-SYSCTL:tcp_invalid_ratelimit",
+    needs=("app", "prompt-wire"),
+    sysctl={"net.ipv4.tcp_invalid_ratelimit": "{limit_ms}"},
+    lasts=3,
+)
 async def test_acknowledgments_of_invalid_segments_keep_their_distance(tcp: Case, limit_ms: int) -> None:
     """Empty segments far outside the window come at a distance of 50 ms, until three are acknowledged.
 
@@ -111,7 +116,12 @@ async def test_challenge_ack_limit_bounds_the_challenges_of_a_second(tcp: Case, 
 
 
 @pytest.mark.parametrize("threshold", [1, 4])
-@verifies("IP-SYSCTL:tcp_pingpong_thresh", sysctl={"net.ipv4.tcp_pingpong_thresh": "{threshold}"}, lasts=1)
+@verifies(
+    "IP-SYSCTL:tcp_pingpong_thresh",
+    needs=("app", "prompt-wire"),
+    sysctl={"net.ipv4.tcp_pingpong_thresh": "{threshold}"},
+    lasts=1,
+)
 async def test_pingpong_thresh_is_the_number_of_replies_before_acks_are_delayed(tcp: Case, threshold: int) -> None:
     """We send request after request, and the application replies to each within 40 ms.
 
@@ -158,7 +168,7 @@ async def test_early_retrans_probes_for_a_lost_tail(tcp: Case, value: int, probe
 @pytest.mark.parametrize(("on", "least", "most"), [(1, 1, 10), (0, 12, 40)], ids=["on", "off"])
 @verifies(
     "IP-SYSCTL:tcp_slow_start_after_idle",
-    sysctl={"net.ipv4.tcp_slow_start_after_idle": "{on}", "net.ipv4.tcp_congestion_control": "reno", **PATIENT},
+    sysctl={"net.ipv4.tcp_slow_start_after_idle": "{on}", **PATIENT},
     lasts=4,
 )
 async def test_slow_start_after_idle_begins_with_a_small_window(tcp: Case, on: int, least: int, most: int) -> None:

@@ -147,7 +147,7 @@ async def test_rto_max_ends_the_doubling(tcp: Case, most_ms: int) -> None:
 @pytest.mark.parametrize(("linear", "factors"), [(0, (1, 2, 4)), (1, (1, 1, 1, 1, 1, 1, 1, 2))], ids=["off", "on"])
 @verifies(
     "IP-SYSCTL:tcp_thin_linear_timeouts",
-    sysctl={"net.ipv4.tcp_thin_linear_timeouts": "{linear}", "net.ipv4.tcp_congestion_control": "reno"},
+    sysctl={"net.ipv4.tcp_thin_linear_timeouts": "{linear}"},
     lasts=3,
 )
 async def test_thin_linear_timeouts_come_before_the_doubling(tcp: Case, linear: int, factors: tuple[int, ...]) -> None:

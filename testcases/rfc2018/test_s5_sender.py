@@ -133,7 +133,7 @@ async def test_only_the_holes_are_retransmitted(tcp: Case, lost: tuple[int, ...]
     await conn.collect(b"and on it goes")
 
 
-@verifies("RFC2018:5.1-one-ack", needs=NEEDS, lasts=1)
+@verifies("RFC2018:5.1-one-ack", needs=(*NEEDS, "prompt-wire"), lasts=1)
 async def test_one_ack_with_a_block_starts_no_recovery(tcp: Case) -> None:
     """One of ten segments overtakes the first: a single ACK reports it, and nothing more comes from us for a while.
 

@@ -15,11 +15,11 @@ async def says(conn: Connection, data: bytes) -> Received:
 
 
 async def measures(tcp: Case, conn: Connection, round_trip_s: float) -> float:
-    """Have the target measure that round trip; what it came to, in seconds."""
+    """Have the target measure that round trip, and the wire's own; what it came to, in seconds."""
     data = await says(conn, FIRST)
     await tcp.clock.sleep_until(data.at_ns + round(round_trip_s * SECOND))
     acked = await conn.send(ACK)
-    return (acked.at_ns - data.at_ns) / SECOND
+    return (acked.at_ns - data.at_ns) / SECOND + tcp.wire_round_trip_s
 
 
 async def timeout(conn: Connection, longest_s: float) -> tuple[float, tuple[int, int]]:

@@ -10,7 +10,8 @@ ABSENT = ((opt.WINDOW_SCALE, None),)
 LARGEST = 14
 QUIET_S = 0.1
 """The target writes what a window allows at once: after this time without a segment it has stopped."""
-ROUNDS = 6
+ROUNDS = 12
+"""Where we were late, and the target's timer has closed its congestion window, that opens by a segment in each."""
 PLENTY = bytes(200_000)
 
 
@@ -50,9 +51,11 @@ async def fills(conn: Connection, window: int, largest: int = 1460) -> None:
     The congestion window comes first: each round acknowledges all, and opens the same window anew.
     """
     assert conn.app is not None
-    await conn.app.send(PLENTY, wait=False)
+    await conn.app.send_by_the_book(len(PLENTY))
     seen = []
     for _ in range(ROUNDS):
+        # As much as there is room for: there has to be more than the window takes.
+        await conn.app.send(PLENTY, wait=False)
         seen.append(await under_way(conn))
         assert seen[-1] <= window, f"{seen[-1]} octets are under way in a window of {window}"
         if seen[-1] > window - largest:
@@ -212,6 +215,8 @@ async def test_shift_count_above_14_is_taken_as_14(tcp: Case, by: str, shift: in
     await tcp.drive_to(State.ESTABLISHED, conn=conn, by=by)
     await conn.send(ACK, text="the first window that is scaled")
     await fills(conn, 1 << LARGEST)
+    assert conn.app is not None
+    await conn.app.send(PLENTY, wait=False)
     await conn.send(ACK)
     await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt)
 

@@ -1,11 +1,13 @@
 """RFC 8985 section 7: the probe for a lost tail, when it comes and what it carries."""
 
+import asyncio
 import contextlib
 
 import pytest
 
 from conformance.api import ACK, SECOND, SYN, AppError, Bound, Case, Connection, Offer, Received, State, verifies
 
+NEEDS = ("app", "sack", "rack")
 ROUND_TRIP_S = 0.4
 """What the target measures in the handshake: the probe is due after 0.8 s, the timeout after 1.2 s."""
 HOW = "from the last segment to the probe"
@@ -20,11 +22,11 @@ async def opened(tcp: Case, *, round_trip_s: float = ROUND_TRIP_S, sack: bool = 
     return conn
 
 
-async def says(conn: Connection, data: bytes) -> Received:
-    """The application's data on the wire."""
+async def says(conn: Connection, *pieces: bytes) -> list[Received]:
+    """What the application sends in one breath, each piece a segment."""
     assert conn.app is not None
-    await conn.app.send(data)
-    return await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=data)
+    await asyncio.gather(*(conn.app.send(data) for data in pieces))
+    return [await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=data) for data in pieces]
 
 
 def due(tcp: Case, seconds: float) -> Bound:
@@ -33,14 +35,16 @@ def due(tcp: Case, seconds: float) -> Bound:
     return Bound(bound.low_s, bound.high_s, "RFC 8985, 7.2")
 
 
-@verifies("RFC8985:7.2-start", "RFC8985:7.2-two-round-trips", "RFC8985:7.3-last-segment", level="SHOULD", lasts=3)
+@verifies(
+    "RFC8985:7.2-start", "RFC8985:7.2-two-round-trips", "RFC8985:7.3-last-segment", level="SHOULD", needs=NEEDS, lasts=3
+)
 async def test_probe_repeats_the_last_segment_after_two_round_trips(tcp: Case) -> None:
     """The target sends three segments, and nothing comes back.
 
     After two round trips, before the timeout, it should send the last of them again.
     """
     conn = await opened(tcp)
-    *_, last = [await says(conn, data) for data in (b"first", b"second", b"third")]
+    *_, last = await says(conn, b"first", b"second", b"third")
     probe = await conn.expect_retransmission(last, within=3)
     tcp.check_timing(
         "tail loss probe",
@@ -51,14 +55,14 @@ async def test_probe_repeats_the_last_segment_after_two_round_trips(tcp: Case) -
     )
 
 
-@verifies("RFC8985:7.2-one-segment", "RFC8985:7.2-start", level="SHOULD", lasts=3)
+@verifies("RFC8985:7.2-one-segment", "RFC8985:7.2-start", level="SHOULD", needs=NEEDS, lasts=3)
 async def test_probe_of_a_lone_segment_may_wait_for_a_delayed_ack(tcp: Case) -> None:
     """The target sends one segment, and nothing comes back.
 
     It should send it again after two round trips, to which it may add what it allows for a delayed acknowledgment.
     """
     conn = await opened(tcp)
-    only = await says(conn, b"alone")
+    (only,) = await says(conn, b"alone")
     probe = await conn.expect_retransmission(only, within=3)
     plain, added = due(tcp, 2 * conn.round_trip_s), tcp.timer("tlp-max-ack-delay")
     inflated = due(tcp, 2 * conn.round_trip_s + tcp.profile.timers["tlp-max-ack-delay"].value_s)
@@ -70,7 +74,7 @@ async def test_probe_of_a_lone_segment_may_wait_for_a_delayed_ack(tcp: Case) -> 
     tcp.check_timing("tail loss probe", measured_s, bound, how=HOW, between=(only.at_ns, probe.at_ns))
 
 
-@verifies("RFC8985:7.3-one-probe", "RFC8985:7.3-rearm", "RFC6298:5.4", level="MUST", lasts=5)
+@verifies("RFC8985:7.3-one-probe", "RFC8985:7.3-rearm", "RFC6298:5.4", level="MUST", needs=NEEDS, lasts=5)
 async def test_one_probe_then_the_timeout(tcp: Case) -> None:
     """The target sends two segments, and nothing comes back, not for the probe either.
 
@@ -78,7 +82,7 @@ async def test_one_probe_then_the_timeout(tcp: Case) -> None:
     and from then on the intervals double.
     """
     conn = await opened(tcp)
-    first, last = [await says(conn, data) for data in (b"first", b"last")]
+    first, last = await says(conn, b"first", b"last")
     probe = await conn.expect_retransmission(last, within=3)
     timeout = tcp.timeout_after(conn.round_trip_s)
     again = await conn.expect_retransmission(first, last, within=timeout.high_s + 1)
@@ -92,7 +96,7 @@ async def test_one_probe_then_the_timeout(tcp: Case) -> None:
     )
 
 
-@verifies("RFC8985:7.3-new-data", lasts=3)
+@verifies("RFC8985:7.3-new-data", needs=NEEDS, lasts=3)
 async def test_probe_is_new_data_where_there_is_some(tcp: Case) -> None:
     """The application sends 40 segments at once, more than the window holds, and nothing comes back.
 
@@ -116,7 +120,7 @@ async def test_probe_is_new_data_where_there_is_some(tcp: Case) -> None:
     await conn.silence(for_=0.3)
 
 
-@verifies("RFC8985:7.2-timeout-sooner", "RFC8985:7.3-rearm", level="MUST", lasts=3)
+@verifies("RFC8985:7.2-timeout-sooner", "RFC8985:7.3-rearm", level="MUST", needs=NEEDS, lasts=3)
 async def test_probe_is_no_later_than_the_timeout(tcp: Case) -> None:
     """On a link without delay the target sends one segment, and nothing comes back.
 
@@ -124,7 +128,7 @@ async def test_probe_is_no_later_than_the_timeout(tcp: Case) -> None:
     the next interval is the first timeout, not yet a doubled one.
     """
     conn = await opened(tcp, round_trip_s=0)
-    only = await says(conn, b"alone")
+    (only,) = await says(conn, b"alone")
     timeout = tcp.timeout_after(conn.round_trip_s)
     stamps = await conn.expect_retransmissions(only, within=[2, 2, 2])
     latest = Bound(0, timeout.high_s, "RFC 8985, 7.2")
@@ -141,7 +145,7 @@ async def test_probe_is_no_later_than_the_timeout(tcp: Case) -> None:
 
 
 @pytest.mark.parametrize("by", ["passive", "active"])
-@verifies("RFC8985:7.2-unmeasured", lasts=4)
+@verifies("RFC8985:7.2-unmeasured", needs=NEEDS, lasts=4)
 async def test_probe_without_a_measured_round_trip_comes_after_a_second(tcp: Case, by: str) -> None:
     """The target's SYN (or SYN,ACK) is answered only when it was repeated, so that no round trip was measured. Data is lost.
 
@@ -156,21 +160,21 @@ async def test_probe_without_a_measured_round_trip_comes_after_a_second(tcp: Cas
         opening = await conn.expect(SYN | ACK, ack=conn.snd_nxt, length=0)
     await conn.expect_retransmission(opening, within=5)
     await conn.complete()
-    only = await says(conn, b"alone")
+    (only,) = await says(conn, b"alone")
     probe = await conn.expect_retransmission(only, within=5)
     tcp.check_timing(
         "tail loss probe", (probe.at_ns - only.at_ns) / SECOND, due(tcp, 1), how=HOW, between=(only.at_ns, probe.at_ns)
     )
 
 
-@verifies("RFC8985:4-sack", "RFC6298:5-early", level="MUST", lasts=3)
+@verifies("RFC8985:4-sack", "RFC6298:5-early", level="MUST", needs=NEEDS, lasts=3)
 async def test_no_probe_without_sack(tcp: Case) -> None:
     """Without SACK the target sends two segments, and nothing comes back.
 
     Nothing may come before the timeout, and then the first segment.
     """
     conn = await opened(tcp, sack=False)
-    first, last = [await says(conn, data) for data in (b"first", b"last")]
+    first, last = await says(conn, b"first", b"last")
     allowed = tcp.timeout_after(conn.round_trip_s)
     again = await conn.expect_retransmission(first, last, within=allowed.high_s + 1)
     tcp.check_timing(

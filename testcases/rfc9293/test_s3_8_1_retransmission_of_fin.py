@@ -41,7 +41,7 @@ async def sends_its_fin(tcp: Case, state: State, *, sack: bool = False) -> tuple
     if state is State.CLOSING:
         await conn.send(FIN | ACK, ack=fin.segment.seq, text="FIN that does not cover the target's FIN")
         await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
-    return conn, fin, (acked.at_ns - opened.at_ns) / SECOND
+    return conn, fin, (acked.at_ns - opened.at_ns) / SECOND + tcp.wire_round_trip_s
 
 
 @pytest.mark.parametrize("sack", [pytest.param(False, id="without-sack"), pytest.param(True, id="with-sack")])
@@ -61,13 +61,15 @@ async def test_lost_fin_is_sent_again_at_doubling_intervals(tcp: Case, state: St
     first, after which the timeout begins anew.
     """
     conn, fin, round_trip_s = await sends_its_fin(tcp, state, sack=sack)
+    settled_ns = tcp.clock.now_ns()
     first = tcp.timeout_after(round_trip_s)
     stamps = [fin.at_ns]
     for number in range(REPEATS):
         if len(stamps) > 1 and stamps[-1] - stamps[0] + 2 * (stamps[-1] - stamps[-2]) > LEAST_R2_S * SECOND:
             break
         again = await conn.expect_retransmission(fin, within=first.high_s * 1.5 * 2**number + 1)
-        assert again.segment.ack == conn.snd_nxt, "the repeated FIN does not acknowledge what came before it"
+        acknowledges = again.segment.ack == conn.snd_nxt or again.at_ns < settled_ns
+        assert acknowledges, "the repeated FIN does not acknowledge what came before it"
         stamps.append(again.at_ns)
 
     probed = sack and stamps[2] - stamps[1] < 1.5 * (stamps[1] - stamps[0])
@@ -142,7 +144,9 @@ async def test_fin_that_is_sent_again_acknowledges_what_came_since(tcp: Case) ->
     """
     conn, fin, _ = await sends_its_fin(tcp, State.FIN_WAIT_1)
     await conn.send(ACK, ack=fin.segment.seq, payload=DATA)
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    answer = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
     again = await conn.expect_retransmission(fin)
+    while again.at_ns < answer.at_ns:  # what has crossed our data
+        again = await conn.expect_retransmission(fin)
     assert again.segment.ack == conn.snd_nxt, "the repeated FIN does not acknowledge the data"
     await conn.confirm(State.FIN_WAIT_1)

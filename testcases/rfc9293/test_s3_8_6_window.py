@@ -48,6 +48,7 @@ async def fills_the_window(conn: Connection, window: int) -> None:
     """
     assert conn.app is not None and conn.rcv_nxt is not None
     first, got = conn.rcv_nxt, 0
+    await conn.app.send_by_the_book(window + 5 * SIZE)
     await conn.app.send(DATA[: window + 5 * SIZE], wait=False)
     while got + SIZE <= window or await conn.allow(Expectation(ACK, seq=first + got), within=0.15):
         if got + SIZE <= window:

@@ -32,9 +32,9 @@ def there(tcp: Case, error: icmp.IcmpError) -> None:
         raise NotApplicable("what IPv6 says for it, parameter problem code 1, is a soft error (RFC 9293, 3.9.2.2)")
 
 
-async def with_data_under_way(tcp: Case) -> tuple[Connection, Received]:
+async def with_data_under_way(tcp: Case, *, round_trip_s: float = 0.0) -> tuple[Connection, Received]:
     """A connection in ESTABLISHED, and a segment of the target's that is not acknowledged."""
-    conn = await tcp.drive_to(State.ESTABLISHED)
+    conn = await tcp.drive_to(State.ESTABLISHED, round_trip_s=round_trip_s)
     assert conn.app is not None
     await conn.app.send(DATA)
     return conn, await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=DATA)
@@ -144,10 +144,11 @@ async def test_source_quench_is_discarded(tcp: Case) -> None:
     It must discard that silently: the connection goes on, and a burst of data comes as large as ever.
     """
     there(tcp, icmp.SOURCE_QUENCH)
-    conn, data = await with_data_under_way(tcp)
+    # The timeout is three round trips: none may come, after which the target would send less.
+    conn, data = await with_data_under_way(tcp, round_trip_s=0.4)
     for _ in range(10):
         await conn.send_icmp(icmp.SOURCE_QUENCH, quoting=data)
-    await conn.silence(for_=0.1)  # no timeout may come, after which it would send less
+    await conn.silence(for_=0.1)
     await goes_on(conn)
     assert conn.app is not None and conn.rcv_nxt is not None
     # Whole segments, which Nagle does not hold back, and as many as every initial window allows (RFC 5681, section 3.1).

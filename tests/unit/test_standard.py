@@ -264,7 +264,11 @@ def test_a_deviation_has_the_day_on_which_it_was_seen_its_own_or_the_profiles() 
     ("old", "new", "says"),
     [
         ("RFC9293:MUST-13", "RFC9293:MUST-133", "deviation 1: no requirement is called 'RFC9293:MUST-133'"),
-        ('reason = "Memory is short."', 'reason = ""', "cases, reason, source and shows cannot be empty"),
+        (
+            'reason = "Memory is short."',
+            'reason = ""',
+            "cases (or in_the_way_of), reason, source and shows cannot be empty",
+        ),
         ('shows = "ended', 'shows = "(ended', "shows is no regular expression"),
         ("value_s = 30", "value_s = 0", "timer time-wait: value_s 0.0"),
         ("value_s = 30", "value_s = 30\nleast_s = 31", "0 <= least_s <= value_s"),
