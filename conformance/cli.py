@@ -105,6 +105,11 @@ def _parser() -> argparse.ArgumentParser:
 
     doctor = commands.add_parser("doctor", help="what this machine can do, and what is missing")
     doctor.add_argument("--agent", metavar="COMMAND", help="check this agent against the protocol, call by call")
+    doctor.add_argument(
+        "--target",
+        metavar="NAME|FILE.toml",
+        help="look at this lab host: addresses, interface, ssh and agent, who answers",
+    )
     doctor.set_defaults(function=_doctor)
 
     stacks = commands.add_parser(
@@ -395,18 +400,23 @@ def _without_family(case_id: str) -> str:
 def _doctor(options: argparse.Namespace, rest: list[str]) -> int:
     if options.agent is not None:
         return _check_agent(options.agent)
-    from conformance.doctor import examine  # noqa: PLC0415
+    from conformance.doctor import examine, examine_target  # noqa: PLC0415
+    from conformance.target.load import TargetFileError  # noqa: PLC0415
 
-    findings = examine()
+    try:
+        findings = examine() if options.target is None else examine_target(options.target)
+    except TargetFileError as error:
+        print(f"tcp-conformance doctor: {error}", file=sys.stderr)
+        return 2
     table = Table(box=None, show_header=False, pad_edge=False)
     for one in findings:
         sign = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "missing": "[red]missing[/]"}[one.state]
-        table.add_row(sign, one.what, one.found)
+        table.add_row(sign, one.what, escape(one.found))
     console = Console()
     console.print(table)
     for one in findings:
         if one.mend:
-            console.print(f"\n{one.what}: {one.mend}", highlight=False)
+            console.print(escape(f"\n{one.what}: {one.mend}"), highlight=False)
     return int(any(one.state == "missing" for one in findings))
 
 

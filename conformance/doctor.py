@@ -16,6 +16,8 @@ from conformance.plugin.engine import Engine
 from conformance.standard.profile import profile
 from conformance.standard.states import State
 from conformance.target import AppError, HarnessFault
+from conformance.target.host import LabHost
+from conformance.target.load import load_target
 from conformance.target.netns import NetnsTarget
 from conformance.tester.case import Case
 from conformance.tester.clock import Clock
@@ -56,6 +58,52 @@ def examine() -> list[Finding]:
     finally:
         engine.stop()
     return findings
+
+
+def examine_target(text: str) -> list[Finding]:
+    """Look at a target as `--target` names it, step by step up to the first that fails. Raises TargetFileError."""
+    target = load_target(text)
+    if not isinstance(target, LabHost):
+        return examine()
+    if refused := target.refusals:
+        return [_forwarding(), *(Finding("addresses", "missing", one) for one in refused)]
+    engine = Engine()
+    engine.start()
+    try:
+        return [_forwarding(), *engine.submit(_host(target)).result(120)]
+    finally:
+        engine.stop()
+
+
+async def _host(target: LabHost) -> list[Finding]:
+    findings = []
+    try:
+        for what, step in target.steps():
+            findings.append(Finding(what, "ok", await step()))
+    except HarnessFault as fault:
+        findings.append(Finding(what, "missing", str(fault)))
+    finally:
+        await target.close()
+    return findings
+
+
+def _forwarding() -> Finding:
+    """A machine that forwards answers for others: with ICMP, and what comes for the tester's addresses may go out again."""
+    switches = ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding")
+    on = [name.replace("/", ".") for name in switches if _setting(name) not in ("", "0")]
+    if on:
+        return Finding(
+            "forwarding",
+            "warning",
+            f"this machine forwards: {', '.join(on)}",
+            f"sudo sysctl -w {' '.join(f'{one}=0' for one in on)}",
+        )
+    return Finding("forwarding", "ok", "this machine forwards nothing")
+
+
+def _setting(name: str) -> str:
+    path = Path("/proc/sys", name)
+    return path.read_text().strip() if path.exists() else ""
 
 
 def _privilege() -> Finding:

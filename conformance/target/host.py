@@ -9,7 +9,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ _AGENT = Path(__file__).with_name("agent.py")
 # ssh's own standard input carries first the agent's source and then the requests.
 _BOOT = 'import sys; s = sys.stdin.buffer; exec(compile(s.read(int(s.readline())), "agent.py", "exec"))'
 _SSH_FAILED, _NOT_FOUND = 255, 127
+Step = Callable[[], Awaitable[str]]
 
 
 @dataclass(frozen=True)
@@ -52,22 +53,22 @@ class Segment:
     allow: tuple[str, ...] = ()
     wire: Wire = field(default_factory=Wire)
 
-    def check(self) -> None:
-        """See that nothing would be sent to where it must not go. Raises HarnessFault."""
+    def refusals(self) -> Iterator[str]:
+        """One line for each thing by which something would be sent to where it must not go."""
         ends = [str(one) for pool in self.tester.values() for one in (pool[0], pool[-1])]
         for address in (*self.addresses.values(), *self.gateway.values(), *ends):
             if why := refusal(address, self.allow):
-                raise HarnessFault(f"nothing is sent: {why}")
+                yield f"nothing is sent: {why}"
         local = _local_addresses()
         for address in self.addresses.values():
             if address in local:
-                raise HarnessFault(f"the target {address} is this machine itself: a tester can't test its own host")
+                yield f"the target {address} is this machine itself: a tester can't test its own host"
         for pool in self.tester.values():
             for address in map(str, pool):
                 if address in self.addresses.values():
-                    raise HarnessFault(f"the tester address {address} is the target's own")
-                if (address in local) is not self.own_address:
-                    raise HarnessFault(
+                    yield f"the tester address {address} is the target's own"
+                elif (address in local) is not self.own_address:
+                    yield (
                         f"the tester address {address} is this machine's own: choose free ones, or say own-address = true"
                         if address in local
                         else f"own-address is said, but {address} is no address of this machine"
@@ -97,6 +98,7 @@ class LabHost:
         self.wire = segment.wire
         self.closed_port = CLOSED_PORT
         self.link: PacketLink
+        self._socket: socket.socket
         self.app: App
         self._segment = segment
         self._suppression: ResetSuppression | None = None
@@ -111,31 +113,62 @@ class LabHost:
 
     async def open(self) -> None:
         """Find the target on its segment, and see that the tester's addresses are free. Raises HarnessFault."""
-        segment = self._segment
-        await asyncio.to_thread(segment.check)
+        for _, step in self.steps():
+            await step()
+
+    def steps(self) -> Sequence[tuple[str, Step]]:
+        """What opening it takes, in order: what each step looks at, and the step, which returns what it found."""
+        steps = [("addresses", self._check), ("interface", self._attach), ("tester's addresses", self._see_free)]
+        return [*steps, ("target", self._find)]
+
+    @property
+    def refusals(self) -> Sequence[str]:
+        """All by which something would be sent to where it must not go, a line each."""
+        return list(self._segment.refusals())
+
+    async def _check(self) -> str:
+        if refused := await asyncio.to_thread(lambda: next(self._segment.refusals(), None)):
+            raise HarnessFault(refused)
+        return f"nothing is sent but to {', '.join(self._segment.addresses.values())}"
+
+    async def _attach(self) -> str:
+        name = self._segment.interface
         try:
-            sock = packet_socket(segment.interface)
+            self._socket = packet_socket(name)
         except LinkError as error:
             raise HarnessFault(str(error)) from None
-        mac = sock.getsockname()[4].hex(":")
-        self.link = PacketLink(sock, mac, segment.interface)
-        await asyncio.to_thread(self._find, sock, mac)
+        mac = self._socket.getsockname()[4].hex(":")
+        self.link = PacketLink(self._socket, mac, name)
+        return f"{name} is there, with {mac}, and raw sockets are allowed on it"
+
+    async def _see_free(self) -> str:
+        """See that nobody has the tester's addresses, or that the kernel resets nothing on those that are its own."""
+        segment, mac = self._segment, self.link.mac
+        pools = ", ".join(f"{pool[0]} to {pool[-1]}" for pool in segment.tester.values())
         if segment.own_address:
             own = [str(one) for pool in segment.tester.values() for one in pool]
             self._suppression = await asyncio.to_thread(ResetSuppression, own, OWN_PORTS)
+            return f"{pools}: this machine's own, its resets are kept back"
 
-    def _find(self, sock: socket.socket, mac: str) -> None:
-        segment = self._segment
-        if not segment.own_address:
+        def look() -> None:
             ours = {str(one) for pool in segment.tester.values() for one in pool}
             probes = [neighbour_probe(mac, address) for address in ours]
-            taken = _ask(sock, probes, ours, mac, _CONFLICT_S)
+            taken = _ask(self._socket, probes, ours, mac, _CONFLICT_S)
             if taken is not None:
                 pool = next(pool for pool in segment.tester.values() if IPAddress(taken[0]) in pool)
                 raise HarnessFault(
                     f"tester address {taken[0]} is in use by {taken[1]}: give a range that nobody has instead of "
                     f"{network_of(pool)}"
                 )
+
+        await asyncio.to_thread(look)
+        return f"nobody has {pools}"
+
+    async def _find(self) -> str:
+        return await asyncio.to_thread(self._ask_where_it_is)
+
+    def _ask_where_it_is(self) -> str:
+        segment, mac, sock = self._segment, self.link.mac, self._socket
         for family, target in segment.addresses.items():
             asked = segment.gateway.get(family, target)
             question = neighbour_question(mac, str(segment.tester[family][0]), asked)
@@ -145,6 +178,7 @@ class LabHost:
                 what = "ARP" if family == 4 else "neighbour discovery"
                 raise HarnessFault(f"{self.name}: {asked} does not answer {what} on {segment.interface}")
             self.mac = answer[1]
+        return f"{', '.join(segment.addresses.values())} at {self.mac}"
 
     @property
     def _of_wire(self) -> frozenset[str]:
@@ -199,12 +233,15 @@ class SshHost(LabHost):
         self._host, self._options, self._python = host, tuple(options), python
         self._process: subprocess.Popen[bytes] | None = None
 
-    async def open(self) -> None:
-        """Start the agent, then find the target. Raises HarnessFault."""
+    def steps(self) -> Sequence[tuple[str, Step]]:
+        """The agent comes first: where ssh does not get, there is nothing to look for on the wire."""
+        check, *others = super().steps()
+        return [check, ("ssh and agent", self._start), *others]
+
+    async def _start(self) -> str:
         ssh = shutil.which("ssh")
         if ssh is None:
             raise HarnessFault("no ssh on this machine: sudo apt-get install openssh-client")
-        await asyncio.to_thread(self._segment.check)
         source = _AGENT.read_bytes()
         ours, theirs = socket.socketpair()
         remote = f"{self._python} -I -S -c '{_BOOT}'"
@@ -221,7 +258,7 @@ class SshHost(LabHost):
             raise HarnessFault(await asyncio.to_thread(self._why, str(fault))) from None
         self.version = str(hello.get("version", ""))
         self.capabilities = capabilities_of(hello) | self._of_wire
-        await super().open()
+        return f"an agent on {self._host} ({self.version or 'of no version'})"
 
     def _why(self, fault: str) -> str:
         """What ssh, or the host's shell, says of an agent that does not speak."""

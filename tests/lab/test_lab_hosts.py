@@ -67,6 +67,21 @@ class Hosts:
         )
         return Ran(done.returncode, done.stdout + done.stderr, output)
 
+    def doctor(self, target: str) -> Ran:
+        """What `doctor` says of a target, in the tester's namespace."""
+        (self.folder / "looked-at.toml").write_text(target)
+        done = subprocess.run(
+            [sys.executable, "-m", "conformance.cli", "doctor", "--target=looked-at.toml"],
+            cwd=self.folder,
+            env={**clean_environment(), "PYTHONPATH": str(ROOT), "COLUMNS": "300"},
+            preexec_fn=self._enter,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        return Ran(done.returncode, done.stdout + done.stderr, self.folder)
+
     def _enter(self) -> None:
         """Into the tester's network namespace."""
         space = os.open(f"/proc/{self.process.pid}/ns/net", os.O_RDONLY)
@@ -191,3 +206,33 @@ def test_an_address_in_use_is_found_before_anything_is_sent(hosts: Hosts) -> Non
         subprocess.run([sys.executable, "-c", take, host, "del"], check=True)
     assert ran.code == pytest.ExitCode.USAGE_ERROR, ran.out
     assert "tester address 10.88.1.7 is in use by " in ran.out
+
+
+def test_doctor_looks_at_a_lab_host(hosts: Hosts) -> None:
+    ran = hosts.doctor(SSH)
+    assert ran.code == 0, ran.out
+    words = ["forwarding", "addresses", "ssh and agent", "interface", "tester's addresses", "target"]
+    assert all(f" {word} " in ran.out for word in words), ran.out
+    assert "nobody has 10.88.1.1 to 10.88.1.80" in ran.out
+    assert "10.88.0.1, fd88::1 at " in ran.out
+
+
+@pytest.mark.parametrize(
+    ("target", "lines"),
+    [
+        (
+            BLACK_BOX.replace("10.88.0.1", "8.8.8.8").replace('fd88::1"', 'ff02::1"'),
+            ['8.8.8.8 is public; if it is meant, say allow = ["8.8.8.8"]', "ff02::1 is multicast"],
+        ),
+        (BLACK_BOX.replace("lab0", "lab7"), ["lab7: No such device"]),
+        (BLACK_BOX.replace("10.88.0.1", "10.88.0.99"), ["10.88.0.99 does not answer ARP on lab0"]),
+        (SSH.replace('host = "target"', 'host = "nobody.invalid"'), ["ssh nobody.invalid: "]),
+        (BLACK_BOX.replace("[open]", "[opened]"), ["unknown key 'opened'; did you mean open?"]),
+    ],
+    ids=["refused", "interface", "silent", "name", "file"],
+)
+def test_doctor_says_what_is_wrong_with_a_lab_host(hosts: Hosts, target: str, lines: list[str]) -> None:
+    ran = hosts.doctor(target)
+    assert ran.code != 0
+    assert all(line in ran.out for line in lines), ran.out
+    assert "Traceback" not in ran.out
