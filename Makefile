@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: conformance stacks test lint bench soak screenshots clean
+.PHONY: conformance stacks test mutants soak lint bench screenshots clean
 
 conformance: $(VENV)/installed
 	@$(BIN)/tcp-conformance run $(ARGS)
@@ -14,6 +14,10 @@ stacks: $(VENV)/installed
 
 test: $(VENV)/installed-dev $(VENV)/browser stacks
 	@$(BIN)/pytest tests -ra $(ARGS)
+
+# Real targets that each break one documented rule: does a case notice? reports/latest/mutants.json, and a page of the report.
+mutants: $(VENV)/installed-dev
+	@$(BIN)/python -m tests.mutants $(ARGS)
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

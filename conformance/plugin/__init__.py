@@ -289,7 +289,7 @@ class ConformancePlugin:
         option = self._config.getoption
         output = Path(option("--output"))
         try:
-            target = load_target(option("--target"))
+            target = load_target(option("--target"), _worker(self._config))
         except TargetFileError as error:
             raise pytest.UsageError(str(error)) from None
         here = f"{Path.cwd()}/"  # how it was called there reads better without
@@ -551,6 +551,11 @@ def _selects(config: pytest.Config) -> bool:
         or config.getoption("--family") != "both"
         or any("::" in argument for argument in config.args)
     )
+
+
+def _worker(config: pytest.Config) -> int:
+    """The number of this process among pytest-xdist's workers; 0 where there are none."""
+    return int(getattr(config, "workerinput", {"workerid": "gw0"})["workerid"].removeprefix("gw"))
 
 
 def _parameters(function: Any) -> set[str]:

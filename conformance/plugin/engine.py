@@ -12,6 +12,7 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from conformance.tester.jitter import Jitter
+from conformance.tester.steady import steady_ns
 
 _T = TypeVar("_T")
 _TICK_NS = 10_000_000
@@ -56,9 +57,9 @@ class Engine:
     async def _measure(self) -> None:
         while True:
             due_ns = time.perf_counter_ns() + _TICK_NS
-            self.jitter.due_ns = time.time_ns() + _TICK_NS
+            self.jitter.due_ns = steady_ns() + _TICK_NS
             await asyncio.sleep(_TICK_NS / 1e9)
-            self.jitter.note("loop", time.time_ns(), max(0, time.perf_counter_ns() - due_ns))
+            self.jitter.note("loop", steady_ns(), max(0, time.perf_counter_ns() - due_ns))
 
     async def _cancel_all(self) -> None:
         tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]

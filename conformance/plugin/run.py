@@ -30,12 +30,14 @@ from conformance.tester.case import Case
 from conformance.tester.clock import SECOND, Clock
 from conformance.tester.negotiated import NAMES, negotiated
 from conformance.tester.station import Station
+from conformance.tester.steady import set_ns
 from conformance.tester.trace import told
 
 _T = TypeVar("_T")
 _MOST_VIRTUAL = 4
 # What violates while we were as late as that is tried again, up to so many cases: a broken target need not be run twice.
 _LATE_S, _MOST_DOUBTED = 0.05, 25
+_BROKEN = (Verdict.VIOLATES, Verdict.BREAKS_SHOULD)
 CaseFunction = Callable[..., Coroutine[Any, Any, None]]
 # What a socket call says of the connection itself; every other failure of a call is the harness's own.
 _CONNECTION_CODES = frozenset(
@@ -174,9 +176,6 @@ class Run:
             machine.stop()
             raise
 
-    def _clock_of(self, target: Target) -> Clock:
-        return Clock(jitter=self.engine.jitter) if target.machine is None else Clock(target.machine.now_ns)
-
     def stop(self) -> None:
         """Cancel what runs, leave nothing behind."""
         try:
@@ -243,7 +242,7 @@ class Run:
         """Why a verdict is not to be believed yet: it is none, or something else than the target may have broken the rule."""
         if outcome.verdict is Verdict.INCONCLUSIVE:
             return outcome.message
-        broken = outcome.verdict in (Verdict.VIOLATES, Verdict.BREAKS_SHOULD)
+        broken = outcome.verdict in _BROKEN
         if self.target.wire.faulty and (broken or outcome.stopped_deviating):
             return f"on a wire that {self.target.wire}: {outcome.message}"
         if not broken:
@@ -253,17 +252,23 @@ class Run:
         if late_s < _LATE_S or self._doubted == _MOST_DOUBTED:
             return ""
         self._doubted += 1
-        return f"the tester was up to {late_s:.3f} s late: {outcome.message}"
+        return f"the tester itself was up to {late_s:.3f} s late: {outcome.message}"
 
     async def _attempt(
         self, info: CaseInfo, function: CaseFunction, arguments: Mapping[str, Any]
     ) -> tuple[Outcome, Case | None]:
         self.running[info.id] = self.clock.now_ns()
+        before_ns = set_ns()
         try:
             done = await self._execute(info, function, arguments)
-            return self._judged(info, function, done), done.case
+            outcome = self._judged(info, function, done)
         finally:
             self.running.pop(info.id)
+        by_s = (set_ns() - before_ns) / SECOND
+        if by_s and not self.target.virtual and outcome.verdict in _BROKEN:
+            message = f"this machine's clock was set by {by_s:+.3f} s meanwhile: {outcome.message}"
+            outcome = replace(outcome, verdict=Verdict.INCONCLUSIVE, message=message)
+        return outcome, done.case
 
     async def _execute(self, info: CaseInfo, function: CaseFunction, arguments: Mapping[str, Any]) -> _Done:
         """Run a case to its end: on the target, on one with other settings, or on an instance of its own."""
@@ -342,7 +347,7 @@ class Run:
             raised = Violation(f"the case asserts: {str(raised).strip() or 'no text'}")
         verdict = verdict_of(raised, info.level, strict=self.strict)
         own, listed = self._deviations(info)
-        broken = verdict in (Verdict.VIOLATES, Verdict.BREAKS_SHOULD)
+        broken = verdict in _BROKEN
         message = _one_line(raised)
         known = next((one for one in listed if broken and one.shown_by(message)), None)
         stopped = own[0] if own and verdict is Verdict.CONFORMS else None

@@ -7,9 +7,10 @@ what both ends check, so a record that was written is a record that can be read.
 import contextlib
 import fcntl
 import json
+import math
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -273,7 +274,7 @@ class ResultsWriter:
 
         After an error the file is as it was before.
         """
-        wrong = next(_differences(record, _schema(), ""), None)
+        wrong = _wrong(record)
         if wrong:
             raise RecordError(f"can't record case {record.get('id')!r} in {self.path}: {wrong}")
         try:
@@ -380,7 +381,7 @@ def _parse(raw: bytes, *, check: bool = True) -> tuple[dict[str, Any] | None, st
     if not isinstance(found, dict):
         return None, f"not a case record but {_type_name(found)}"
     if check or found.get("schema") not in _schema()["properties"]["schema"]["enum"]:
-        wrong = next(_differences(found, _schema(), ""), None)
+        wrong = _wrong(found)
         if wrong:
             return None, f"not a case record: {wrong}"
     return found, None
@@ -416,6 +417,59 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "boolean": (bool,),
     "null": (type(None),),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """A schema made ready for a quick yes: exact types, and what is inside of them."""
+
+    kinds: frozenset[type]
+    enum: Sequence[Any] | None
+    low: float
+    high: float
+    required: frozenset[str]
+    inside: dict[str, "_Shape"]
+    items: "_Shape | None"
+
+
+def _shaped(schema: dict[str, Any]) -> _Shape:
+    types = schema.get("type", list(_TYPES))
+    kinds = [one for name in ([types] if isinstance(types, str) else types) for one in _TYPES[name]]
+    return _Shape(
+        frozenset(kinds),
+        schema.get("enum"),
+        schema.get("minimum", -math.inf),
+        schema.get("maximum", math.inf),
+        frozenset(schema.get("required", ())),
+        {key: _shaped(one) for key, one in schema.get("properties", {}).items()},
+        _shaped(schema["items"]) if "items" in schema else None,
+    )
+
+
+@cache
+def _shape() -> _Shape:
+    return _shaped(_schema())
+
+
+def _fits(value: Any, shape: _Shape) -> bool:
+    """Whether the value keeps to the schema, where it is made of JSON's own types; `_differences` says what is wrong."""
+    kind = type(value)
+    if kind not in shape.kinds or (shape.enum is not None and value not in shape.enum):
+        return False
+    if kind is dict:
+        inside = shape.inside
+        return shape.required <= value.keys() and all(
+            _fits(one, inside[key]) for key, one in value.items() if key in inside
+        )
+    if kind is list:
+        items = shape.items
+        return items is None or all(_fits(one, items) for one in value)
+    return kind not in (int, float) or shape.low <= value <= shape.high
+
+
+def _wrong(record: Any) -> str | None:
+    """The first way in which a record breaks the schema, None where it does not."""
+    return None if _fits(record, _shape()) else next(_differences(record, _schema(), ""), None)
 
 
 def _differences(value: Any, schema: dict[str, Any], where: str) -> Iterator[str]:

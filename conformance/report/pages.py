@@ -15,13 +15,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from conformance.record.errors import RecordError
 from conformance.record.pcapng import Capture, read_pcapng
 from conformance.record.results import read_record
-from conformance.report import baseline, figure5, filters, matrix, sarif, state_map, summary, text, timing
+from conformance.report import baseline, figure5, filters, matrix, mutants, sarif, state_map, summary, text, timing
 from conformance.report.bar import draw_bar
 from conformance.report.compare import Comparison
 from conformance.report.frames import relate
@@ -38,17 +38,19 @@ BESIDES = {
     "requirements.json": "the same as JSON",
     "results.sarif": "what is not as it should be, as SARIF",
 }
-MAIN = ("index.html", "states.html", "requirements.html", "timing.html")
+MAIN = ("index.html", "states.html", "requirements.html", "timing.html", "mutants.html")
 PLACES = {
     "index.html": "Overview",
     "states.html": "State map",
     "requirements.html": "Requirements",
     "timing.html": "Timing",
+    "mutants.html": "Mutants",
     "pytest.html": "pytest",
 }
 FRAMES = 2_000  # frames shown on a page: a flood's capture is for wireshark
 LISTED = 150  # rows of an overview's table
 STATIC = ("style.css", "filter.js")
+_METHODS = frozenset(dir(dict))
 
 
 def make_report(run_dir: Path, since: baseline.Baseline | None = None, *, whole: bool = False) -> Path:
@@ -67,7 +69,8 @@ def write_report(run_dir: Path, overview: Overview) -> Path:
     """Write `index.html`, `style.css` and `cases/*.html` into a run's folder, and give the path of the first.
 
     A run that checked cells of the documented machine gets `states.html` too, one whose cases name requirements
-    `requirements.html`, `requirements.csv` and `requirements.json`, one that measured times `timing.html`.
+    `requirements.html`, `requirements.csv` and `requirements.json`, one that measured times `timing.html`, a folder with
+    `mutants.json` `mutants.html`.
     `summary.md`, `results.sarif` and `verdicts.json` (the run as a baseline) are always there.
 
     Reads the folder's `results.jsonl` and captures alone; may be called again at any time, also while the run
@@ -119,11 +122,13 @@ def _write(run_dir: Path, results: Path, overview: Overview, order: Sequence[Ent
             old.unlink()
     (run_dir / "report.html").unlink(missing_ok=True)  # joined from pages that are no more
     rows = overview.requirements.rows()
-    places = [name for name in PLACES if _is_there(run_dir, name, overview)]
+    found = _mutants_of(run_dir, overview)
+    places = [name for name in PLACES if _is_there(run_dir, name, overview, found)]
     environment.globals["places"] = {name: PLACES[name] for name in places}
     cells = _states(run_dir, environment, overview)
     table = _requirements(run_dir, environment, overview, rows)
     _timing(run_dir, environment, overview)
+    _mutants(run_dir, environment, overview, found)
     put(run_dir / "summary.md", summary.as_markdown(overview))
     put(run_dir / "results.sarif", sarif.as_sarif(overview, rows))
     put(run_dir / baseline.LAST, baseline.written(overview.now()))
@@ -147,7 +152,16 @@ def _write(run_dir: Path, results: Path, overview: Overview, order: Sequence[Ent
     return index_page
 
 
-def _is_there(run_dir: Path, name: str, overview: Overview) -> bool:
+def _mutants_of(run_dir: Path, overview: Overview) -> Sequence[mutants.Mutant]:
+    """What `make mutants` left beside the record; a file that can't be read becomes a problem of the run."""
+    try:
+        return mutants.read(run_dir)
+    except RecordError as error:
+        overview.problems.append(str(error))
+        return ()
+
+
+def _is_there(run_dir: Path, name: str, overview: Overview, found: Sequence[mutants.Mutant]) -> bool:
     """Whether a page of the report is, or will be, in the folder."""
     if name == "states.html":
         return bool(overview.machine.tiles())
@@ -155,6 +169,8 @@ def _is_there(run_dir: Path, name: str, overview: Overview) -> bool:
         return bool(overview.requirements.rows())
     if name == "timing.html":
         return bool(overview.times.series or overview.times.singles)
+    if name == "mutants.html":
+        return bool(found)
     return name == "index.html" or (run_dir / name).is_file()
 
 
@@ -243,6 +259,20 @@ def _timing(run_dir: Path, environment: Environment, overview: Overview) -> None
     put(page, shown)
 
 
+def _mutants(run_dir: Path, environment: Environment, overview: Overview, found: Sequence[mutants.Mutant]) -> None:
+    """Write the page of the mutants; without any there is no such page."""
+    page = run_dir / "mutants.html"
+    if not found:
+        page.unlink(missing_ok=True)
+        return
+    shown = environment.get_template("mutants.html").render(
+        mutants=found,
+        killed=sum(one.killed for one in found),
+        by_id={entry.id: entry for entry in overview.order},
+    )
+    put(page, shown)
+
+
 def make_comparison(page: Path, found: Comparison) -> None:
     """Write the page of a comparison, and `style.css` beside it; RecordError when that can't be."""
     style = page.with_name("style.css")
@@ -277,14 +307,34 @@ def put(path: Path, content: str) -> None:
         beside.unlink(missing_ok=True)
 
 
+class _Template(Template):
+    """One that puts nothing on a page but what has a place there."""
+
+    def render(self, *args: Any, **kwargs: Any) -> str:
+        """The page."""
+        return text.clean(super().render(*args, **kwargs))
+
+
+class _Environment(Environment):
+    """One that looks into a record's dicts for a key first: most of what the pages say is there."""
+
+    template_class = _Template
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """`obj.attribute` in a template."""
+        if type(obj) is dict and attribute in obj and attribute not in _METHODS:
+            return obj[attribute]
+        return super().getattr(obj, attribute)
+
+
 def _environment() -> Environment:
-    environment = Environment(
+    environment = _Environment(
         loader=PackageLoader("conformance.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=lambda value: text.clean(value) if type(value) is str else value,
+        auto_reload=False,
     )
     environment.filters.update(
         seconds=text.seconds,

@@ -27,7 +27,7 @@ VERDICTS = {  # in the order of what a reader asks first; each with a sign, for 
 
 def clean(text: str) -> str:
     """The text with everything that is no visible character, space or line end replaced by `�`."""
-    return text if text.isprintable() else _ODD.sub("\ufffd", text)
+    return text if text.replace("\n", "").isprintable() else _ODD.sub("\ufffd", text)
 
 
 def wrap(text: str, width: int) -> list[str]:

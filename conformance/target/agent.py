@@ -1097,6 +1097,7 @@ def capabilities(netlink: bool) -> list[str]:
         "wscale": is_on("tcp_window_scaling"),
         "ecn": is_on("tcp_ecn"),
         "fastopen": is_on("tcp_fastopen"),
+        "rack": is_on("tcp_recovery"),
     }
     return [name for name, there in found.items() if there] + [f"sysctl:{name}" for name in settings]
 

@@ -124,7 +124,8 @@ class Stack:
         if done.returncode:
             said = (self.folder / "build.log", f"{done.stdout}{done.stderr}")
             said[0].write_text(said[1])
-            first = next((one for one in said[1].splitlines() if "error" in one.lower()), "no error was printed")
+            lines = said[1].splitlines() or ["nothing was printed"]
+            first = next((one for one in lines if "error" in one.lower()), lines[-1])
             raise StackMissing(f"{self.name}: {line[0]} failed: {first.strip()[:200]} (all of it: {said[0]})")
 
     def _filled(self, line: Sequence[str]) -> tuple[str, ...]:

@@ -61,8 +61,10 @@ _Wrong = Callable[[str, str], TargetFileError]
 """What is wrong at a key of the file."""
 
 
-def load_target(text: str) -> Target:
+def load_target(text: str, worker: int = 0) -> Target:
     """The target of `--target`: `linux`, a stack's name, or the path of a TOML file. Raises TargetFileError.
+
+    A file may list several of them as `[[target]]`, alike and one for each of pytest-xdist's workers: `worker` is which.
 
     The file's keys: `name`, `kind`, `profile`; of kind `netns` (a namespace of this machine's kernel) a table `sysctl` with
     settings that the namespace gets; of kind `stack` (a program, see docs/agent-protocol.md) `command` and, where they are
@@ -91,7 +93,19 @@ def load_target(text: str) -> Target:
         raise TargetFileError(f"can't read target file {path}: {getattr(error, 'strerror', None) or error}") from None
     except tomllib.TOMLDecodeError as error:
         raise TargetFileError(f"{path}: not TOML: {error}") from None
-    return _target(path, content, table)
+    several = table.pop("target", None)
+    if several is None:
+        return _target(path, content, table)
+    if table or not isinstance(several, list):
+        raise TargetFileError(f"{path}: a file of several targets has [[target]] and nothing else beside them")
+    if worker >= len(several):
+        raise TargetFileError(
+            f"{path}: it lists {len(several)} targets, one for each worker: say -n {len(several)} at most"
+        )
+    lines = content.splitlines()
+    begins = [number for number, line in enumerate(lines) if line.strip() == "[[target]]"]
+    before = begins[worker] if worker < len(begins) else 0
+    return _target(path, "\n" * before + "\n".join(lines[before:]), several[worker])
 
 
 def _of(stack: Stack) -> StackTarget:

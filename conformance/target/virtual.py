@@ -73,12 +73,12 @@ class _VirtualApp(AgentClient):
         self._sock.sendall(line)
         return self._last
 
-    async def call(self, op: str, *, wait_s: float | None = None, **arguments: Any) -> dict[str, Any]:
+    def parse(self, line: bytes) -> dict[str, Any]:
         """See AgentClient; `at_ns` is in the time of the machine."""
-        result = await super().call(op, wait_s=wait_s, **arguments)
-        if result["at_ns"]:
-            result["at_ns"] += self._machine.now_ns() - self._machine.stack_ns
-        return result
+        reply = super().parse(line)
+        if reply.get("at_ns"):
+            reply["at_ns"] += self._machine.ahead_ns
+        return reply
 
     async def close(self) -> None:
         """The machine closes the pipe."""
@@ -142,9 +142,9 @@ class VirtualMachine:
         return self._now_ns - self._start_ns
 
     @property
-    def stack_ns(self) -> int:
-        """The stack's own clock."""
-        return self._now_ns
+    def ahead_ns(self) -> int:
+        """How far this clock is ahead of the stack's own."""
+        return self._epoch_ns - self._start_ns
 
     def now_ns(self) -> int:
         """Now, in ns since the epoch."""

@@ -71,6 +71,10 @@ class Application:
         """Now by the tester's clock."""
         return self._case.clock.now_ns()
 
+    def of_stamp(self, at_ns: int) -> int:
+        """What the agent's stamp is by it."""
+        return self._case.clock.of_stamp(at_ns)
+
     async def state(self, port: int, remote_port: int, remote_address: str | None = None) -> State:
         """The kernel's own word about a four-tuple with the tester, TIME-WAIT and closed sockets included."""
         await self._case.arrived()
@@ -118,7 +122,8 @@ class Application:
             reckoned = error.code in codes or error.code in self.reckoned
             case.trace.step("app", case.clock.now_ns(), ok=reckoned, text=text)
             raise
-        at_ns = int(reply["at_ns"]) or case.clock.now_ns()
+        at_ns = int(reply["at_ns"])
+        at_ns = case.clock.of_stamp(at_ns) if at_ns else case.clock.now_ns()
         case.trace.step("app", at_ns, ok=not codes, text=text)
         return reply
 
@@ -177,7 +182,7 @@ class AppSocket:
                 ) from None
             if error.code not in codes:
                 raise
-            return error.at_ns or self._app.now_ns()
+            return self._app.of_stamp(error.at_ns) if error.at_ns else self._app.now_ns()
         raise Violation(f"the application's call {op} succeeded, it had to be told {' or '.join(codes)}")
 
     async def send(self, data: bytes, *, urgent: bool = False, wait: bool = True) -> int:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from conformance.tester.jitter import Jitter
+from conformance.tester.steady import set_ns, steady_ns
 
 SECOND = 1_000_000_000
 
@@ -15,15 +15,21 @@ SECOND = 1_000_000_000
 class Clock:
     """Time in ns since the epoch, of which `now_ns` tells; the loop's timers have to run by the same clock.
 
-    Real time is the scale of the kernel's stamps. With a stack that has a clock of its own it is that one's, and the loop
-    that of `conformance.target.virtual`. `deadlines` holds what is being waited for, so that the run can say when the last
+    Real time is the scale of the kernel's stamps, but goes on as it was when the machine's clock is set: then `of_stamp`
+    says what a stamp is on it. With a stack that has a clock of its own it is that one's, and the loop that of
+    `conformance.target.virtual`. `deadlines` holds what is being waited for, so that the run can say when the last
     timer ends; `jitter` how late we were.
     """
 
-    def __init__(self, now_ns: Callable[[], int] = time.time_ns, *, jitter: Jitter | None = None) -> None:
+    def __init__(self, now_ns: Callable[[], int] = steady_ns, *, jitter: Jitter | None = None) -> None:
         self.now_ns, self.jitter = now_ns, jitter or Jitter()
+        self._real = now_ns is steady_ns
         self.deadlines: set[tuple[int, int]] = set()
         self._waits = 0
+
+    def of_stamp(self, at_ns: int) -> int:
+        """The time of what the kernel, or an agent, stamped just now."""
+        return at_ns - set_ns() if self._real else at_ns
 
     async def sleep(self, seconds: float) -> None:
         """Let that much time pass."""

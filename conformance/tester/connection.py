@@ -683,10 +683,15 @@ class Connection:
 
         The first segment is owed `within` that many seconds. Retransmissions are put aside.
         """
-        flight = [await self.expect(ACK, seq=self.rcv_nxt, label="data:", within=within)]
-        while (more := await self.allow(Expectation(ACK, seq=self.rcv_nxt, label="data:"), within=quiet)) is not None:
-            flight.append(more[1])
-        return flight
+        flight: list[Received] = []
+        while True:
+            following = Expectation(ACK, seq=self.rcv_nxt, ack=self.snd_nxt, label="data:")
+            if not flight:
+                flight.append((await self.expect_any(following, within=within))[1])
+            elif (more := await self.allow(following, within=quiet)) is not None:
+                flight.append(more[1])
+            else:
+                return flight
 
     async def burst(self, *, quiet: float = 0.1) -> list[Received]:
         """Take all that comes, new or repeated, until nothing comes for `quiet` seconds; nothing of it is judged."""

@@ -6,6 +6,8 @@ import time
 from collections import deque
 from typing import Final
 
+from conformance.tester.steady import steady_ns
+
 KINDS: Final = ("loop", "read", "sent")
 """How late the engine's loop woke, how long a frame had waited when it was read, how long one took from the call to the wire."""
 _KEPT = 8_192
@@ -34,7 +36,7 @@ class Jitter:
         """The greatest lateness that reaches into that time, in seconds; 0 where none was worth keeping."""
         found = [late_ns for at_ns, late_ns in self._notable if at_ns >= since_ns and at_ns - late_ns <= until_ns]
         if self.due_ns is not None and self.due_ns <= until_ns:
-            found.append(time.time_ns() - self.due_ns)
+            found.append(steady_ns() - self.due_ns)
         return max(0, *found, 0) / 1e9
 
     def summary(self) -> dict[str, float]:

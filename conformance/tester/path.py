@@ -48,21 +48,24 @@ class Path:
         conn = self.conn
         start = conn.acked
         assert start is not None
-        arrived: dict[int, bytes] = {}
-        while (have := _in_order(arrived)) < len(data):
+        arrived, beyond = bytearray(), dict[int, bytes]()
+        while len(arrived) < len(data):
             taken = await conn.allow(Expectation(ACK), within=within, strict=True)
             if taken is None:
-                raise Violation(f"{have} of {len(data)} octets arrived over a path of {self.mtu} octets, then nothing")
+                raise Violation(
+                    f"{len(arrived)} of {len(data)} octets arrived over a path of {self.mtu} octets, then nothing"
+                )
             received = taken[1]
             if size_of(received.segment) > self.mtu and received.ip.dont_fragment:
                 await self._drop(received)
                 continue
             self.carried.append(received)
             at = received.segment.seq - start
-            arrived[at] = max(arrived.get(at, b""), received.segment.payload, key=len)
-            self.acks.append(await conn.send(ACK, ack=start + _in_order(arrived)))
-        if (came := _joined(arrived)) != data:
-            raise Violation(f"{len(came)} octets arrived, which are not what the application sent")
+            beyond[at] = max(beyond.get(at, b""), received.segment.payload, key=len)
+            _join(arrived, beyond)
+            self.acks.append(await conn.send(ACK, ack=start + len(arrived)))
+        if arrived != data:
+            raise Violation(f"{len(arrived)} octets arrived, which are not what the application sent")
 
     async def _drop(self, received: Received) -> None:
         self.dropped.append(received)
@@ -73,15 +76,8 @@ class Path:
             self.told_ns.append(frame.at_ns)
 
 
-def _joined(arrived: dict[int, bytes]) -> bytes:
-    """The octets from the beginning up to the first hole."""
-    whole = b""
-    for at in sorted(arrived):
-        if at > len(whole):
-            break
-        whole += arrived[at][len(whole) - at :]
-    return whole
-
-
-def _in_order(arrived: dict[int, bytes]) -> int:
-    return len(_joined(arrived))
+def _join(arrived: bytearray, beyond: dict[int, bytes]) -> None:
+    """Move what is no longer behind a hole from `beyond`, where it is by its place, to the end of `arrived`."""
+    while fits := [at for at in beyond if at <= len(arrived)]:
+        for at in fits:
+            arrived += beyond.pop(at)[len(arrived) - at :]

@@ -145,7 +145,7 @@ class Station:
         pieces = [data] if fragment is None else fragments(data, fragment, self._random.getrandbits(32))
         for piece in pieces[:-1]:
             trace.frame(self.clock.now_ns(), piece, inbound=False, comment=f"{comment} (a fragment)".strip())
-            self.transmit_raw(piece)
+            self.transmit_raw(piece, trace)
         return self._send(pieces[-1], trace, comment)
 
     def transmit_icmp(self, src: str, dst: str, message: bytes, trace: Trace, comment: str) -> tuple[int, Frame]:
@@ -155,7 +155,7 @@ class Station:
 
     def _send(self, data: bytes, trace: Trace, comment: str) -> tuple[int, Frame]:
         called = self.clock.now_ns()
-        number = self.transmit_raw(data)
+        number = self.transmit_raw(data, trace)
         return number, trace.frame(called, data, inbound=False, comment=comment)
 
     def render(self, segment: Segment) -> bytes:
@@ -164,14 +164,16 @@ class Station:
 
     async def stamp(self, number: int, frame: Frame) -> int:
         """Give a sent frame the kernel's transmit stamp."""
-        called_ns, frame.at_ns = frame.at_ns, await self._link.sent_at(number)
+        called_ns, frame.at_ns = frame.at_ns, self.clock.of_stamp(await self._link.sent_at(number))
         self.clock.jitter.note("sent", frame.at_ns, frame.at_ns - called_ns)
         return frame.at_ns
 
-    def transmit_raw(self, data: bytes) -> int:
-        """Send a rendered frame now; returns the link's number for its stamp."""
+    def transmit_raw(self, data: bytes, trace: Trace | None = None) -> int:
+        """Send a rendered frame now, of that case; returns the link's number for its stamp. Raises HarnessFault."""
         if self.fault:
             raise HarnessFault(self.fault)
+        if trace is not None:
+            trace.sends(hasty=self.target.virtual)
         try:
             return self._link.send(data)
         except LinkError as error:
@@ -199,6 +201,7 @@ class Station:
 
     def _on_frame(self, data: bytes, at_ns: int) -> None:
         """Where answers are prepared, all else waits until every frame that came together with this one has had its answer."""
+        at_ns = self.clock.of_stamp(at_ns)
         if not self._answerers and not self._came:
             self._sort(data, at_ns)
             return

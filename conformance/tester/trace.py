@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import time
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from conformance.judge import Series, Timing
+from conformance.target import HarnessFault
 
 _MOST_FRAMES = 20_000
+MOST_SENT, MOST_A_SECOND = 20_000, 2_000
+"""How many segments a case may send, in all and to a host within a second: a case that never ends is no flood."""
 
 
 @dataclass(eq=False)
@@ -40,6 +45,8 @@ class Trace:
     series: list[Series] = field(default_factory=list)
     choices: list[dict[str, Any]] = field(default_factory=list)
     dropped: int = 0
+    sent: int = 0
+    _lately: deque[float] = field(default_factory=lambda: deque(maxlen=MOST_A_SECOND))
 
     def frame(self, at_ns: int, data: bytes, *, inbound: bool, comment: str = "") -> Frame:
         """Keep a frame; a flood is kept up to a bound and counted beyond it."""
@@ -49,6 +56,18 @@ class Trace:
         else:
             self.dropped += 1
         return one
+
+    def sends(self, *, hasty: bool = False) -> None:
+        """Count a segment that is to be sent; seconds do not count where the target is `hasty`. Raises HarnessFault."""
+        now_s = time.monotonic()
+        if self.sent >= MOST_SENT:
+            raise HarnessFault(f"flood: the case has sent {self.sent:,} segments, more are not sent")
+        if not hasty and len(self._lately) == MOST_A_SECOND and now_s - self._lately[0] < 1:
+            raise HarnessFault(
+                f"flood: the case has sent {MOST_A_SECOND:,} segments within a second, more are not sent"
+            )
+        self.sent += 1
+        self._lately.append(now_s)
 
     def step(self, kind: str, at_ns: int, **fields: Any) -> None:
         """Keep a step."""

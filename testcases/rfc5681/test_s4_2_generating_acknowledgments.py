@@ -65,7 +65,8 @@ async def test_every_second_full_segment_is_acknowledged(tcp: Case) -> None:
             how="from the second segment to its acknowledgment",
             between=(second.at_ns, acked.at_ns),
         )
-        await conn.app.receive(2 * FULL)
+        assert await conn.app.receive(2 * FULL) == bytes(2 * FULL)
+    await conn.confirm(State.ESTABLISHED)
 
 
 @verifies("RFC5681:3.2-out-of-order", "RFC5681:3.2-fills", "RFC5681:4.2-one", level="SHOULD", lasts=1)

@@ -135,7 +135,7 @@ async def test_data_after_a_repeated_syn_waits_three_seconds(tcp: Case, by: str)
     )
 
 
-@verifies("RFC6298:2.1", lasts=2.5)
+@verifies("RFC6298:2.1", "RFC6298:2.1-initial", lasts=2.5)
 async def test_first_timeout_is_a_second_or_more(tcp: Case) -> None:
     """The target's SYN and its SYN+ACK on another connection are not answered at first.
 

@@ -52,9 +52,10 @@ async def fills(conn: Connection, window: int, largest: int = 1460) -> None:
     """
     assert conn.app is not None
     await conn.app.send_by_the_book(len(PLENTY))
-    await conn.app.send(PLENTY, wait=False)
     seen = []
     for _ in range(ROUNDS):
+        # As much as there is room for: there has to be more than the window takes.
+        await conn.app.send(PLENTY, wait=False)
         seen.append(await under_way(conn))
         assert seen[-1] <= window, f"{seen[-1]} octets are under way in a window of {window}"
         if seen[-1] > window - largest:
@@ -214,6 +215,8 @@ async def test_shift_count_above_14_is_taken_as_14(tcp: Case, by: str, shift: in
     await tcp.drive_to(State.ESTABLISHED, conn=conn, by=by)
     await conn.send(ACK, text="the first window that is scaled")
     await fills(conn, 1 << LARGEST)
+    assert conn.app is not None
+    await conn.app.send(PLENTY, wait=False)
     await conn.send(ACK)
     await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt)
 

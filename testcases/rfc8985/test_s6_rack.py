@@ -17,6 +17,7 @@ from conformance.api import (
     verifies,
 )
 
+NEEDS = ("app", "sack", "rack")
 ROUND_TRIP_S = 0.4
 """The least round trip, in the handshake as later: the reordering window is a quarter of it, the timeout 1.2 s at first."""
 MSS, PIECE = 536, 490
@@ -61,7 +62,7 @@ def window(tcp: Case, sent: Sent, lost: Received, marker: Received) -> Bound:
     return Bound(low_s, high_s, f"{RACK}: min_RTT/4")
 
 
-@verifies("RFC8985:6.2-lost", "RFC8985:6.2-reordering-window", "RFC8985:6.2-timer", level="text", lasts=3)
+@verifies("RFC8985:6.2-lost", "RFC8985:6.2-reordering-window", "RFC8985:6.2-timer", level="text", needs=NEEDS, lasts=3)
 async def test_segment_is_sent_again_when_the_reordering_window_has_passed(tcp: Case) -> None:
     """Of four segments the second arrives, and a SACK block says so one round trip later.
 
@@ -82,7 +83,7 @@ async def test_segment_is_sent_again_when_the_reordering_window_has_passed(tcp: 
     await conn.silence(for_=0.3, strict=True)
 
 
-@verifies("RFC8985:6.2-threshold", "RFC5681:3.2-fast-retransmit", level="text", lasts=2)
+@verifies("RFC8985:6.2-threshold", "RFC5681:3.2-fast-retransmit", level="text", needs=NEEDS, lasts=2)
 async def test_three_segments_that_arrived_start_recovery_at_once(tcp: Case) -> None:
     """Of four segments the last three arrive, and one SACK block says so a round trip later.
 
@@ -101,7 +102,7 @@ async def test_three_segments_that_arrived_start_recovery_at_once(tcp: Case) -> 
     )
 
 
-@verifies("RFC8985:6.2-no-threshold", "RFC8985:6.2-reordering-window", level="text", lasts=4)
+@verifies("RFC8985:6.2-no-threshold", "RFC8985:6.2-reordering-window", level="text", needs=NEEDS, lasts=4)
 async def test_number_of_segments_does_not_count_once_reordering_was_seen(tcp: Case) -> None:
     """Two segments arrive the wrong way round. Of four further ones the last three arrive, and one SACK block says so.
 
@@ -127,7 +128,7 @@ async def test_number_of_segments_does_not_count_once_reordering_was_seen(tcp: C
     )
 
 
-@verifies("RFC8985:6.3-timeout", level="text", lasts=6)
+@verifies("RFC8985:6.3-timeout", level="text", needs=NEEDS, lasts=6)
 async def test_timeout_spares_what_was_sent_just_before_it(tcp: Case) -> None:
     """A segment is lost, and its probe. Shortly before the timeout another is sent. We acknowledge the first's repetition.
 
@@ -143,10 +144,10 @@ async def test_timeout_spares_what_was_sent_just_before_it(tcp: Case) -> None:
     probe = await conn.expect_retransmission(first, within=timeout.high_s + 1)
     await tcp.clock.sleep_until(probe.at_ns + round((timeout.low_s - 0.06) * SECOND))
     assert conn.app is not None
-    await conn.app.send(bytes(MSS))
+    await conn.app.send(bytes(PIECE))
     if tcp.clock.now_ns() > probe.at_ns + timeout.low_s * SECOND:
         raise Inconclusive("the application's second segment came no sooner than the timeout")
-    second = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=MSS)
+    second = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=PIECE)
     again = await conn.expect_retransmission(first, within=timeout.high_s)
     if not 0 < (gap_s := (again.at_ns - second.at_ns) / SECOND) < 0.9 * ROUND_TRIP_S:
         raise Inconclusive(

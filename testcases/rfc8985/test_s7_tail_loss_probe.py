@@ -7,6 +7,7 @@ import pytest
 
 from conformance.api import ACK, SECOND, SYN, AppError, Bound, Case, Connection, Offer, Received, State, verifies
 
+NEEDS = ("app", "sack", "rack")
 ROUND_TRIP_S = 0.4
 """What the target measures in the handshake: the probe is due after 0.8 s, the timeout after 1.2 s."""
 HOW = "from the last segment to the probe"
@@ -34,7 +35,9 @@ def due(tcp: Case, seconds: float) -> Bound:
     return Bound(bound.low_s, bound.high_s, "RFC 8985, 7.2")
 
 
-@verifies("RFC8985:7.2-start", "RFC8985:7.2-two-round-trips", "RFC8985:7.3-last-segment", level="SHOULD", lasts=3)
+@verifies(
+    "RFC8985:7.2-start", "RFC8985:7.2-two-round-trips", "RFC8985:7.3-last-segment", level="SHOULD", needs=NEEDS, lasts=3
+)
 async def test_probe_repeats_the_last_segment_after_two_round_trips(tcp: Case) -> None:
     """The target sends three segments, and nothing comes back.
 
@@ -52,7 +55,7 @@ async def test_probe_repeats_the_last_segment_after_two_round_trips(tcp: Case) -
     )
 
 
-@verifies("RFC8985:7.2-one-segment", "RFC8985:7.2-start", level="SHOULD", lasts=3)
+@verifies("RFC8985:7.2-one-segment", "RFC8985:7.2-start", level="SHOULD", needs=NEEDS, lasts=3)
 async def test_probe_of_a_lone_segment_may_wait_for_a_delayed_ack(tcp: Case) -> None:
     """The target sends one segment, and nothing comes back.
 
@@ -71,7 +74,7 @@ async def test_probe_of_a_lone_segment_may_wait_for_a_delayed_ack(tcp: Case) -> 
     tcp.check_timing("tail loss probe", measured_s, bound, how=HOW, between=(only.at_ns, probe.at_ns))
 
 
-@verifies("RFC8985:7.3-one-probe", "RFC8985:7.3-rearm", "RFC6298:5.4", level="MUST", lasts=5)
+@verifies("RFC8985:7.3-one-probe", "RFC8985:7.3-rearm", "RFC6298:5.4", level="MUST", needs=NEEDS, lasts=5)
 async def test_one_probe_then_the_timeout(tcp: Case) -> None:
     """The target sends two segments, and nothing comes back, not for the probe either.
 
@@ -93,7 +96,7 @@ async def test_one_probe_then_the_timeout(tcp: Case) -> None:
     )
 
 
-@verifies("RFC8985:7.3-new-data", lasts=3)
+@verifies("RFC8985:7.3-new-data", needs=NEEDS, lasts=3)
 async def test_probe_is_new_data_where_there_is_some(tcp: Case) -> None:
     """The application sends 40 segments at once, more than the window holds, and nothing comes back.
 
@@ -117,7 +120,7 @@ async def test_probe_is_new_data_where_there_is_some(tcp: Case) -> None:
     await conn.silence(for_=0.3)
 
 
-@verifies("RFC8985:7.2-timeout-sooner", "RFC8985:7.3-rearm", level="MUST", lasts=3)
+@verifies("RFC8985:7.2-timeout-sooner", "RFC8985:7.3-rearm", level="MUST", needs=NEEDS, lasts=3)
 async def test_probe_is_no_later_than_the_timeout(tcp: Case) -> None:
     """On a link without delay the target sends one segment, and nothing comes back.
 
@@ -142,7 +145,7 @@ async def test_probe_is_no_later_than_the_timeout(tcp: Case) -> None:
 
 
 @pytest.mark.parametrize("by", ["passive", "active"])
-@verifies("RFC8985:7.2-unmeasured", lasts=4)
+@verifies("RFC8985:7.2-unmeasured", needs=NEEDS, lasts=4)
 async def test_probe_without_a_measured_round_trip_comes_after_a_second(tcp: Case, by: str) -> None:
     """The target's SYN (or SYN,ACK) is answered only when it was repeated, so that no round trip was measured. Data is lost.
 
@@ -164,7 +167,7 @@ async def test_probe_without_a_measured_round_trip_comes_after_a_second(tcp: Cas
     )
 
 
-@verifies("RFC8985:4-sack", "RFC6298:5-early", level="MUST", lasts=3)
+@verifies("RFC8985:4-sack", "RFC6298:5-early", level="MUST", needs=NEEDS, lasts=3)
 async def test_no_probe_without_sack(tcp: Case) -> None:
     """Without SACK the target sends two segments, and nothing comes back.
 

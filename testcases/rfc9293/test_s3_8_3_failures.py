@@ -5,7 +5,7 @@ from conformance.api import ACK, SECOND, SYN, Case, Expectation, State, Violatio
 DATA = b"never acknowledged"
 R2_S, R2_OF_SYN_S = 100, 180
 # Between the last two retransmissions before R2 may lie a backed-off timeout of a minute.
-BACKED_OFF_S = 60
+BACKED_OFF_S = 200  # no document says how far a timeout may be backed off: here it may double until R2 is over
 
 
 @verifies("RFC9293:MUST-21", "RFC1122:4.2.3.5-r1-r2", needs=("app", "user-timeout"), lasts=3)
@@ -29,7 +29,7 @@ async def test_application_sets_how_long_is_retransmitted(tcp: Case) -> None:
     await other.confirm(State.ESTABLISHED)
 
 
-@verifies("RFC9293:SHLD-11", "RFC9293:SHLD-10", "RFC1122:4.2.3.5-r2", "RFC1122:4.2.3.5-r1", lasts=R2_S + BACKED_OFF_S)
+@verifies("RFC9293:SHLD-11", "RFC9293:SHLD-10", "RFC1122:4.2.3.5-r2", "RFC1122:4.2.3.5-r1", lasts=R2_S + 60)
 async def test_data_is_retransmitted_for_a_hundred_seconds(tcp: Case) -> None:
     """The application's data is not acknowledged for a hundred seconds.
 

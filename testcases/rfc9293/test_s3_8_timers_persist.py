@@ -33,10 +33,11 @@ async def test_zero_window_probes_come_at_doubling_intervals(tcp: Case) -> None:
     below = [
         Expectation(ACK, seq=conn.rcv_nxt - 1, ack=conn.snd_nxt, length=octets, label="probe:") for octets in (0, 1)
     ]
-    beyond = Expectation(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=DATA[:1], label="probe:")
+    taken = conn.rcv_nxt  # the octets of probes are not
+    beyond = Expectation(ACK, seq=taken, ack=conn.snd_nxt, payload=DATA[:1], label="probe:")
     for number in range(PROBES):
         _, probe = await conn.expect_any(*below, beyond, within=first.high_s * 2.5**number + 1, strict=True)
-        answer = await conn.inject(ACK, text="the window is still closed")
+        answer = await conn.inject(ACK, ack=taken, text="the window is still closed")
         stamps.append(probe.at_ns)
         # A stack may count from the probe or from the answer: they may not lie apart.
         if (late_s := (answer.at_ns - probe.at_ns) / SECOND) > CALL_LATE_S:

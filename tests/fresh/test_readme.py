@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from conformance.target.load import load_target
 from tests.conftest import clean_environment
 
 ROOT = Path(__file__).parent.parent.parent
@@ -59,8 +60,14 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
-    (folder / "lab.toml").write_text(_blocks("toml")[0])
+    (folder / "lab.toml").write_text(next(text for text in _blocks("toml") if 'kind = "netns"' in text))
     return folder
+
+
+@pytest.mark.parametrize("text", _blocks("toml"), ids=lambda text: text.split('"')[1])
+def test_target_files_are_understood(tmp_path: Path, text: str) -> None:
+    (tmp_path / "target.toml").write_text(text)
+    assert load_target(str(tmp_path / "target.toml")).name == text.split('"')[1]
 
 
 def test_the_commands_are_where_this_test_looks_for_them() -> None:

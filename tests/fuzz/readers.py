@@ -84,6 +84,7 @@ def station(data: bytes) -> None:
             name="fuzz",
             mac=TARGET_MAC,
             routed=False,
+            virtual=False,
             wire=Wire(),
             closed_port=9,
             groups={},

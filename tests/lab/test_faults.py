@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
+import re
 import resource
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -88,6 +90,10 @@ def _running(made: Suite) -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
             process.stdout.close()
 
 
+def _agent(processes: Iterable[int]) -> int:
+    return next(one for one in processes if b"agent.py" in Path(f"/proc/{one}/cmdline").read_bytes())
+
+
 def _end(process: subprocess.Popen[str], made: Suite) -> Ran:
     out, _ = process.communicate(timeout=60)
     return Ran(process.returncode, out, made.folder / "out")
@@ -130,7 +136,7 @@ def test_ctrl_c_keeps_what_was_recorded_and_makes_the_pages(suite: Callable[[str
 def test_an_agent_that_dies_is_an_error_not_a_violation(suite: Callable[[str], Suite]) -> None:
     made = suite(CASES)
     with _running(made) as (process, children):
-        agent = next(one for one in children if b"agent.py" in Path(f"/proc/{one}/cmdline").read_bytes())
+        agent = _agent(children)
         os.kill(agent, signal.SIGKILL)
         ran = _end(process, made)
     assert ran.code == pytest.ExitCode.TESTS_FAILED
@@ -152,13 +158,53 @@ def test_an_interface_that_vanishes_is_an_error_not_a_violation(suite: Callable[
         pytest.skip("needs root to enter the target's namespace")
     made = suite(CASES)
     with _running(made) as (process, children):
-        agent = next(one for one in children if b"agent.py" in Path(f"/proc/{one}/cmdline").read_bytes())
+        agent = _agent(children)
         _in_namespace(agent, "with IPRoute() as ip: ip.link('del', index=ip.link_lookup(ifname='target0')[0])")
         ran = _end(process, made)
     assert ran.code == pytest.ExitCode.TESTS_FAILED
     errors = {record["message"] for name, record in ran.results.items() if name not in QUICK}
     assert {ran.verdicts[name] for name in ran.verdicts if name not in QUICK} == {"error"}
     assert any("tester0" in message for message in errors), errors
+
+
+def test_an_interface_that_goes_down_is_an_error_not_a_violation(suite: Callable[[str], Suite]) -> None:
+    if os.geteuid():
+        pytest.skip("needs root to enter the target's namespace")
+    made = suite(CASES)
+    with _running(made) as (process, children):
+        down = "with IPRoute() as ip: ip.link('set', index=ip.link_lookup(ifname='target0')[0], state='down')"
+        _in_namespace(_agent(children), down)
+        ran = _end(process, made)
+    assert ran.code == pytest.ExitCode.TESTS_FAILED
+    assert {ran.verdicts[name] for name in ran.verdicts if name not in QUICK} == {"error"}
+    assert {ran.verdicts[name] for name in QUICK} == {"conforms"}
+
+
+def test_another_host_with_our_address_is_an_error_not_a_violation(suite: Callable[[str], Suite]) -> None:
+    if os.geteuid():
+        pytest.skip("needs root to enter the target's namespace")
+    made = suite(CASES)
+    with _running(made) as (process, children):
+        # It answers for the first address that the target knows: reply, from 02:00:00:00:00:99.
+        _in_namespace(
+            _agent(children),
+            """
+import socket
+with IPRoute() as ip: known = [one.get_attr('NDA_DST') for one in ip.get_neighbours(family=socket.AF_INET)]
+mac = bytes.fromhex('020000000099')
+for address in known:
+    ours = socket.inet_aton(address)
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
+        raw.bind(('target0', 0))
+        raw.send(b'\\xff' * 6 + mac + bytes.fromhex('0806000108000604') + b'\\0\\2' + mac + ours + b'\\xff' * 6 + ours)
+""",
+        )
+        ran = _end(process, made)
+    assert ran.code == pytest.ExitCode.TESTS_FAILED
+    errors = {record["message"] for name, record in ran.results.items() if name not in QUICK}
+    assert {ran.verdicts[name] for name in ran.verdicts if name not in QUICK} == {"error"}
+    assert all(one.startswith("address conflict: 10.77.") for one in errors), errors
+    assert all(one.endswith("is the tester's, and 02:00:00:00:00:99 says it has it too") for one in errors), errors
 
 
 def _in_namespace(pid: int, code: str) -> None:
@@ -221,3 +267,172 @@ def test_two_runs_at_once_do_not_meet(suite: Callable[[str], Suite]) -> None:
     second = made.run("-k", "quick", "--output=two")
     assert first.wait(60) == 0
     assert second.code == 0
+
+
+@pytest.mark.parametrize("limit", [24, 48])
+def test_few_descriptors_are_enough_or_said_in_one_line(suite: Callable[[str], Suite], limit: int) -> None:
+    made = suite(CASES)
+    ran = made.run("-k", "quick", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit)))
+    assert "Traceback" not in ran.out
+    if ran.code != 0:
+        assert "Too many open files" in ran.out or "descriptors" in ran.out, ran.out
+        assert "violates" not in ran.verdicts.values()
+
+
+SENDS = """
+    @verifies("RFC9293:3.5-handshake")
+    async def test_flood(tcp):
+        '''It never ends.'''
+        conn = await tcp.drive_to(State.ESTABLISHED)
+        while True:
+            tcp.station.transmit(conn.segment(ACK), tcp.trace)
+
+    @verifies("RFC9293:3.5-handshake")
+    async def test_elsewhere(tcp):
+        '''It writes to another host.'''
+        conn = await tcp.drive_to(State.ESTABLISHED)
+        await conn.send(ACK, ip={"dst": "10.77.0.2" if tcp.family == 4 else "fd77::2"})
+"""
+
+
+def test_what_a_case_sends_has_bounds(suite: Callable[[str], Suite]) -> None:
+    ran = suite(SENDS).run()
+    assert set(ran.verdicts.values()) == {"error"}
+    for family, other in ((4, "10.77.0.2"), (6, "fd77::2")):
+        flood = ran.results[f"test_flood[ipv{family}]"]["message"]
+        assert flood == "flood: the case has sent 2,000 segments within a second, more are not sent"
+        said = ran.results[f"test_elsewhere[ipv{family}]"]["message"]
+        assert said.startswith(f"nothing is sent to {other}: the target's addresses are 10.77.0.1")
+
+
+SETS_THE_CLOCK = """
+    import time
+    from conformance.link import af_packet
+
+    ONCE = []
+
+    def set_clock(by_s):
+        '''What settimeofday would do: it is not ours to set, so that what reads the clock reads another one.'''
+        by_ns, time_ns, stamp_of = by_s * 10**9, time.time_ns, af_packet.stamp_of
+        time.time_ns = lambda: time_ns() + by_ns
+        af_packet.stamp_of = lambda said: (at_ns := stamp_of(said)) and at_ns + by_ns
+
+    @pytest.mark.parametrize("by_s", [3600, -3600])
+    @verifies("RFC9293:3.5-handshake")
+    async def test_waits(tcp, by_s):
+        '''The clock is set while it waits, which takes neither longer nor shorter, nor do intervals.'''
+        conn = await tcp.drive_to(State.ESTABLISHED)
+        began = time.monotonic()
+        asyncio.get_running_loop().call_later(0.3, set_clock, by_s)
+        await conn.silence(for_=1.0)
+        assert 1.0 <= time.monotonic() - began < 20
+        sent = await conn.send(ACK, payload=b"x")
+        came = await conn.expect(ACK, ack=conn.snd_nxt)
+        tcp.check_timing("acknowledgment", (came.at_ns - sent.at_ns) / 1e9, Bound(0, 1, "RFC 1122, 4.2.3.2"))
+
+    @pytest.mark.parametrize("always", [True, False])
+    @verifies("RFC9293:3.5-handshake")
+    async def test_violates(tcp, always):
+        '''The clock is set meanwhile: the first time, or whenever it runs.'''
+        conn = await tcp.drive_to(State.ESTABLISHED)
+        if always or not ONCE:
+            set_clock(100)
+        if not always:
+            ONCE.append(True)
+        await conn.expect(ACK, within=0.1)
+"""
+
+
+def test_a_clock_that_is_set_blames_nobody(suite: Callable[[str], Suite]) -> None:
+    ran = suite(SETS_THE_CLOCK).run("--family=4", "--concurrency=1")
+    again = ran.results["test_violates[ipv4-False]"]
+    assert again["verdict"] == "violates" or " s late: " in again["message"], ran.out
+    assert {name: verdict for name, verdict in ran.verdicts.items() if name != "test_violates[ipv4-False]"} == {
+        "test_waits[ipv4-3600]": "conforms",
+        "test_waits[ipv4--3600]": "conforms",
+        "test_violates[ipv4-True]": "inconclusive",
+    }, ran.out
+    said = ran.results["test_violates[ipv4-True]"]["message"]
+    assert said.startswith("this machine's clock was set by +100.000 s meanwhile: ")
+    assert again["ran_again"].startswith("this machine's clock was set by ")
+
+
+SMALL = """
+    @pytest.mark.parametrize("number", range(12))
+    @verifies("RFC9293:3.5-handshake")
+    async def test_small(tcp, number):
+        '''Some are quick, some are not.'''
+        await tcp.drive_to(State.ESTABLISHED)
+        await tcp.sleep(number / 12)
+"""
+SEED = 9293
+
+
+@pytest.mark.parametrize("victim", ["run", "worker", "agent", "lab"])
+def test_sigkill_at_any_moment_leaves_nothing_and_loses_nothing(
+    suite: Callable[[str], Suite], victim: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Five moments each; a run's processes have a mark in their environment, and a folder for temporary files."""
+    made, moments = suite(SMALL), random.Random(f"{SEED} {victim}")
+    print(f"seed {SEED} {victim}")
+    options = ("-v", "--basetemp=base", *(("-n2",) if victim == "worker" else ()))
+    temporary = made.folder / "tmp"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    longest = 0.0
+    for at in range(6):
+        mark = f"MARK={made.folder.name}-{victim}-{at}"
+        monkeypatch.setenv(*mark.split("="))
+        began = time.monotonic()
+        process = made.start(*options)
+        # The first is let run to its end: how long that takes is within what the others are killed.
+        if longest:
+            time.sleep(moments.uniform(0.1, 1.0) * longest)
+            _kill(victim, process, _marked(mark))
+        out, _ = process.communicate(timeout=60)
+        longest = longest or time.monotonic() - began
+        _wait(lambda mark=mark: not _marked(mark))  # type: ignore[misc]
+        assert list(temporary.iterdir()) == []
+        _is_whole(made, out)
+        shutil.rmtree(made.folder / "out", ignore_errors=True)
+
+
+def _is_whole(made: Suite, out: str) -> None:
+    """See that all cases of which the terminal says that they ended are in the record."""
+    ended = set(
+        re.findall(r"(test_small\S+) (?:PASSED|ERROR|FAILED)|(?:PASSED|ERROR|FAILED)\S* test_cases.py::(\S+)", out)
+    )
+    path = made.folder / "out" / "results.jsonl"
+    if not path.exists():
+        assert not ended
+        return
+    results = read_results(path)
+    assert results.problems == []
+    names = {record["id"].rpartition("::")[2] for record in results.records}
+    assert {one or other for one, other in ended} <= names
+    assert {record["verdict"] for record in results.records} <= {"conforms", "error"}
+
+
+def _kill(victim: str, process: subprocess.Popen[str], processes: Sequence[int]) -> None:
+    """Kill it if it is there already, or still."""
+    signs = {"agent": b"agent.py", "worker": b"sys.stdin.readline()", "lab": b"lab_child"}
+    chosen = process.pid
+    if victim != "run":
+        lines = {}
+        for one in processes:
+            with contextlib.suppress(OSError):
+                lines[one] = Path(f"/proc/{one}/cmdline").read_bytes()
+        chosen = next((one for one, line in lines.items() if signs[victim] in line), 0)
+    if chosen:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(chosen, signal.SIGKILL)
+
+
+def _marked(mark: str) -> list[int]:
+    """The processes with that in their environment."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if mark.encode() in path.read_bytes().split(b"\0") and _alive(int(path.parent.name)):
+                found.append(int(path.parent.name))
+    return found

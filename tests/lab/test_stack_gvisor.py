@@ -3,37 +3,30 @@
 from __future__ import annotations
 
 import base64
-import os
-import shutil
 import socket
-import subprocess
 from collections.abc import Callable, Iterator
 from functools import cache
-from pathlib import Path
 
 import pytest
 
-import conformance
+from conformance.target.build import StackMissing, stacks
 from conformance.wire import ACK, FIN, PSH, RST, SYN
 from tests.lab.stack_wire import OUR_PORT, OURS, PORT, Peer, S, Wire
 
-SOURCE = Path(conformance.__file__).parent / "target" / "stacks" / "gvisor"
-
 
 @cache
-def _built() -> tuple[Path, str]:
-    """The program, and why there is none."""
-    go = shutil.which("go")
-    if go is None:
-        return Path(), "Go"
-    cached = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "tcp-conformance" / "tests" / "gvisor"
-    done = subprocess.run(
-        [go, "build", "-o", cached, "."], cwd=SOURCE, capture_output=True, text=True, timeout=600, check=False
-    )
-    if done.returncode and "dial tcp" in done.stderr:
-        return Path(), "a network for Go's modules"
-    assert not done.returncode, done.stderr
-    return cached, ""
+def _built() -> tuple[tuple[str, ...], str]:
+    """The program with its arguments, and why there is none."""
+    stack = stacks()["gvisor"]
+    if stack.missing:
+        return (), stack.lacks()
+    try:
+        stack.make()
+    except StackMissing:
+        if "dial tcp" not in (stack.folder / "build.log").read_text():
+            raise
+        return (), "no network for Go's modules"
+    return stack.program(), ""
 
 
 @pytest.fixture
@@ -41,11 +34,11 @@ def start() -> Iterator[Callable[..., Wire]]:
     """Start the program; skip where it can't be built, naming what is missing."""
     program, missing = _built()
     if missing:
-        pytest.skip(f"needs {missing}")
+        pytest.skip(f"gvisor: {missing}")
     wires: list[Wire] = []
 
     def start(kind: socket.SocketKind = socket.SOCK_SEQPACKET, clock: str = "virtual") -> Wire:
-        wires.append(Wire([program], kind, clock))
+        wires.append(Wire(list(program), kind, clock))
         return wires[-1]
 
     yield start

@@ -1,27 +1,27 @@
-"""A pytest plugin that puts the mutant named by `MUTANT` between the suite and every embedded lab of the run."""
+"""A pytest plugin that puts a mutant between the suite and every embedded lab of the run."""
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
-import pytest
-
 from conformance.target.netns import NetnsTarget
-from tests.mutants.rules import MutantError, mutants
+from tests.mutants.rules import Mutant
 from tests.mutants.wire import MutantApp, MutantLink
 
 
-def pytest_configure() -> None:
-    try:
-        mutant = mutants()[os.environ["MUTANT"]]
-    except (KeyError, MutantError) as error:
-        raise pytest.UsageError(f"no such mutant: {error}") from None
-    opened = NetnsTarget.open
+class MutantPlugin:
+    """One mutant for all of the process: a run has a process of its own."""
 
-    async def open_mutant(self: NetnsTarget) -> None:
-        await opened(self)
-        target: Any = self
-        target.link, target.app = MutantLink(self.link, mutant), MutantApp(self.app, mutant)
+    def __init__(self, mutant: Mutant) -> None:
+        self._mutant = mutant
 
-    NetnsTarget.open = open_mutant  # type: ignore[method-assign]
+    def pytest_configure(self) -> None:
+        """Before the lab is made."""
+        opened, mutant = NetnsTarget.open, self._mutant
+
+        async def open_mutant(self: NetnsTarget) -> None:
+            await opened(self)
+            target: Any = self
+            target.link, target.app = MutantLink(self.link, mutant), MutantApp(self.app, mutant)
+
+        NetnsTarget.open = open_mutant  # type: ignore[method-assign]

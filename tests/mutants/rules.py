@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import itertools
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
+from conformance.standard.catalogue import UnknownRequirement, requirement
 from conformance.standard.states import State
 from conformance.wire import ACK, CWR, ECE, FIN, PSH, RST, SYN, URG, Flags, Segment, Seq
 from tests.mutants.followed import TIMESTAMPS, Followed
@@ -65,14 +66,14 @@ class Rule:
 
 @dataclass(frozen=True)
 class Mutant:
-    """One documented rule broken. `cases` are arguments of pytest: what could notice."""
+    """One documented rule broken, by rules on the wire. `cases` are arguments of pytest: what could notice."""
 
     id: str
     breaks: str
     what: str
     cases: str
-    rules: tuple[Rule, ...]
-    survives: str
+    rules: tuple[Rule, ...] = ()
+    survives: str = ""
     """Why nobody on the wire could see it; nothing where one can."""
 
 
@@ -189,30 +190,54 @@ CHANGES: Mapping[str, Callable[[Segment, Sequence[str], Followed], Segment]] = {
     "exact": lambda one, _, conn: one if conn.rcv_nxt is None else replace(one, seq=conn.rcv_nxt),
     "acceptable": lambda one, _, conn: one if conn.snd_max is None else replace(one, ack=conn.snd_max),
     "isn": lambda one, rest, conn: _renumbered(one, rest[0], conn),
-    "add": lambda one, rest, _: replace(one, options=one.options + bytes.fromhex(rest[0])),
+    "add": lambda one, rest, _: replace(one, options=one.options + bytes.fromhex(rest[0]), data_offset=None),
     "option": lambda one, rest, _: _options(one, rest),
     "fresh-timestamp": lambda one, _, conn: _fresh(one, conn),
 }
 
+ON_THE_LINK = ("drop", "delay", "stretch", "twice", "repeat-every", "answer")
+"""What MutantLink does."""
+CALLS = (
+    "skip",
+    "instead",
+    "without",
+    "nodelay",
+    "error",
+    "forgive",
+    "double",
+    "reverse",
+    "lose-last",
+    "no-eof",
+    "early-eof",
+    "no-error",
+)
+"""What MutantApp does."""
+
 
 @cache
 def mutants() -> dict[str, Mutant]:
-    """All of them, by id. Raises MutantError."""
+    """All of mutants.toml, by id. Raises MutantError."""
+    return loaded(FILE.read_text(encoding="utf-8"), FILE.name)
+
+
+def loaded(content: str, where: str) -> dict[str, Mutant]:
+    """The mutants of a file, by id; `where` names it in errors. Raises MutantError."""
     found: dict[str, Mutant] = {}
-    for row in tomllib.loads(FILE.read_text(encoding="utf-8"))["mutants"]:
+    for row in tomllib.loads(content)["mutants"]:
         texts = [row["rule"]] if isinstance(row["rule"], str) else row["rule"]
         try:
+            requirement(row["breaks"])
             rules = tuple(rule(text) for text in texts)
-        except (MutantError, KeyError, ValueError) as error:
-            raise MutantError(f"{FILE.name}: {row['id']}: {error}") from None
+        except (MutantError, UnknownRequirement, ValueError) as error:
+            raise MutantError(f"{where}: {row['id']}: {error}") from None
         if row["id"] in found:
-            raise MutantError(f"{FILE.name}: two mutants are called {row['id']}")
+            raise MutantError(f"{where}: two mutants are called {row['id']}")
         found[row["id"]] = Mutant(row["id"], row["breaks"], row["what"], row["cases"], rules, row.get("survives", ""))
     return found
 
 
 def rule(text: str) -> Rule:
-    """A rule from its words. Raises MutantError."""
+    """A rule from its words. Raises MutantError, or ValueError where a state is none."""
     match, colon, do = text.partition(": ")
     head, *conditions = [part.strip() for part in match.split(",")]
     way, _, flags = head.partition(" ")
@@ -220,10 +245,18 @@ def rule(text: str) -> Rule:
         raise MutantError(f"{text!r} is not `from|to|app WHAT, conditions: what is done`")
     pairs = [(word, rest) for word, _, rest in (one.partition(" ") for one in conditions)]
     for word, rest in pairs:
-        if word not in CONDITIONS and word not in COUNTED:
-            raise MutantError(f"condition {word!r} is not known: {', '.join([*CONDITIONS, *COUNTED])}")
+        _known("condition", word, (*CONDITIONS, *COUNTED))
         if word == "in":
             for name in rest.split():
                 State(name)
+    if way != "app" and flags != "any":
+        for name in flags.strip("+").split():
+            _known("flag", name, _FLAGS)
     word, *rest_of = do.split()
+    _known("change", word, CALLS if way == "app" else (*CHANGES, *ON_THE_LINK))
     return Rule(way, flags, tuple(pairs), word, tuple(rest_of))
+
+
+def _known(what: str, word: str, among: Collection[str]) -> None:
+    if word not in among:
+        raise MutantError(f"{what} {word!r} is not known: {', '.join(among)}")

@@ -192,6 +192,27 @@ class Running(Talk):
     def descriptors(self) -> int:
         return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
 
+    def memory_kib(self) -> int:
+        """What of its memory is resident."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.partition("VmRSS:")[2].split()[0])
+
+    def listening(self) -> set[int]:
+        """Ports on which it takes connections or, by UDP, anything; 0 stands for a UNIX socket with a name."""
+        found, inodes = set(), set()
+        for descriptor in Path(f"/proc/{self.process.pid}/fd").iterdir():
+            inodes.add(str(descriptor.readlink()).removeprefix("socket:[").removesuffix("]"))
+        for table, states in {"tcp": ("0A",), "tcp6": ("0A",), "udp": ("07",), "udp6": ("07",)}.items():
+            for line in Path(f"/proc/{self.process.pid}/net/{table}").read_text().splitlines()[1:]:
+                fields = line.split()
+                if fields[9] in inodes and fields[3] in states:
+                    found.add(int(fields[1].rpartition(":")[2], 16))
+        for line in Path(f"/proc/{self.process.pid}/net/unix").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[6] in inodes and len(fields) > 7:
+                found.add(0)
+        return found
+
     def discard(self) -> None:
         self.process.kill()
         for stream in (self.process.stdin, self.process.stdout):
@@ -1062,22 +1083,36 @@ def test_a_slow_reader_stops_the_reading_of_requests(monkeypatch: pytest.MonkeyP
             os.close(fd)
 
 
-def test_thousands_of_connections_leave_nothing_behind(fresh: Running) -> None:
+def test_ten_thousand_connections_leave_nothing_behind(fresh: Running) -> None:
     listener = fresh.listen(backlog=1000)
+
+    def connections(rounds: int) -> None:
+        for _ in range(rounds):
+            connects = [
+                fresh.start("connect", family=4, remote_address="127.0.0.1", remote_port=listener["port"])
+                for _ in range(100)
+            ]
+            accepts = [fresh.start("accept", socket=listener["socket"], timeout=60) for _ in connects]
+            ends = [fresh.result(number)["socket"] for number in connects + accepts]
+            waits = [fresh.start("receive", socket=sock, timeout=60) for sock in ends]
+            closes = [fresh.start("abort", socket=sock) for sock in ends]
+            for number in closes:
+                fresh.result(number)
+            for number in waits:
+                assert fresh.reply(number)["error"]["code"] in ("cancelled", "ECONNRESET")
+
     before = fresh.descriptors()
-    for _ in range(40):
-        connects = [
-            fresh.start("connect", family=4, remote_address="127.0.0.1", remote_port=listener["port"])
-            for _ in range(50)
-        ]
-        accepts = [fresh.start("accept", socket=listener["socket"], timeout=60) for _ in connects]
-        ends = [fresh.result(number)["socket"] for number in connects + accepts]
-        waits = [fresh.start("receive", socket=sock, timeout=60) for sock in ends]
-        closes = [fresh.start("abort", socket=sock) for sock in ends]
-        for number in closes:
-            fresh.result(number)
-        for number in waits:
-            assert fresh.reply(number)["error"]["code"] in ("cancelled", "ECONNRESET")
+    connections(10)
+    memory_kib = fresh.memory_kib()
+    connections(90)
     assert fresh.ask("sockets") == {"count": 1, "pending": 0}
     assert fresh.descriptors() == before
+    assert fresh.memory_kib() - memory_kib < 512, "9,000 more connections: 57 octets each, and a leak is more"
     assert fresh.end() == 0
+
+
+def test_nothing_listens_but_what_a_case_asked_for(fresh: Running) -> None:
+    assert fresh.listening() == set()
+    port = fresh.listen()["port"]
+    fresh.pair()
+    assert fresh.listening() == {port}

@@ -144,7 +144,8 @@ func (a *agent) open(f family, options []option, reuse bool, address tcpip.Addre
 
 func (a *agent) hello() any {
 	capabilities := []string{
-		"app", "state", "ipv4", "ipv6", "half-close", "linger", "keepalive", "user-timeout", "timestamps", "sack", "wscale",
+		"app", "state", "ipv4", "ipv6", "half-close", "linger", "keepalive", "user-timeout", "receive-buffer",
+		"timestamps", "sack", "rack", "wscale",
 	}
 	if a.clock.virtual {
 		capabilities = append(capabilities, "virtual-time")

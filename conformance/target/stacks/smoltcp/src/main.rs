@@ -6,10 +6,10 @@
 //!   never without a listener, until `backlog` connections wait: a SYN beyond that is reset.
 //! - A segment goes to the first socket in the set that takes it, and a listening one takes every SYN for its port. So
 //!   a port's listening socket always stands behind the port's connections.
-//! - Local ports of active opens, and refusing a four-tuple that is in use.
+//! - Local ports of active opens, drawn by lot (RFC 6056), and refusing a four-tuple that is in use.
 //! - A listening socket that is for any address takes both families: it gets the stack's one address of its family.
 //! - A connection that the application closed stays in the set until it has ended.
-//! - Time stamps (RFC 7323) are on; everything else is as smoltcp has it.
+//! - Time stamps (RFC 7323) are on; everything else is as smoltcp has it by default, so that there is no congestion control.
 
 mod link;
 mod protocol;
@@ -115,7 +115,6 @@ struct Agent {
     orphans: Vec<Connection>,
     waiters: Vec<Waiter>,
     last_socket: u64,
-    next_port: u16,
     replies: u64,
     /// Frames sent and requests answered when `clock` was last answered.
     told: u64,
@@ -470,8 +469,7 @@ impl Agent {
             return asked;
         }
         loop {
-            self.next_port = if self.next_port < *EPHEMERAL.end() { self.next_port + 1 } else { *EPHEMERAL.start() };
-            let port = self.next_port;
+            let port = EPHEMERAL.start() + (random() % EPHEMERAL.len() as u64) as u16;
             if listeners(&mut self.held).all(|one| one.local.port != port)
                 && connections(&mut self.held, &mut self.orphans).all(|one| one.local.port != port)
             {
@@ -720,10 +718,11 @@ fn said<T: FromStr>(name: &str) -> T {
     value.parse().unwrap_or_else(|_| end(&format!("{name}: {value:?} can't be understood")))
 }
 
-fn seed() -> io::Result<u64> {
+fn random() -> u64 {
     let mut octets = [0; 8];
-    File::open("/dev/urandom")?.read_exact(&mut octets)?;
-    Ok(u64::from_ne_bytes(octets))
+    let drawn = File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut octets));
+    drawn.unwrap_or_else(|error| end(&format!("/dev/urandom: {error}")));
+    u64::from_ne_bytes(octets)
 }
 
 fn main() {
@@ -733,7 +732,7 @@ fn main() {
     let link = Link::new(said("TCP_CONFORMANCE_LINK_FD"), said("TCP_CONFORMANCE_MTU"));
     let mut link = link.unwrap_or_else(|error| end(&format!("TCP_CONFORMANCE_LINK_FD: {error}")));
     let mut config = Config::new(said::<EthernetAddress>("TCP_CONFORMANCE_MAC").into());
-    config.random_seed = seed().unwrap_or_else(|error| end(&format!("/dev/urandom: {error}")));
+    config.random_seed = random();
     let mut iface = Interface::new(config, &mut link, clock.now());
     iface.update_ip_addrs(|addresses| {
         for name in ["TCP_CONFORMANCE_IPV4", "TCP_CONFORMANCE_IPV6"] {
@@ -751,7 +750,6 @@ fn main() {
         orphans: Vec::new(),
         waiters: Vec::new(),
         last_socket: 0,
-        next_port: *EPHEMERAL.start(),
         replies: 0,
         told: 0,
     }

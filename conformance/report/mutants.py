@@ -1,0 +1,55 @@
+"""How the suite does against targets that break a rule on purpose: `mutants.json`, which lies beside a run's record."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from conformance.record.errors import RecordError
+
+FILE = "mutants.json"
+_ABOUT = {"id": str, "target": str, "breaks": str, "what": str, "killed": bool, "noticed_by": int, "survives": str}
+
+
+@dataclass(frozen=True, slots=True)
+class Killer:
+    """A case that noticed a mutant, and what it said; `verifies` where it is a case of the very rule that is broken."""
+
+    case: str
+    message: str
+    verifies: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """One rule broken. `noticed_by` counts all killers, of which some are named; `survives` is why nobody could notice."""
+
+    id: str
+    target: str
+    breaks: str
+    what: str
+    killed: bool
+    noticed_by: int
+    survives: str
+    killers: Sequence[Killer]
+
+
+def read(run_dir: Path) -> Sequence[Mutant]:
+    """The mutants, survivors first; none where the folder has no such file. Raises RecordError: it can't be read."""
+    path = run_dir / FILE
+    if not path.is_file():
+        return ()
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))["mutants"]
+        return sorted(map(_mutant, rows), key=lambda one: one.killed)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise RecordError(f"{path}: not what `make mutants` writes: {error}") from error
+
+
+def _mutant(row: Mapping[str, Any]) -> Mutant:
+    for name, kind in _ABOUT.items():
+        if type(row[name]) is not kind:
+            raise TypeError(f"{name} is {row[name]!r}")
+    killers = [Killer(str(one["case"]), str(one["message"]), bool(one["verifies"])) for one in row["killers"]]
+    return Mutant(**{name: row[name] for name in _ABOUT}, killers=killers)

@@ -1,0 +1,74 @@
+"""The mutants themselves: their data, three that are killed, and one that does nothing and survives."""
+
+from __future__ import annotations
+
+import pytest
+
+from conformance.plugin.marks import cases_folder
+from tests.mutants.__main__ import files, run
+from tests.mutants.rules import Mutant, MutantError, loaded, mutants, rule
+from tests.mutants.sources import SourceMutant, sources
+
+QUICK = ("syn-ack-acknowledges-too-much", "exact-rst-ignored", "checksum-wrong")
+_ROW = 'id = "{}", breaks = "{}", what = "it", cases = "rfc5961", rule = "from SYN: drop"'
+
+
+def test_every_mutant_names_a_rule_and_cases_that_exist() -> None:
+    known: list[Mutant | SourceMutant] = [*mutants().values(), *sources().values()]
+    assert len(known) >= 150 + 12
+    assert not mutants().keys() & sources().keys()
+    for one in known:
+        words = one.cases.partition(" -")[0].split()
+        assert words and all((cases_folder() / word).exists() for word in words), one.id
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([("one", "RFC9293:MUST-999")], "one: no requirement is called 'RFC9293:MUST-999'"),
+        ([("one", "RFC9293:MUST-13"), ("one", "RFC9293:MUST-13")], "two mutants are called one"),
+    ],
+)
+def test_a_mutant_that_breaks_no_rule_or_comes_twice_is_refused(rows: list[tuple[str, str]], said: str) -> None:
+    content = ", ".join(f"{{ {_ROW.format(*row)} }}" for row in rows)
+    with pytest.raises(MutantError, match=said):
+        loaded(f"mutants = [{content}]", "here")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("from SYN", "is not `from"),
+        ("at SYN: drop", "is not `from"),
+        ("from SNY: drop", "flag 'SNY' is not known"),
+        ("from SYN, inn LISTEN: drop", "condition 'inn' is not known"),
+        ("from SYN: lose", "change 'lose' is not known"),
+        ("app send: drop", "change 'drop' is not known"),
+    ],
+)
+def test_words_that_are_not_known_are_refused(text: str, said: str) -> None:
+    with pytest.raises(MutantError, match=said):
+        rule(text)
+
+
+def test_a_text_that_is_not_there_once_is_refused() -> None:
+    one = SourceMutant("one", "RFC9293:MUST-13", "it", "rfc5961", "a.rs", "old", "new")
+    assert one.applied("the old one") == "the new one"
+    for text in ("none", "old, old"):
+        with pytest.raises(MutantError, match=r"not once"):
+            one.applied(text)
+
+
+def test_mutants_are_killed_and_one_that_does_nothing_survives(lab: None) -> None:
+    nothing = Mutant("nothing", "RFC9293:3.5-syn-ack", "nothing is changed", " ".join(_relative()))
+    found = run([*(mutants()[name] for name in QUICK), nothing], tiers=["quick"])
+    assert found["total"] == 4
+    assert found["survivors"] == ["nothing"]
+    fates = {one["id"]: one for one in found["mutants"]}
+    assert fates["nothing"]["cases_run"] > 50
+    for name in QUICK:
+        assert fates[name]["killers"][0]["verifies"], fates[name]
+
+
+def _relative() -> list[str]:
+    return [one.removeprefix(f"{cases_folder()}/") for one in files([mutants()[name] for name in QUICK])]

@@ -1,0 +1,78 @@
+"""The page of the mutants: survivors with their reasons, what killed the others."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conformance.report import make_report
+from conformance.report.mutants import read
+from tests.unit.test_report import assert_sound, make_record, save
+
+
+def mutant(name: str, **changes: Any) -> dict[str, Any]:
+    """One mutant as `make mutants` writes it."""
+    return {
+        "id": name,
+        "target": "linux",
+        "breaks": "RFC9293:MUST-13",
+        "what": f"<{name}> does something else",
+        "killed": True,
+        "killers": [{"case": "a.py::test_gone[ipv4]", "message": "came <RST>", "verifies": True}],
+        "noticed_by": 1,
+        "survives": "",
+    } | changes
+
+
+def keep(folder: Path, *mutants: dict[str, Any]) -> None:
+    """A run of one case, and what `make mutants` left beside it."""
+    save(folder, make_record(), [])
+    (folder / "mutants.json").write_text(json.dumps({"schema": 1, "mutants": mutants}))
+
+
+def test_survivors_come_first_and_killers_lead_to_their_cases(tmp_path: Path) -> None:
+    seen = {"case": make_record()["id"], "message": "took 5 s", "verifies": False}
+    lost = mutant("lost", killed=False, killers=[], noticed_by=0, survives="any window is <allowed>")
+    keep(tmp_path, mutant("first", killers=[seen]), lost, mutant("last"))
+    index = make_report(tmp_path).read_text("utf-8")
+    assert 'href="mutants.html"' in index
+    assert_sound(tmp_path)
+    text = (tmp_path / "mutants.html").read_text("utf-8")
+    assert "<b>2 of 3 mutants</b> killed" in text
+    assert text.index("&lt;lost&gt;") < text.index("&lt;first&gt;") < text.index("&lt;last&gt;")
+    assert "any window is &lt;allowed&gt;" in text
+    assert text.count('<a href="cases/') == 1
+    assert "a.py::test_gone[ipv4]" in text
+    assert "came &lt;RST&gt;" in text
+
+
+def test_a_survivor_without_a_reason_is_said_to_have_none(tmp_path: Path) -> None:
+    keep(tmp_path, mutant("lost", killed=False, killers=[], noticed_by=0))
+    make_report(tmp_path)
+    assert "no reason is known" in (tmp_path / "mutants.html").read_text("utf-8")
+
+
+def test_without_mutants_there_is_no_page(tmp_path: Path) -> None:
+    keep(tmp_path, mutant("first"))
+    make_report(tmp_path)
+    (tmp_path / "mutants.json").unlink()
+    index = make_report(tmp_path).read_text("utf-8")
+    assert "mutants.html" not in index
+    assert not (tmp_path / "mutants.html").exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "{}", '{"mutants": [1]}', '{"mutants": [{}]}', json.dumps({"mutants": [mutant("a", killed=1)]})],
+)
+def test_a_damaged_file_is_said_on_the_overview(tmp_path: Path, content: str) -> None:
+    keep(tmp_path)
+    (tmp_path / "mutants.json").write_text(content)
+    assert "not what `make mutants` writes" in make_report(tmp_path).read_text("utf-8")
+
+
+def test_a_folder_without_the_file_has_no_mutants(tmp_path: Path) -> None:
+    assert read(tmp_path) == ()
