@@ -8,11 +8,13 @@ from conformance.api import (
     ACK,
     FIN,
     KINDS,
+    NO_FLAGS,
     PSH,
     RST,
     SYN,
     Case,
     Expectation,
+    Flags,
     Kind,
     Received,
     Segment,
@@ -239,3 +241,20 @@ async def test_urgent_pointer_without_urg_means_nothing(tcp: Case) -> None:
         await conn.expect_any(Expectation(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0))
         got = await conn.app.receive(len(DATA))
         assert got == DATA, f"with an urgent pointer of {pointer} the application read {got!r}, sent was {DATA!r}"
+
+
+# Section 3.10.7.4, fifth check: the ACK bit
+
+
+@pytest.mark.parametrize("flags", [NO_FLAGS, FIN], ids=["data", "data-and-fin"])
+@verifies("RFC9293:3.10.7.4-no-ack")
+async def test_text_without_ack_bit_is_dropped(tcp: Case, flags: Flags) -> None:
+    """On an open connection comes text, alone or with FIN, in a segment whose ACK bit is off.
+
+    The target must drop it: it says nothing, and takes the same text when it comes with ACK.
+    """
+    conn = await tcp.drive_to(State.ESTABLISHED)
+    await conn.inject(flags, payload=b"no ACK bit", ack=0)
+    await conn.silence(for_=0.25)
+    await conn.deliver(b"with an ACK bit")
+    await conn.confirm(State.ESTABLISHED)

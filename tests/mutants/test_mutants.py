@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from conformance.plugin.marks import cases_folder
-from tests.mutants.__main__ import files, run
+from tests.mutants.lab import files, run
 from tests.mutants.rules import Mutant, MutantError, loaded, mutants, rule
 from tests.mutants.sources import SourceMutant, sources
 
