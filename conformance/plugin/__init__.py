@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from conformance.report.baseline import Baseline
 
 _MARKERS = (
-    "verifies(*ids, cells, level, needs, lasts, alone, sysctl): what a conformance case checks (set by @verifies)",
+    "verifies(*ids, cells, level, needs, lasts, quick, alone, sysctl): what a conformance case checks (set by @verifies)",
     "must: the strictest requirement that the case checks is a MUST (set from the catalogue, as the other three)",
     "should: ... is a SHOULD: not followed, the verdict is `breaks should`",
     "may: ... is a MAY: the choice is recorded, never judged",
@@ -239,7 +239,8 @@ class ConformancePlugin:
         """Whether an item was asked for; one that is no case verifies nothing, and waits for nothing."""
         if info is None:
             return self._selection is None
-        if info.lasts_s > TIERS[self._config.getoption("--tier")]:
+        tier = self._config.getoption("--tier")
+        if info.lasts_s > TIERS[tier] or (tier == "quick" and not info.quick):
             return False
         return self._selection is None or self._selection.wants(info)
 

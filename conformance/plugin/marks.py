@@ -24,18 +24,27 @@ def verifies(
     level: str | None = None,
     needs: Sequence[str] = ("app",),
     lasts: float = 0.0,
+    quick: bool = True,
     alone: bool = False,
     sysctl: Mapping[str, str] | None = None,
 ) -> pytest.MarkDecorator:
     """Say what a case checks: requirements (`RFC9293:MUST-13`) and claims (`claim:C-18`), and the table's cells.
 
     `level` (MUST, SHOULD, MAY, text) is the strictest of the requirements' unless given. `needs` are capabilities of the
-    target. `lasts` is about how long the case waits, in seconds: the longest start first. A case that is `alone` gets a
-    target of its own; those that change the same `sysctl` settings share one. Each setting is a capability that the case
-    needs; it and its value may name the case's parameters, as `{retries}`.
+    target. `lasts` is about how long the case waits, in seconds: the longest start first. One that is not
+    `quick` repeats in another way, or with many segments, what others show: the quick tier leaves it out. A case that is
+    `alone` gets a target of its own; those that change the same `sysctl` settings share one. Each setting is a capability
+    that the case needs; it and its value may name the case's parameters, as `{retries}`.
     """
     return pytest.mark.verifies(
-        *ids, cells=tuple(cells), level=level, needs=tuple(needs), lasts=lasts, alone=alone, sysctl=dict(sysctl or {})
+        *ids,
+        cells=tuple(cells),
+        level=level,
+        needs=tuple(needs),
+        lasts=lasts,
+        quick=quick,
+        alone=alone,
+        sysctl=dict(sysctl or {}),
     )
 
 
@@ -58,6 +67,7 @@ class CaseInfo:
     cells: tuple[str, ...]
     needs: tuple[str, ...]
     lasts_s: float
+    quick: bool
     alone: bool
     sysctl: Mapping[str, str] = field(default_factory=dict)
     family: int = 4
@@ -111,7 +121,7 @@ def describe(item: pytest.Item) -> CaseInfo:
     where = item.nodeid
     if mark is None:
         raise pytest.UsageError(f"{where}: a case needs @verifies(...) with what it verifies, as RFC9293:MUST-13")
-    known = {"cells", "level", "needs", "lasts", "alone", "sysctl"}
+    known = {"cells", "level", "needs", "lasts", "quick", "alone", "sysctl"}
     if unknown := set(mark.kwargs) - known:
         raise pytest.UsageError(
             f"{where}: @verifies has no {', '.join(sorted(unknown))}; it takes {', '.join(sorted(known))}"
@@ -167,6 +177,7 @@ def describe(item: pytest.Item) -> CaseInfo:
         cells=cells,
         needs=tuple(dict.fromkeys((*mark.kwargs.get("needs", ("app",)), *_needed_for(sysctl), *alone))),
         lasts_s=float(mark.kwargs.get("lasts", 0.0)),
+        quick=bool(mark.kwargs.get("quick", True)),
         alone=bool(alone),
         sysctl=sysctl,
         family=int(family),

@@ -20,7 +20,7 @@ from conformance.api import (
 )
 from conformance.wire.ip import ECT_0, NOT_ECT
 
-NEEDS: dict[str, Any] = {"needs": ("app", "ecn")}
+NEEDS: dict[str, Any] = {"needs": ("app", "ecn"), "quick": False}
 MSS = 1000
 QUIET_S = 0.06
 """The target writes what its congestion window allows at once; shorter than any retransmission timeout in use."""

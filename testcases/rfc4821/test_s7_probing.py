@@ -46,7 +46,7 @@ async def sent(conn: Connection, path: Path, data: bytes = DATA) -> list[int]:
 
 @BASES
 @pytest.mark.parametrize("by", ["active", "passive"])
-@verifies("RFC4821:7.2-search-low", "RFC4821:7.2-configurable", "IP-SYSCTL:tcp_base_mss", sysctl=ALWAYS)
+@verifies("RFC4821:7.2-search-low", "RFC4821:7.2-configurable", "IP-SYSCTL:tcp_base_mss", quick=False, sysctl=ALWAYS)
 async def test_probing_begins_with_the_configured_size(tcp: Case, by: str, base: int) -> None:
     """With probing always on the application sends for the first time over a path that carries 1500 octets.
 
@@ -60,7 +60,13 @@ async def test_probing_begins_with_the_configured_size(tcp: Case, by: str, base:
     assert size == base, f"the first segment carries {size} octets, the configured size is {base}"
 
 
-@verifies("RFC4821:7.5-probe", "RFC4821:7.6.1-success", "RFC4821:7.3-converged", sysctl={PROBING: "2", BASE: "1024"})
+@verifies(
+    "RFC4821:7.5-probe",
+    "RFC4821:7.6.1-success",
+    "RFC4821:7.3-converged",
+    quick=False,
+    sysctl={PROBING: "2", BASE: "1024"},
+)
 async def test_larger_segments_are_tried_and_kept(tcp: Case) -> None:
     """With probing always on the application sends much, over a path that carries all that the link does.
 
@@ -83,6 +89,7 @@ async def test_larger_segments_are_tried_and_kept(tcp: Case) -> None:
     "RFC4821:7.6.2-failure",
     "RFC4821:7.6.2-congestion",
     "RFC4821:7.3-converged",
+    quick=False,
     sysctl={PROBING: "2", BASE: "1024"},
     lasts=3,
 )
@@ -116,7 +123,9 @@ def waited_for(path: Path, lost: Received) -> float:
     return (again.at_ns - duplicates[2]) / SECOND
 
 
-@verifies("RFC4821:7.3-resume", sysctl={PROBING: "2", BASE: "1024", "net.ipv4.tcp_probe_interval": "2"}, lasts=4)
+@verifies(
+    "RFC4821:7.3-resume", quick=False, sysctl={PROBING: "2", BASE: "1024", "net.ipv4.tcp_probe_interval": "2"}, lasts=4
+)
 async def test_probing_resumes_after_its_interval(tcp: Case) -> None:
     """Probing has converged below 1300 octets; then the path carries everything. The interval is 2 s (a shortened 10 minutes).
 
@@ -139,6 +148,7 @@ async def test_probing_resumes_after_its_interval(tcp: Case) -> None:
     "RFC4821:7.7-black-hole",
     "RFC4821:7.7-full-stop",
     "IP-SYSCTL:tcp_mtu_probing",
+    quick=False,
     sysctl={PROBING: "1", BASE: "{base}", RETRIES1: "2"},
     lasts=6,
 )
@@ -156,7 +166,11 @@ async def test_black_hole_is_found_by_timeouts(tcp: Case, base: int) -> None:
 
 
 @verifies(
-    "RFC4821:7.7-halved", "IP-SYSCTL:tcp_mtu_probing", sysctl={PROBING: "1", BASE: "1024", RETRIES1: "1"}, lasts=12
+    "RFC4821:7.7-halved",
+    "IP-SYSCTL:tcp_mtu_probing",
+    quick=False,
+    sysctl={PROBING: "1", BASE: "1024", RETRIES1: "1"},
+    lasts=12,
 )
 async def test_successive_timeouts_halve_the_size(tcp: Case) -> None:
     """The path carries 600 octets, which is less than the configured size, and no router tells.
@@ -179,7 +193,7 @@ async def test_successive_timeouts_halve_the_size(tcp: Case) -> None:
         assert max(sizes) <= 600
 
 
-@verifies("RFC4821:2-robust", "IP-SYSCTL:tcp_mtu_probing", sysctl={PROBING: "0", RETRIES1: "1"}, lasts=5)
+@verifies("RFC4821:2-robust", "IP-SYSCTL:tcp_mtu_probing", quick=False, sysctl={PROBING: "0", RETRIES1: "1"}, lasts=5)
 async def test_black_hole_stays_one_without_probing(tcp: Case) -> None:
     """Probing is off, and the path drops what is larger than 1100 octets without a word.
 

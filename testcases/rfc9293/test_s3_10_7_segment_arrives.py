@@ -25,7 +25,7 @@ async def test_segment_arrives(tcp: Case, cell: Cell) -> None:
 @pytest.mark.parametrize(
     "cell",
     [
-        verifies_cell(row, "claim:C-37", needs=capabilities(row, wrap=True), sysctl=settings(row))
+        verifies_cell(row, "claim:C-37", quick=False, needs=capabilities(row, wrap=True), sysctl=settings(row))
         for row in ROWS
         if wraps(row)
     ],

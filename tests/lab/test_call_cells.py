@@ -81,6 +81,7 @@ def _info(cell: Cell, how: str) -> CaseInfo:
         cells=(),
         needs=("app",),
         lasts_s=0,
+        quick=True,
         alone=bool(changed),
         sysctl=changed,
     )

@@ -64,6 +64,7 @@ def _info(row: Cell) -> CaseInfo:
         cells=(),
         needs=capabilities(row),
         lasts_s=0,
+        quick=True,
         alone=bool(settings(row)),
         sysctl=settings(row),
     )
