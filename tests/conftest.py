@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -106,7 +107,13 @@ class Suite:
             text=True,
             env=clean_environment(),
             start_new_session=True,
+            preexec_fn=_hear_ctrl_c,  # noqa: PLW1509 - no threads here
         )
+
+
+def _hear_ctrl_c() -> None:
+    """A shell that starts something in the background has it ignore Ctrl-C, and all that it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def clean_environment() -> dict[str, str]:
