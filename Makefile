@@ -12,8 +12,9 @@ conformance: $(VENV)/installed
 stacks: $(VENV)/installed
 	@$(BIN)/tcp-conformance stacks --build --install
 
+# Most tests wait for a run of their own to end: three at once take little more of two cores than one.
 test: $(VENV)/installed-dev $(VENV)/browser stacks
-	@$(BIN)/pytest tests -ra $(ARGS)
+	@$(BIN)/pytest tests -ra -n 3 --dist loadfile $(ARGS)
 
 # Real targets that each break one documented rule: does a case notice? reports/latest/mutants.json, and a page of the report.
 mutants: $(VENV)/installed-dev

@@ -101,13 +101,15 @@ def _end(process: subprocess.Popen[str], made: Suite) -> Ran:
 
 def test_sigkill_of_the_run_leaves_nothing_and_loses_nothing(suite: Callable[[str], Suite]) -> None:
     made = suite(CASES)
-    before = _namespaces(), _interfaces()
+    before, others = _interfaces(), _namespaces()
     with _running(made) as (process, children):
         assert len(children) >= 2, "the lab and its agent"
+        spaces = {str(Path(f"/proc/{child}/ns/net").readlink()) for child in children} - others
+        assert spaces
         os.kill(process.pid, signal.SIGKILL)
         _wait(lambda: not any(_alive(child) for child in children))
-    _wait(lambda: _namespaces() <= before[0])
-    assert _interfaces() == before[1]
+    _wait(lambda: not _namespaces() & spaces)
+    assert _interfaces() == before
     results = read_results(made.folder / "out" / "results.jsonl")
     assert results.problems == []
     assert {record["id"].rpartition("::")[2] for record in results.records} == QUICK
