@@ -358,11 +358,13 @@ class Agent:
         """Serves until the input ends or nobody reads the replies. Leaves no socket open."""
         self.write({"hello": self.hello()})
         while True:
-            self.converse()
+            left = self.converse()
             self.expire()
             self.flush()
             if not self.running:
                 break
+            if left and len(self.outbox) <= OUTBOX_LIMIT:
+                continue  # the replies have left meanwhile: nothing new on the pipe would wake us for the requests
             self.watch_control()
             # Handlers close nothing: a number in this list cannot have become another socket's meanwhile.
             for fd, events in self.poller.poll(self.patience()):
@@ -423,16 +425,17 @@ class Agent:
     def written(self, events: int) -> None:
         """Room for replies: the loop flushes in every round."""
 
-    def converse(self) -> None:
-        """Serves the requests that are here, as long as their replies find room."""
+    def converse(self) -> bool:
+        """Serves the requests that are here, as long as their replies find room; whether some may be left for want of it."""
         while len(self.outbox) <= OUTBOX_LIMIT:
             line = self.next_line()
             if line is None:
-                break
+                return False
             if line.strip():
                 self.serve_line(line)
             if len(self.outbox) > CHUNK:
                 self.flush()
+        return len(self.outbox) > OUTBOX_LIMIT
 
     def next_line(self) -> bytes | None:
         end = self.inbox.find(b"\n", self.searched)

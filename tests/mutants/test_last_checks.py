@@ -16,7 +16,7 @@ from tests.conftest import Ran, clean_environment
 KINDS = ("seq", "ack", "flags")
 NOTICED = ("violates", "breaks should", "deviates")
 # Where a target may answer in one segment or in two, a run has more checks than another, and the last may be missed.
-ATTEMPTS = 3
+ATTEMPTS = 6
 # What the target says there is what the case is to find out, so that any number will do.
 FREE = {
     (
