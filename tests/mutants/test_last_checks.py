@@ -25,6 +25,10 @@ FREE = {
     ): "an ISN one off is still within the clock's bounds",
     ("seq", "test_isns_of_different_four_tuples_look_unrelated"): "the ISN is free",
     ("ack", "test_isn_of_one_four_tuple_is_a_clock_with_a_constant_offset"): "a SYN acknowledges nothing",
+    (
+        "ack",
+        "test_syn_ack_is_repeated_until_the_handshake_is_given_up",
+    ): "a RST without ACK acknowledges nothing",
     ("ack", "test_isns_of_different_four_tuples_look_unrelated"): "a SYN acknowledges nothing",
 }
 
