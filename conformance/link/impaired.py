@@ -20,7 +20,6 @@ class ImpairedLink:
         self.mac = link.mac
         self._link, self._wire = link, wire
         self._random = random.Random(seed)
-        self._held = 0
 
     def open(self, on_frame: FrameHandler, on_fault: FaultHandler) -> None:
         """As the link beneath."""

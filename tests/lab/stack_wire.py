@@ -151,3 +151,28 @@ class Peer:
         accepted = self.wire.call("accept", socket=listener["socket"], timeout=1)
         assert (accepted["address"], accepted["port"]) == (OURS[self.family], self.port)
         return int(accepted["socket"])
+
+
+# What every agent refuses, by the line that it is sent, and with which code (docs/agent-protocol.md).
+REFUSED = {
+    '{"id": 1, "op": "fly"}': "unknown-op",
+    '{"id": 1, "op": "sysctl_get", "name": "net.x"}': "unknown-op",
+    '{"id": 1, "op": "accept"}': "bad-request",
+    '{"id": 1, "op": "accept", "socket": "1"}': "bad-request",
+    '{"id": 1, "op": "accept", "socket": null}': "bad-request",
+    '{"id": 1, "op": "accept", "socket": 1, "speed": 2}': "bad-request",
+    '{"id": 1, "op": "accept", "socket": 1, "timeout": -1}': "bad-request",
+    '{"id": 1, "op": "accept", "socket": 1}': "no-such-socket",
+    '{"id": 1, "op": "listen", "family": 5, "address": "", "port": 1}': "bad-request",
+    '{"id": 1, "op": "listen", "family": 4, "address": "::1", "port": 1}': "bad-request",
+    '{"id": 1, "op": "listen", "family": 4, "address": "10.77.0.9", "port": 1}': "EADDRNOTAVAIL",
+    '{"id": 1, "op": "listen", "family": 4, "address": "", "port": 70000}': "bad-request",
+    '{"id": 1, "op": "listen", "family": 4, "address": "", "port": 1, "options": [["tcp", "TCP_REPAIR", 1]]}': (
+        "ENOPROTOOPT"
+    ),
+    '{"id": "x", "op": "hello"}': "bad-request",
+    '{"op": "hello"}': "bad-request",
+    "[]": "bad-json",
+    "null": "bad-json",
+    '{"id": 1': "bad-json",
+}

@@ -10,7 +10,7 @@ import pytest
 
 from conformance.target.build import StackMissing, stacks
 from conformance.wire import ACK, FIN, PSH, RST, SYN
-from tests.lab.stack_wire import OUR_PORT, OURS, PORT, STACK, Peer, S, Wire
+from tests.lab.stack_wire import OUR_PORT, OURS, PORT, REFUSED, STACK, Peer, S, Wire
 
 FAMILY = pytest.mark.parametrize("family", [4, 6])
 
@@ -180,29 +180,7 @@ def test_abort_resets_and_close_outlives_its_socket(start: Callable[..., Wire]) 
 def test_bad_requests_are_refused_by_name(start: Callable[..., Wire]) -> None:
     wire = start()
     assert {"app", "state", "virtual-time"} <= set(wire.hello["capabilities"])
-    refused = {
-        '{"id": 1, "op": "fly"}': "unknown-op",
-        '{"id": 1, "op": "sysctl_get", "name": "net.x"}': "unknown-op",
-        '{"id": 1, "op": "accept"}': "bad-request",
-        '{"id": 1, "op": "accept", "socket": "1"}': "bad-request",
-        '{"id": 1, "op": "accept", "socket": null}': "bad-request",
-        '{"id": 1, "op": "accept", "socket": 1, "speed": 2}': "bad-request",
-        '{"id": 1, "op": "accept", "socket": 1, "timeout": -1}': "bad-request",
-        '{"id": 1, "op": "accept", "socket": 1}': "no-such-socket",
-        '{"id": 1, "op": "listen", "family": 5, "address": "", "port": 1}': "bad-request",
-        '{"id": 1, "op": "listen", "family": 4, "address": "::1", "port": 1}': "bad-request",
-        '{"id": 1, "op": "listen", "family": 4, "address": "10.77.0.9", "port": 1}': "EADDRNOTAVAIL",
-        '{"id": 1, "op": "listen", "family": 4, "address": "", "port": 70000}': "bad-request",
-        '{"id": 1, "op": "listen", "family": 4, "address": "", "port": 1, "options": [["tcp", "TCP_REPAIR", 1]]}': (
-            "ENOPROTOOPT"
-        ),
-        '{"id": "x", "op": "hello"}': "bad-request",
-        '{"op": "hello"}': "bad-request",
-        "[]": "bad-json",
-        "null": "bad-json",
-        '{"id": 1': "bad-json",
-    }
-    for line, code in refused.items():
+    for line, code in REFUSED.items():
         wire.ask(line)
         assert wire.reply()["error"]["code"] == code, line
     assert wire.call("sockets") == {"count": 0, "pending": 0}
