@@ -10,6 +10,8 @@ from netaddr import IPAddress
 from conformance.link import Link, Wire
 
 _T = TypeVar("_T")
+TESTER_PORTS = range(33_000, 49_000)
+"""The tester's ports: where its address is this machine's own, the kernel's resets from them are kept back."""
 
 
 class HarnessFault(Exception):

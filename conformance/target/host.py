@@ -19,7 +19,7 @@ from pyroute2 import IPRoute
 
 from conformance.link import LinkError, Wire
 from conformance.link.af_packet import PacketLink, packet_socket
-from conformance.target import AgentFault, App, HarnessFault, Machine, capabilities_of
+from conformance.target import TESTER_PORTS, AgentFault, App, HarnessFault, Machine, capabilities_of
 from conformance.target.agent_client import AgentClient
 from conformance.target.netns import CLOSED_PORT
 from conformance.target.safety import network_of, refusal
@@ -27,7 +27,6 @@ from conformance.target.suppress import ResetSuppression
 from conformance.wire.frames import neighbour_message, neighbour_probe, neighbour_question
 
 SERVICES = ("discard", "echo", "http", "chargen")
-OWN_PORTS = (33_000, 48_999)
 _ANSWER_S, _TRIES, _CONFLICT_S = 1.0, 3, 1.0
 _AGENT = Path(__file__).with_name("agent.py")
 # ssh's own standard input carries first the agent's source and then the requests.
@@ -147,7 +146,7 @@ class LabHost:
         pools = ", ".join(f"{pool[0]} to {pool[-1]}" for pool in segment.tester.values())
         if segment.own_address:
             own = [str(one) for pool in segment.tester.values() for one in pool]
-            self._suppression = await asyncio.to_thread(ResetSuppression, own, OWN_PORTS)
+            self._suppression = await asyncio.to_thread(ResetSuppression, own, TESTER_PORTS)
             return f"{pools}: this machine's own, its resets are kept back"
 
         def look() -> None:

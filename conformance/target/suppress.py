@@ -17,9 +17,9 @@ from conformance.target import HarnessFault
 
 
 class ResetSuppression:
-    """A table that drops resets which leave from `addresses` and a port of `ports` (first, last). Raises HarnessFault."""
+    """A table that drops resets which leave from `addresses` and one of `ports`. Raises HarnessFault."""
 
-    def __init__(self, addresses: Sequence[str], ports: tuple[int, int]) -> None:
+    def __init__(self, addresses: Sequence[str], ports: range) -> None:
         nft = shutil.which("nft", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
         if nft is None:
             raise HarnessFault("the tester's own address needs nft: sudo apt-get install nftables")
@@ -28,7 +28,7 @@ class ResetSuppression:
         rules.append(f"add chain inet {name} out {{ type filter hook output priority -300; policy accept; }}")
         for address in addresses:
             family = "ip6" if ":" in address else "ip"
-            match = f"{family} saddr {address} tcp sport {ports[0]}-{ports[1]} tcp flags & rst == rst"
+            match = f"{family} saddr {address} tcp sport {ports[0]}-{ports[-1]} tcp flags & rst == rst"
             rules.append(f"add rule inet {name} out {match} drop")
         self._process = subprocess.Popen(
             [nft, "-i"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 
 from conformance.link import LinkError
-from conformance.target import HarnessFault, Target, TargetGone
+from conformance.target import TESTER_PORTS, HarnessFault, Target, TargetGone
 from conformance.tester.clock import SECOND, Clock
 from conformance.tester.trace import Frame, Trace
 from conformance.wire import ACK, RST, SYN, Segment, Seq, dissect, icmp
@@ -48,7 +48,7 @@ class Station:
         self._fresh = {family: iter(target.pool(family)) for family in (4, 6)}
         self._free: dict[int, deque[str]] = {4: deque(), 6: deque()}
         self._target_ports = itertools.cycle(range(10_000, 32_000))
-        self._own_ports = itertools.cycle(range(33_000, 49_000))
+        self._own_ports = itertools.cycle(TESTER_PORTS)
         self.fault: str | None = None
         self._allowed = {address for family in (4, 6) if (address := target.address(family))}
         self._macs = dict.fromkeys(self._allowed, target.mac) | dict(target.groups.values())
