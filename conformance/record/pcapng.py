@@ -9,7 +9,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from conformance.record.errors import RecordError
 
@@ -22,8 +22,7 @@ _END_OF_OPTIONS = bytes(4)
 _LONGEST_OPTION = 65532  # the largest 16-bit length that needs no padding
 
 
-@dataclass(frozen=True, slots=True)
-class CapturedFrame:
+class CapturedFrame(NamedTuple):
     """One frame: its 1-based number, time in ns since 1970, direction as the tester sees it, bytes, comment."""
 
     number: int

@@ -6,7 +6,9 @@ is said in `problems`.
 
 import struct
 from dataclasses import dataclass
+from functools import cache
 from socket import AF_INET, AF_INET6, inet_ntop
+from typing import NamedTuple
 
 _FLAGS = ("FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR", "AE")  # from the lowest bit up
 _WRITTEN = ("SYN", "FIN", "RST", "PSH", "ACK", "URG", "ECE", "CWR", "AE")
@@ -36,8 +38,7 @@ _ICMP6 = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Tcp:
+class Tcp(NamedTuple):
     """A TCP header with absolute numbers; `length` counts the payload's bytes; `sack` holds absolute edges."""
 
     sport: int
@@ -54,12 +55,10 @@ class Tcp:
     @property
     def flag_names(self) -> str:
         """`SYN+ACK`, or `no flags`."""
-        names = {name for bit, name in enumerate(_FLAGS) if self.flags >> bit & 1}
-        return "+".join(name for name in _WRITTEN if name in names) or "no flags"
+        return _flag_names(self.flags)
 
 
-@dataclass(frozen=True, slots=True)
-class Packet:
+class Packet(NamedTuple):
     """What one frame says. `text` describes it in a line unless `tcp` does."""
 
     kind: str
@@ -74,6 +73,12 @@ class Packet:
     def about_connection(self) -> bool:
         """Whether it belongs into a connection's ladder."""
         return self.kind == "TCP" or self.error
+
+
+@cache
+def _flag_names(flags: int) -> str:
+    names = {name for bit, name in enumerate(_FLAGS) if flags >> bit & 1}
+    return "+".join(name for name in _WRITTEN if name in names) or "no flags"
 
 
 @dataclass(slots=True)

@@ -2,8 +2,7 @@
 
 import ipaddress
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from conformance.record.pcapng import CapturedFrame
 from conformance.report.dissect import ACK, URG, Packet, Tcp, dissect
@@ -11,8 +10,7 @@ from conformance.report.dissect import ACK, URG, Packet, Tcp, dissect
 SYN = 0x02
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(NamedTuple):
     """One frame: `seq` and `ack` are relative (`+1`) where the first number is known, else absolute."""
 
     number: int

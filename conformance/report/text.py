@@ -10,6 +10,8 @@ from typing import Any
 # has a place on a page, all of them can come from a target.
 _ODD = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 
+_PLAIN = bytes((10, *range(32, 127)))
+
 LEVELS = ("MUST", "text", "SHOULD", "MAY")
 
 NOTHING = "\u2013"  # a dash
@@ -27,14 +29,18 @@ VERDICTS = {  # in the order of what a reader asks first; each with a sign, for 
 
 def clean(text: str) -> str:
     """The text with everything that is no visible character, space or line end replaced by `�`."""
-    return text if text.replace("\n", "").isprintable() else _ODD.sub("\ufffd", text)
+    if text.isprintable():
+        return text
+    # A whole page is nearly all of it plain: what is left of it is short.
+    rest = text.encode("utf-8", "surrogatepass").translate(None, _PLAIN)
+    return text if rest.decode("utf-8", "surrogatepass").isprintable() else _ODD.sub("\ufffd", text)
 
 
 def wrap(text: str, width: int) -> list[str]:
     """Lines of at most `width` characters; at least one line, maybe empty."""
-    text = clean(text)
-    short = len(text) <= width and text.isprintable()
-    return [text] if short else textwrap.wrap(text, width) or [""]
+    if len(text) <= width and text.isprintable():
+        return [text]
+    return textwrap.wrap(clean(text), width) or [""]
 
 
 def duration(ns: int) -> str:
