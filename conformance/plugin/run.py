@@ -25,7 +25,7 @@ from conformance.plugin.marks import CaseInfo
 from conformance.record import PcapngWriter, RecordError, ResultsWriter, capture_name
 from conformance.standard.cells import cells
 from conformance.standard.profile import Deviation, Profile, profile
-from conformance.target import AppError, HarnessFault, Target
+from conformance.target import App, AppError, HarnessFault, Target
 from conformance.tester.case import Case
 from conformance.tester.clock import SECOND, Clock
 from conformance.tester.negotiated import NAMES, negotiated
@@ -332,6 +332,7 @@ class Run:
         case, raised, clock = None, None, station.clock
         started = clock.now_ns()
         try:
+            await station.target.ready()
             case = Case(
                 station=station,
                 target=station.target,
@@ -344,15 +345,15 @@ class Run:
             await case.open()
             await function(**arguments, tcp=case)
         except Exception as error:
-            raised = await self._fault(station.target) or error
+            raised = (case and await self._fault(case.agent)) or error
         finally:
             closed = await self._close(case)
         return _Done(case, raised or closed, started, clock.now_ns())
 
-    async def _fault(self, target: Target) -> HarnessFault | None:
+    async def _fault(self, agent: App) -> HarnessFault | None:
         """Whether agent or lab failed: an agent that dies closes its sockets, which looks like the target's own doing."""
         try:
-            await target.app.call("hello")
+            await agent.call("hello")
         except HarnessFault as fault:
             return fault
         except AppError:
