@@ -69,7 +69,7 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     run.add_argument(
         "--rfc", action="append", default=[], metavar="NUMBER", help="only what verifies a requirement of that RFC"
     )
-    run.add_argument("--concurrency", type=whole_number, default=64, metavar="N", help="cases at once (default: 64)")
+    run.add_argument("--concurrency", type=whole_number, default=256, metavar="N", help="cases at once (default: 256)")
     run.add_argument("--strict", action="store_true", help="a SHOULD that is not followed fails too")
     run.add_argument("--output", default="reports/latest", metavar="DIR", help="default: reports/latest")
     run.add_argument("--baseline", metavar="NAME|FILE", help="what has changed since then; fail only on what got worse")
@@ -614,8 +614,23 @@ def _show_comparison(found: Comparison) -> None:
         if rows:
             console.print(f"\n[bold]{title}[/] ({len(rows):,})")
             _show_rows(console, names, rows)
+    for run in found.runs:
+        _show_deviations(console, run)
     said = f"{count(found.common, 'case')} in all of them, {found.alone:,} in one only"
     console.print(f"\n{said}{': no case differs' if found.same and not found.problem else ''}")
+
+
+def _show_deviations(console: Console, run: Baseline) -> None:
+    """What the target does otherwise, each with the sentence that it breaks and the case that shows it in the fewest steps."""
+    if run.deviations:
+        title = escape(clean(f"What {run.target} {run.version} does otherwise"))
+        console.print(f"\n[bold]{title}[/] ({len(run.deviations):,})")
+    for one in run.deviations:
+        lines = [f"  the standard: {one.sentence}"] if one.sentence else []
+        lines += [f"  {one.case}: {one.shows}", *(f"    {frame}" for frame in one.frames)]
+        said = f"{one.reason} ({count(len(run.showing(one)), 'case')}; {one.source})"
+        console.print(escape(clean(said)), soft_wrap=True)
+        console.print(escape(clean("\n".join(lines))), soft_wrap=True, style="dim")
 
 
 def _show_rows(console: Console, heads: Sequence[str], rows: Sequence[tuple[str, Sequence[str | None]]]) -> None:
