@@ -307,9 +307,11 @@ class Connection:
     def prepare(self, *, when: Flags, reply: Flags = ACK, payload: bytes = b"", text: str = "prepared answer") -> None:
         """Have an answer leave from the read callback itself as soon as a segment with exactly those flags (PSH aside) comes.
 
-        Its seq is `snd_nxt` and its ack covers the segment that it answers; options are those of any other segment.
+        Its seq is `snd_nxt` and its ack covers the segment that it answers; options are those of any other segment. It counts as
+        sent. Raises HarnessFault where the case has sent too much.
         """
         segment, station = self.segment(reply, payload=payload, seq=0, ack=0), self._case.station
+        self._case.trace.sends(hasty=self._case.target.virtual)  # in the read callback is no place for a refusal
         self._prepared.append(_Prepared(when & _NOT_PSH, segment, PreparedFrame(station.render(segment)), text))
         station.prepare(self.address, self.port, segment.dst, segment.dport, self._answer)
 

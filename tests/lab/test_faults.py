@@ -281,6 +281,7 @@ def test_few_descriptors_are_enough_or_said_in_one_line(suite: Callable[[str], S
         assert "violates" not in ran.verdicts.values()
 
 
+TARGET = {4: "10.77.0.1", 6: "fd77::1"}
 SENDS = """
     @verifies("RFC9293:3.5-handshake")
     async def test_flood(tcp):
@@ -288,6 +289,13 @@ SENDS = """
         conn = await tcp.drive_to(State.ESTABLISHED)
         while True:
             tcp.station.transmit(conn.segment(ACK), tcp.trace)
+
+    @verifies("RFC9293:3.5-handshake")
+    async def test_prepared_flood(tcp):
+        '''It prepares answers without end.'''
+        conn = await tcp.drive_to(State.ESTABLISHED)
+        while True:
+            conn.prepare(when=ACK, reply=ACK)
 
     @verifies("RFC9293:3.5-handshake")
     async def test_elsewhere(tcp):
@@ -301,10 +309,18 @@ def test_what_a_case_sends_has_bounds(suite: Callable[[str], Suite]) -> None:
     ran = suite(SENDS).run()
     assert set(ran.verdicts.values()) == {"error"}
     for family, other in ((4, "10.77.0.2"), (6, "fd77::2")):
-        flood = ran.results[f"test_flood[ipv{family}]"]["message"]
-        assert flood == "flood: the case has sent 2,000 segments within a second, more are not sent"
+        for name in ("test_flood", "test_prepared_flood"):
+            flood = ran.results[f"{name}[ipv{family}]"]["message"]
+            assert flood == "flood: the case has sent 2,000 segments within a second, more are not sent"
+        sent = ran.results[f"test_flood[ipv{family}]"]["sent"]
+        assert sent["packets"] in range(2_000, 2_020)
+        assert sent["peak_per_s"] in range(1_000, 2_020), "they may lie in two seconds of the clock"
+        assert sent["to"] == [TARGET[family]]
         said = ran.results[f"test_elsewhere[ipv{family}]"]["message"]
         assert said.startswith(f"nothing is sent to {other}: the target's addresses are 10.77.0.1")
+    whole = max((one["run"]["sent"] for one in ran.results.values()), key=lambda sent: sent["packets"])
+    assert whole["packets"] == sum(one["sent"]["packets"] for one in ran.results.values())
+    assert whole["to"] == sorted(TARGET.values())
 
 
 SETS_THE_CLOCK = """
