@@ -75,9 +75,9 @@ def _interfaces() -> set[str]:
 
 
 @contextlib.contextmanager
-def _running(made: Suite) -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
+def _running(made: Suite, *options: str) -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
     """The suite under way: its quick cases are recorded, the others wait. Yields the process and its descendants."""
-    process = made.start()
+    process = made.start(*options)
     try:
         results = made.folder / "out" / "results.jsonl"
         _wait(lambda: results.exists() and len(results.read_text().splitlines()) >= len(QUICK))
@@ -234,10 +234,13 @@ def test_a_full_disk_is_said_and_earlier_lines_stay(suite: Callable[[str], Suite
     assert results.records
 
 
-def test_an_unreachable_target_stops_the_run_with_one_line(suite: Callable[[str], Suite]) -> None:
+@pytest.mark.parametrize("workers", [(), ("-n2",)])
+def test_an_unreachable_target_stops_the_run_with_one_line(
+    suite: Callable[[str], Suite], workers: tuple[str, ...]
+) -> None:
     made = suite(CASES)
     (made.folder / "deaf.toml").write_text('[sysctl]\n"net.ipv4.conf.target0.arp_ignore" = 8\n')
-    ran = made.run("--target=deaf.toml", "-k", "quick")
+    ran = made.run("--target=deaf.toml", "-k", "quick", *workers)
     assert ran.code == pytest.ExitCode.USAGE_ERROR
     assert "target 10.77.0.1 does not answer ARP from 10.77." in ran.out
     assert "Traceback" not in ran.out
@@ -269,6 +272,24 @@ def test_two_runs_at_once_do_not_meet(suite: Callable[[str], Suite]) -> None:
     second = made.run("-k", "quick", "--output=two")
     assert first.wait(60) == 0
     assert second.code == 0
+
+
+@pytest.mark.parametrize("workers", [(), ("-n2",)])
+def test_a_folder_that_a_run_is_recorded_in_is_refused_to_another(
+    suite: Callable[[str], Suite], workers: tuple[str, ...]
+) -> None:
+    made = suite(CASES)
+    with _running(made, *workers) as (process, _):
+        others = [made.run("-k", "quick", *options) for options in ((), ("-n2",))]
+        ran = _end(process, made)
+    assert ran.code == 0, ran.out
+    assert len(ran.verdicts) == 18
+    assert set(ran.verdicts.values()) == {"conforms"}
+    for other in others:
+        assert "another run is at out; choose another --output" in other.out
+        assert "Traceback" not in other.out
+        assert other.code == pytest.ExitCode.USAGE_ERROR
+    assert made.run("-k", "quick").code == 0, "the folder is free again"
 
 
 @pytest.mark.parametrize("limit", [24, 48])

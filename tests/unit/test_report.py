@@ -515,7 +515,10 @@ def test_what_was_sent_is_told_with_the_case_that_sent_most(tmp_path: Path) -> N
     text = make_report(tmp_path).read_text("utf-8")
     (line,) = re.findall(r"<dt>Sent</dt><dd>(.*?)</dd>", text)
     said = re.sub("<[^>]*>", "", line)
-    assert said == f"1,040 packets to {TARGET}, {SIX[TARGET]}; at most 505 in a second; most by one case: 900 (most. (IPv4))"
+    assert (
+        said
+        == f"1,040 packets to {TARGET}, {SIX[TARGET]}; at most 505 in a second; most by one case: 900 (most. (IPv4))"
+    )
     pages = {page.name: page.read_text("utf-8") for page in (tmp_path / "cases").iterdir()}
     assert {name: "<dt>Sent</dt>" in page for name, page in pages.items() if "older" in name or "most" in name} == {
         f"{case_name(f'rfc9293/t.py::test_{name}[ipv4]')}.html": name == "most" for name in ("older", "most")
