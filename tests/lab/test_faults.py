@@ -7,6 +7,7 @@ import os
 import random
 import re
 import resource
+import shlex
 import shutil
 import signal
 import subprocess
@@ -18,7 +19,8 @@ from pathlib import Path
 import pytest
 
 from conformance.record import read_results
-from tests.conftest import Ran, Suite
+from tests.conftest import Ran, Suite, clean_environment
+from tests.lab.processes import alive, children, namespace, namespaces, wait
 
 CASES = '''
     @verifies("RFC9293:3.5-handshake")
@@ -39,37 +41,6 @@ CASES = '''
 QUICK = {"test_quick[ipv4]", "test_quick[ipv6]"}
 
 
-def _wait(until: Callable[[], bool], *, seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while not until():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.02)
-
-
-def _children(pid: int) -> list[int]:
-    """All descendants of a process."""
-    found = []
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        with contextlib.suppress(OSError):
-            for child in map(int, task.read_text().split()):
-                found += [child, *_children(child)]
-    return found
-
-
-def _alive(pid: int) -> bool:
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
-    return False
-
-
-def _namespaces() -> set[str]:
-    found = set()
-    for process in Path("/proc").glob("[0-9]*/ns/net"):
-        with contextlib.suppress(OSError):
-            found.add(str(process.readlink()))
-    return found
-
-
 def _interfaces() -> set[str]:
     return {path.name for path in Path("/sys/class/net").iterdir()}
 
@@ -80,8 +51,8 @@ def _running(made: Suite, *options: str) -> Iterator[tuple[subprocess.Popen[str]
     process = made.start(*options)
     try:
         results = made.folder / "out" / "results.jsonl"
-        _wait(lambda: results.exists() and len(results.read_text().splitlines()) >= len(QUICK))
-        yield process, _children(process.pid)
+        wait(lambda: results.exists() and len(results.read_text().splitlines()) >= len(QUICK))
+        yield process, children(process.pid)
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -101,14 +72,14 @@ def _end(process: subprocess.Popen[str], made: Suite) -> Ran:
 
 def test_sigkill_of_the_run_leaves_nothing_and_loses_nothing(suite: Callable[[str], Suite]) -> None:
     made = suite(CASES)
-    before, others = _interfaces(), _namespaces()
+    before, others = _interfaces(), namespaces()
     with _running(made) as (process, children):
         assert len(children) >= 2, "the lab and its agent"
-        spaces = {str(Path(f"/proc/{child}/ns/net").readlink()) for child in children} - others
+        spaces = set(map(namespace, children)) - others - {""}
         assert spaces
         os.kill(process.pid, signal.SIGKILL)
-        _wait(lambda: not any(_alive(child) for child in children))
-    _wait(lambda: not _namespaces() & spaces)
+        wait(lambda: not any(alive(child) for child in children))
+    wait(lambda: not namespaces() & spaces)
     assert _interfaces() == before
     results = read_results(made.folder / "out" / "results.jsonl")
     assert results.problems == []
@@ -129,7 +100,7 @@ def test_ctrl_c_keeps_what_was_recorded_and_makes_the_pages(suite: Callable[[str
     with _running(made) as (process, children):
         os.kill(process.pid, signal.SIGINT)
         ran = _end(process, made)
-        _wait(lambda: not any(_alive(child) for child in children))
+        wait(lambda: not any(alive(child) for child in children))
     assert ran.code == pytest.ExitCode.INTERRUPTED
     assert set(ran.verdicts) == QUICK
     assert (ran.output / "index.html").exists()
@@ -218,7 +189,7 @@ def _in_namespace(pid: int, code: str) -> None:
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
-def test_a_full_disk_is_said_and_earlier_lines_stay(suite: Callable[[str], Suite]) -> None:
+def test_a_file_that_may_not_grow_is_said_and_earlier_lines_stay(suite: Callable[[str], Suite]) -> None:
     made = suite(CASES)
     limit = 12_000
 
@@ -232,6 +203,31 @@ def test_a_full_disk_is_said_and_earlier_lines_stay(suite: Callable[[str], Suite
     results = read_results(ran.output / "results.jsonl")
     assert results.problems == []
     assert results.records
+
+
+def test_a_full_disk_is_said_and_earlier_lines_stay(suite: Callable[[str], Suite]) -> None:
+    """A file system of 96 KiB, in a mount namespace of its own; what is on it is copied before that vanishes."""
+    if os.geteuid() or shutil.which("unshare") is None:
+        pytest.skip("needs root and unshare to mount a small file system")
+    made = suite(CASES)
+    (made.folder / "out").mkdir()
+    script = f"mount -t tmpfs -o size=96k none out && {{ {shlex.join(made.command())}; code=$?; cp -r out kept; exit $code; }}"
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script],
+        cwd=made.folder,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout + done.stderr
+    assert "No space left on device" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+    results = read_results(made.folder / "kept" / "results.jsonl")
+    assert results.problems == []
+    assert results.records
+    assert {record["verdict"] for record in results.records} == {"conforms"}
 
 
 @pytest.mark.parametrize("workers", [(), ("-n2",)])
@@ -418,7 +414,8 @@ def test_sigkill_at_any_moment_leaves_nothing_and_loses_nothing(
     temporary = made.folder / "tmp"
     temporary.mkdir()
     monkeypatch.setenv("TMPDIR", str(temporary))
-    longest = 0.0
+    longest, spaces_seen = 0.0, 0
+    interfaces, own = _interfaces(), str(Path("/proc/self/ns/net").readlink())
     for at in range(6):
         mark = f"MARK={made.folder.name}-{victim}-{at}"
         monkeypatch.setenv(*mark.split("="))
@@ -427,13 +424,20 @@ def test_sigkill_at_any_moment_leaves_nothing_and_loses_nothing(
         # The first is let run to its end: how long that takes is within what the others are killed.
         if longest:
             time.sleep(moments.uniform(0.1, 1.0) * longest)
-            _kill(victim, process, _marked(mark))
+            processes = _marked(mark)
+            spaces = set(map(namespace, processes)) - {own, ""}
+            spaces_seen += len(spaces)
+            _kill(victim, process, processes)
+        else:
+            spaces = set()
         out, _ = process.communicate(timeout=60)
         longest = longest or time.monotonic() - began
-        _wait(lambda mark=mark: not _marked(mark))  # type: ignore[misc]
+        wait(lambda mark=mark, spaces=spaces: not _marked(mark) and not namespaces() & spaces)  # type: ignore[misc]
+        assert _interfaces() == interfaces
         assert list(temporary.iterdir()) == []
         _is_whole(made, out)
         shutil.rmtree(made.folder / "out", ignore_errors=True)
+    assert spaces_seen, "nothing was killed while there was a lab"
 
 
 def _is_whole(made: Suite, out: str) -> None:
@@ -473,6 +477,6 @@ def _marked(mark: str) -> list[int]:
     found = []
     for path in Path("/proc").glob("[0-9]*/environ"):
         with contextlib.suppress(OSError):
-            if mark.encode() in path.read_bytes().split(b"\0") and _alive(int(path.parent.name)):
+            if mark.encode() in path.read_bytes().split(b"\0") and alive(int(path.parent.name)):
                 found.append(int(path.parent.name))
     return found

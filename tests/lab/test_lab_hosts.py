@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import shutil
+import signal
 import subprocess
 import sys
-import textwrap
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import Ran, clean_environment
+from tests.conftest import Ran, Suite, clean_environment
 from tests.lab import host_segment
+from tests.lab.processes import children, wait
+from tests.lab.test_faults import CASES as CASES_THAT_WAIT
+from tests.lab.test_faults import QUICK
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 CASES = "testcases/rfc9293/test_s3_6_closing.py"
@@ -81,6 +86,32 @@ class Hosts:
             check=False,
         )
         return Ran(done.returncode, done.stdout + done.stderr, self.folder)
+
+    @property
+    def host(self) -> int:
+        """The host's first process."""
+        return int(Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()[0])
+
+    def on_the_host(self, code: str) -> None:
+        """Run that in the host's network namespace."""
+        entered = f"assert ctypes.CDLL(None).setns(os.open('/proc/{self.host}/ns/net', os.O_RDONLY), 0x40000000) == 0"
+        script = f"import ctypes, os, time\nfrom pyroute2 import IPRoute\n{entered}\n{code}"
+        subprocess.run([sys.executable, "-c", script], check=True)
+
+    def reboot(self) -> None:
+        """Whatever was logged in ends, and the host is not there for a while."""
+        (sshd,) = children(self.host, deep=False)
+        for process in children(sshd):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        self.on_the_host(
+            "with IPRoute() as ip:\n"
+            "    for state, seconds in ('down', 2), ('up', 0):\n"
+            "        for name in 'lab1', 'control1':\n"
+            "            ip.link('set', index=ip.link_lookup(ifname=name)[0], state=state)\n"
+            "        time.sleep(seconds)\n"
+            "    ip.addr('replace', index=ip.link_lookup(ifname='lab1')[0], address='fd88::1', prefixlen=64, flags=2)\n"
+        )
 
     def _enter(self) -> None:
         """Into the tester's network namespace."""
@@ -191,21 +222,32 @@ def test_what_is_wrong_with_a_lab_host_is_one_line(hosts: Hosts, change: tuple[s
 
 
 def test_an_address_in_use_is_found_before_anything_is_sent(hosts: Hosts) -> None:
-    take = textwrap.dedent("""
-        import ctypes, os, sys
-        assert ctypes.CDLL(None).setns(os.open(f"/proc/{sys.argv[1]}/ns/net", os.O_RDONLY), 0x40000000) == 0
-        from pyroute2 import IPRoute
-        with IPRoute() as ip:
-            ip.addr(sys.argv[2], index=ip.link_lookup(ifname="lab1")[0], address="10.88.1.7", prefixlen=32)
-    """)
-    host = Path(f"/proc/{hosts.process.pid}/task/{hosts.process.pid}/children").read_text().split()[0]
-    subprocess.run([sys.executable, "-c", take, host, "add"], check=True)
+    take = (
+        "with IPRoute() as ip: ip.addr('{}', index=ip.link_lookup(ifname='lab1')[0], address='10.88.1.7', prefixlen=32)"
+    )
+    hosts.on_the_host(take.format("add"))
     try:
         ran = hosts.run(SSH, name="taken")
     finally:
-        subprocess.run([sys.executable, "-c", take, host, "del"], check=True)
+        hosts.on_the_host(take.format("del"))
     assert ran.code == pytest.ExitCode.USAGE_ERROR, ran.out
     assert "tester address 10.88.1.7 is in use by " in ran.out
+
+
+def test_a_host_that_reboots_in_mid_case_is_an_error_not_a_violation(hosts: Hosts, tmp_path: Path) -> None:
+    cases = Suite(tmp_path).write(CASES_THAT_WAIT).folder / "test_cases.py"
+    results = hosts.folder / "rebooted" / "results.jsonl"
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(hosts.run, SSH, cases=str(cases), name="rebooted")
+        wait(lambda: results.exists() and len(results.read_text().splitlines()) >= len(QUICK))
+        hosts.reboot()
+        ran = running.result()
+    assert ran.code == pytest.ExitCode.TESTS_FAILED, ran.out
+    assert {name for name, verdict in ran.verdicts.items() if verdict == "conforms"} == QUICK
+    assert {verdict for name, verdict in ran.verdicts.items() if name not in QUICK} == {"error"}, ran.out
+    assert len(ran.verdicts) == 18
+    again = hosts.run(SSH, "-k", "quick", cases=str(cases), name="again")
+    assert set(again.verdicts.values()) == {"conforms"}, again.out
 
 
 def test_doctor_looks_at_a_lab_host(hosts: Hosts) -> None:
