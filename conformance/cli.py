@@ -64,7 +64,7 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     run.add_argument(
         "--rfc", action="append", default=[], metavar="NUMBER", help="only what verifies a requirement of that RFC"
     )
-    run.add_argument("--concurrency", type=whole_number, default=64, metavar="N", help="cases at once (default: 64)")
+    run.add_argument("--concurrency", type=whole_number, default=256, metavar="N", help="cases at once (default: 256)")
     run.add_argument("--strict", action="store_true", help="a SHOULD that is not followed fails too")
     run.add_argument("--output", default="reports/latest", metavar="DIR", help="default: reports/latest")
     run.add_argument("--baseline", metavar="NAME|FILE", help="what has changed since then; fail only on what got worse")

@@ -85,7 +85,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="only cases that verify a requirement of this RFC (5961); may be repeated, and narrows --requirement",
     )
     group.addoption(
-        "--concurrency", type=whole_number, default=64, metavar="N", help="how many cases run at once (default: 64)"
+        "--concurrency", type=whole_number, default=256, metavar="N", help="how many cases run at once (default: 256)"
     )
     group.addoption(
         "--output", default="reports/latest", metavar="DIR", help="where the run is recorded (default: reports/latest)"

@@ -37,6 +37,11 @@ _T = TypeVar("_T")
 _MOST_VIRTUAL = 4
 # What violates while we were as late as that is tried again, up to so many cases: a broken target need not be run twice.
 _LATE_S, _MOST_DOUBTED = 0.05, 25
+# A case begins when the loop came round with no more work than that (CPU time), or after so many rounds.
+_ROUND_S, _MOST_ROUNDS = 0.002, 200
+# A case is tried again when the tester was on time for so long, or was asked so many times whether it was.
+_CALM_S, _MOST_ASKED = 1.0, 20
+_ATTEMPTS = 2
 _BROKEN = (Verdict.VIOLATES, Verdict.BREAKS_SHOULD)
 CaseFunction = Callable[..., Coroutine[Any, Any, None]]
 # What a socket call says of the connection itself; every other failure of a call is the harness's own.
@@ -104,7 +109,7 @@ class Run:
         self.running: dict[str, int] = {}
         self.done = 0
         # One is written by pytest's thread alone, the other by the engine's.
-        self._submitted = self._ended = self._doubted = 0
+        self._submitted = self._begun = self._ended = self._doubted = 0
         self._sent = Traffic()
         started = time.time_ns()
         self._facts = {
@@ -128,7 +133,7 @@ class Run:
         self.engine.submit(self._open()).result()
 
     async def _open(self) -> None:
-        self._case_ended, self._by_itself = asyncio.Condition(), asyncio.Lock()
+        self._case_ended, self._beginning, self._by_itself = asyncio.Condition(), asyncio.Lock(), asyncio.Lock()
         await self.target.open()
         if self.target.virtual:
             self.seed = 0  # the same run twice is the same to the last bit
@@ -202,22 +207,44 @@ class Run:
         return max(0.0, (max(ends, default=0) - self.clock.now_ns()) / SECOND)
 
     async def _run(self, info: CaseInfo, function: CaseFunction, arguments: Mapping[str, Any]) -> Outcome:
-        """Run, judge and record a case; what gave no sure verdict runs again when all others have ended, by itself."""
+        """Run, judge and record a case; what gave no sure verdict runs again by itself."""
         try:
             async with self._places:
+                await self._begin()
                 outcome, case = await self._attempt(info, function, arguments)
         finally:
             async with self._case_ended:
                 self._ended += 1
                 self._case_ended.notify_all()
         if why := self._unsure(outcome):
-            async with self._case_ended:
-                await self._case_ended.wait_for(lambda: self._ended == self._submitted)
-            async with self._by_itself:
-                outcome, case = await self._again(info, function, arguments, outcome, why)
+            outcome, case = await self._again(info, function, arguments, outcome, why)
         await asyncio.get_running_loop().run_in_executor(None, self._record, outcome, case)
         self.done += 1
         return outcome
+
+    async def _begin(self) -> None:
+        """Wait until the loop keeps up with the cases that run: many that begin in the same instant make each other late."""
+        async with self._beginning:
+            for _ in range(_MOST_ROUNDS):
+                began_s = time.thread_time()
+                await asyncio.sleep(0)
+                if time.thread_time() - began_s < _ROUND_S:
+                    break
+            self._begun += 1
+
+    async def _calm(self) -> None:
+        """Wait until those cases that still run do little but wait."""
+        while self._begun < self._submitted:
+            await asyncio.sleep(_CALM_S)
+        for _ in range(_MOST_ASKED):
+            since_ns = self.clock.now_ns()
+            await asyncio.sleep(_CALM_S)
+            if self.clock.jitter.worst_s(since_ns, self.clock.now_ns()) < _LATE_S:
+                break
+
+    async def _others_ended(self) -> None:
+        async with self._case_ended:
+            await self._case_ended.wait_for(lambda: self._ended == self._submitted)
 
     async def _again(
         self,
@@ -227,9 +254,14 @@ class Run:
         first: Outcome,
         why: str,
     ) -> tuple[Outcome, Case | None]:
-        """Run a case that was unsure as often as its reason asks for: broken is what is broken in the same way every time."""
-        for _ in range(self.target.wire.attempts):
-            outcome, case = await self._attempt(info, function, arguments)
+        """Run a case that was unsure again, as soon as all is calm and then when all others have ended.
+
+        As often as its reason asks for: broken is what is broken in the same way every time.
+        """
+        for attempt in range(max(_ATTEMPTS, self.target.wire.attempts)):
+            await (self._others_ended() if attempt else self._calm())
+            async with self._by_itself:
+                outcome, case = await self._attempt(info, function, arguments)
             outcome = replace(outcome, ran_again=why)
             if not self._unsure(outcome):
                 return outcome, case
