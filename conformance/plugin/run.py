@@ -31,7 +31,7 @@ from conformance.tester.clock import SECOND, Clock
 from conformance.tester.negotiated import NAMES, negotiated
 from conformance.tester.station import Station
 from conformance.tester.steady import set_ns
-from conformance.tester.trace import told
+from conformance.tester.trace import Traffic, told
 
 _T = TypeVar("_T")
 _MOST_VIRTUAL = 4
@@ -110,6 +110,7 @@ class Run:
         self.done = 0
         # One is written by pytest's thread alone, the other by the engine's.
         self._submitted = self._begun = self._ended = self._doubted = 0
+        self._sent = Traffic()
         started = time.time_ns()
         self._facts = {
             "id": datetime.fromtimestamp(started / SECOND, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -119,6 +120,7 @@ class Run:
             "command": command,
             "machine": f"{platform.system()} {platform.release()}, {platform.machine()}",
             "cells": len(cells()),
+            "sent": self._sent.facts(),
         }
         self._writer: ResultsWriter | None = None
         self._threads: concurrent.futures.ThreadPoolExecutor | None = None
@@ -296,6 +298,9 @@ class Run:
             outcome = self._judged(info, function, done)
         finally:
             self.running.pop(info.id)
+        if done.case is not None:
+            self._sent.add(done.case.trace.frames, apart=self.target.virtual)
+            self._facts["sent"] = self._sent.facts()
         by_s = (set_ns() - before_ns) / SECOND
         if by_s and not self.target.virtual and outcome.verdict in _BROKEN:
             message = f"this machine's clock was set by {by_s:+.3f} s meanwhile: {outcome.message}"
@@ -444,6 +449,8 @@ class Run:
         target = case.target if case is not None else self.target
         trace = case.trace if case is not None else None
         steps = trace.numbered()[1] if trace else []
+        sent = Traffic()
+        sent.add(trace.frames if trace else ())
         conn = case.connections[0] if case is not None and case.connections else None
         return {
             "schema": 2,
@@ -470,6 +477,7 @@ class Run:
                 "settings": dict(target.settings),
             },
             "run": {**self._facts, "jitter": self.engine.jitter.summary()},
+            "sent": sent.facts(),
             "started_ns": outcome.started_ns,
             "duration_s": round(outcome.duration_s, 6),
             "timings": [_timing(one) for one in (trace.timings if trace else ())],

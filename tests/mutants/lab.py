@@ -132,7 +132,6 @@ class Lab:
             "killers": found[:_NAMED],
             "noticed_by": len(found),
             "cases_run": ran,
-            "survives": "" if found else mutant.survives,
             "seconds": round(time.monotonic() - started, 1),
         }
 
@@ -142,10 +141,10 @@ def _stack(mutant: Mutant | SourceMutant) -> str:
     return mutant.stack if isinstance(mutant, SourceMutant) else ""
 
 
-def told(one: Mapping[str, Any]) -> str:
-    """A mutant's fate in one line."""
+def told(one: Mapping[str, Any], reason: str) -> str:
+    """A mutant's fate in one line; `reason` is why it survives, where that is known."""
     if not one["killed"]:
-        return f"SURVIVED {one['id']} ({one['breaks']}): {one['what']}: {one['survives'] or 'no reason is known'}"
+        return f"SURVIVED {one['id']} ({one['breaks']}): {one['what']}: {reason or 'no reason is known'}"
     first = one["killers"][0]
     more = f" and {one['noticed_by'] - 1} more" if one["noticed_by"] > 1 else ""
     return f"killed   {one['id']}: {one['what']}; by {first['case']}{more}"
@@ -162,18 +161,18 @@ def run(
     with tempfile.TemporaryDirectory(prefix="tcp-conformance-mutants-") as name, ThreadPoolExecutor(jobs) as pool:
         lab = Lab(Path(name), [f"--family={family}"], tiers)
         lab.prepare(chosen)
-        results = {}
+        results, reasons = {}, {one.id: one.survives for one in chosen}
         try:
             for future in as_completed([pool.submit(lab.tried, one) for one in chosen]):
                 one = future.result()
                 results[one["id"]] = one
-                print(told(one), flush=True)
+                print(told(one, reasons[one["id"]]), flush=True)
         finally:
             pool.shutdown(cancel_futures=True)
     ordered = [results[one.id] for one in chosen]
-    survivors = [one["id"] for one in ordered if not one["killed"]]
+    survivors = [{"id": one["id"], "reason": reasons[one["id"]]} for one in ordered if not one["killed"]]
     killed = len(ordered) - len(survivors)
-    return {"schema": 1, "total": len(ordered), "killed": killed, "survivors": survivors, "mutants": ordered}
+    return {"schema": 2, "total": len(ordered), "killed": killed, "survivors": survivors, "mutants": ordered}
 
 
 def main() -> int:
@@ -198,7 +197,7 @@ def main() -> int:
         make_report(options.output)
     share = found["killed"] / found["total"]
     print(f"{found['killed']} of {found['total']} mutants killed ({share:.1%}); {path}")
-    survivors = [one for one in found["mutants"] if not one["killed"]]
-    for one in survivors:
-        print(told(one))
-    return 1 if share < _ENOUGH or not all(one["survives"] for one in survivors) else 0
+    rows = {one["id"]: one for one in found["mutants"]}
+    for one in found["survivors"]:
+        print(told(rows[one["id"]], one["reason"]))
+    return 1 if share < _ENOUGH or not all(one["reason"] for one in found["survivors"]) else 0
