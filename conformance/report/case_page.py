@@ -5,7 +5,6 @@ What a target, a case or a record says goes through `escape`; the rest is number
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 from urllib.parse import quote
 
@@ -15,7 +14,7 @@ from conformance.report.frames import Seen
 from conformance.report.ladder import draw_ladder
 from conformance.report.overview import Entry
 from conformance.report.parts import OUTCOMES, TABLE_END, badge, jitter, settings, slug, table
-from conformance.report.text import NOTHING, bounds, count, duration, moment, seconds, step
+from conformance.report.text import NOTHING, bounds, count, duration, escape, moment, seconds, step
 
 Record = Mapping[str, Any]
 

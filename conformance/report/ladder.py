@@ -7,13 +7,12 @@ may start, and each side column remembers how far down its own text reaches.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
 from typing import Any
 
 from markupsafe import Markup
 
 from conformance.report.frames import Seen
-from conformance.report.text import clean, count, duration, wrap
+from conformance.report.text import clean, count, duration, escape, wrap
 
 WIDTH = 920
 TESTER_X, TARGET_X = 280, 760
@@ -26,7 +25,7 @@ LONG_WAIT = 1_000_000_000  # ns without an event, from which on the wait is draw
 MOST = 400  # events drawn; of more, the first and the last
 
 
-@dataclass
+@dataclass(slots=True)
 class _Event:
     at_ns: int
     kind: str

@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +133,7 @@ class Overview:
         """The facts of the last run in the record; empty without any."""
         return max(self.runs.values(), key=lambda run: int(run["started_ns"]), default={})
 
-    @property
+    @cached_property
     def order(self) -> list[Entry]:
         """The cases by document, section and name; 3.10 comes after 3.9."""
         return sorted(self.entries.values(), key=_place)

@@ -153,12 +153,13 @@ def _write(run_dir: Path, results: Path, overview: Overview, order: Sequence[Ent
 def _cases(run_dir: Path, results: Path, environment: Environment, overview: Overview, order: Sequence[Entry]) -> None:
     """Write the page of each case."""
     shell = _shell(environment)
+    pages = run_dir / "cases"
     records = read_records(results, [entry.offset for entry in order])
     for at, (entry, record) in enumerate(zip(order, records, strict=True)):
         before, after = order[at - 1] if at else None, order[at + 1] if at + 1 < len(order) else None
         around = Around(before, after, _history(overview, entry))
         page = draw_page(shell, record, around, _evidence(run_dir, record))
-        put(run_dir / "cases" / f"{entry.page}.html", text.clean(page))
+        put(pages / f"{entry.page}.html", text.clean(page))
 
 
 def _shell(environment: Environment) -> Shell:
@@ -396,9 +397,10 @@ def _evidence(run_dir: Path, record: dict[str, Any]) -> Evidence:
         if path.is_absolute() or ".." in path.parts:
             name, problem = None, "the record names a capture outside of the run's folder"
         else:
-            capture = read_pcapng(run_dir / path, limit=FRAMES + 1)
+            file = run_dir / path
+            capture = read_pcapng(file, limit=FRAMES + 1)
             problem = capture.problem
-            if not os.path.isfile(run_dir / path):  # noqa: PTH113 - unlike Path's, never raises on a foreign name
+            if problem and not os.path.isfile(file):  # noqa: PTH113 - unlike Path's, never raises on a foreign name
                 name = None
     if len(capture.frames) > FRAMES:
         problem = f"only the first {FRAMES:,} frames are shown: the capture has more"

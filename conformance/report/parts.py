@@ -3,12 +3,11 @@
 import re
 from collections.abc import Iterable, Mapping
 from functools import cache, lru_cache
-from html import escape
 from typing import Any
 
 from markupsafe import Markup
 
-from conformance.report.text import NOTHING, VERDICTS, count
+from conformance.report.text import NOTHING, VERDICTS, count, escape
 
 OUTCOMES = {
     None: Markup(f'<span class="muted">{NOTHING}</span>'),

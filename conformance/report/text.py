@@ -1,9 +1,11 @@
 """Numbers and names as people read them."""
 
+import html
 import re
 import textwrap
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 # Control characters, what turns the direction of text around, and halves of surrogate pairs: none of them
@@ -34,6 +36,10 @@ def clean(text: str) -> str:
     # A whole page is nearly all of it plain: what is left of it is short.
     rest = text.encode("utf-8", "surrogatepass").translate(None, _PLAIN)
     return text if rest.decode("utf-8", "surrogatepass").isprintable() else _ODD.sub("\ufffd", text)
+
+
+# Most of what pages say, they say again and again.
+escape = lru_cache(4096)(html.escape)
 
 
 def wrap(text: str, width: int) -> list[str]:
@@ -77,10 +83,15 @@ def bounds(low: float | None, high: float | None) -> str:
 
 def moment(ns: int) -> str:
     """Nanoseconds since 1970 as a date and time in UTC, to the second."""
+    return _moment(ns // 10**9) or f"{ns} ns after 1970"
+
+
+@lru_cache
+def _moment(second: int) -> str:
     try:
-        return datetime.fromtimestamp(ns // 10**9, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     except (ValueError, OverflowError, OSError):
-        return f"{ns} ns after 1970"
+        return ""
 
 
 def count(number: int, one: str, many: str = "") -> str:
