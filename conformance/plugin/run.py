@@ -35,8 +35,9 @@ from conformance.tester.trace import Traffic, told
 
 _T = TypeVar("_T")
 _MOST_VIRTUAL = 4
-# What violates while we were as late as that is tried again, up to so many cases: a broken target need not be run twice.
-_LATE_S, _MOST_DOUBTED = 0.05, 25
+# What violates while we were as late as that is tried again, up to so many cases, and until they took so long: a target that is
+# broken need not be run twice.
+_LATE_S, _MOST_DOUBTED, _LONGEST_DOUBTED_S = 0.05, 25, 240
 # A case begins when the loop came round with no more work than that (CPU time), or after so many rounds.
 _ROUND_S, _MOST_ROUNDS = 0.002, 200
 # A case is tried again when the tester was on time for so long, or was asked so many times whether it was.
@@ -110,6 +111,7 @@ class Run:
         self.done = 0
         # One is written by pytest's thread alone, the other by the engine's.
         self._submitted = self._begun = self._ended = self._doubted = 0
+        self._doubted_s = 0.0
         self._sent = Traffic()
         started = time.time_ns()
         self._facts = {
@@ -283,9 +285,10 @@ class Run:
             return ""
         ended_ns = outcome.started_ns + round(outcome.duration_s * SECOND)
         late_s = 0.0 if self.target.virtual else self.clock.jitter.worst_s(outcome.started_ns, ended_ns)
-        if late_s < _LATE_S or self._doubted == _MOST_DOUBTED:
+        if late_s < _LATE_S or self._doubted == _MOST_DOUBTED or self._doubted_s > _LONGEST_DOUBTED_S:
             return ""
         self._doubted += 1
+        self._doubted_s += outcome.duration_s
         return f"the tester itself was up to {late_s:.3f} s late: {outcome.message}"
 
     async def _attempt(
