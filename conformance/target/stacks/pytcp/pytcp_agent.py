@@ -186,14 +186,14 @@ class Socket:
 
 @contextmanager
 def _posix() -> Iterator[None]:
-    """PyTCP's OSErrors have their number in the text alone."""
+    """PyTCP's OSErrors have their number in the text alone, but for the one of a socket that has no peer."""
     try:
         yield
     except BlockingIOError:
         raise
     except OSError as error:
         found = _ERRNO.search(str(error))
-        raise OSError(int(found[1]) if found else errno.EINVAL, str(error)) from None
+        raise OSError(int(found[1]) if found else errno.ENOTCONN, str(error)) from None
 
 
 class Link:
