@@ -247,10 +247,12 @@ class ConformancePlugin:
         return self._selection is None or self._selection.wants(info)
 
     def _describe(self, item: pytest.Item) -> CaseInfo | None:
-        from conformance.plugin.marks import describe, is_case  # noqa: PLC0415
+        from conformance.plugin.marks import describe, is_case, takes_nothing_else  # noqa: PLC0415
 
         if item.nodeid not in self._infos and is_case(item):
             self._infos[item.nodeid] = describe(item)
+            if takes_nothing_else(item):
+                item.setup = _nothing  # type: ignore[method-assign]
         return self._infos.get(item.nodeid)
 
     # The run
@@ -281,9 +283,11 @@ class ConformancePlugin:
 
     def _submit(self, item: pytest.Item) -> concurrent.futures.Future[Outcome]:
         assert self._run is not None
+        from conformance.plugin.marks import parameters_of  # noqa: PLC0415
+
         function: Any = getattr(item, "function")  # noqa: B009 - a pytest.Item has none for mypy
         parameters = getattr(item, "callspec").params  # noqa: B009
-        chosen = {name: parameters[name] for name in _parameters(function) if name != "tcp"}
+        chosen = {name: parameters[name] for name in parameters_of(function) if name != "tcp"}
         future = self._futures[item.nodeid] = self._run.submit(self._infos[item.nodeid], function, chosen)
         return future
 
@@ -374,6 +378,8 @@ class ConformancePlugin:
         outcome = self._outcomes.get(item.nodeid)
         if outcome is None:
             return report
+        if report.when != "call" and report.passed:
+            return report
         if report.failed:
             report.judged = True  # type: ignore[attr-defined] # goes from a worker to its controller, as the next one
         info = outcome.info
@@ -387,8 +393,7 @@ class ConformancePlugin:
         }
         if report.when == ("setup" if report.failed else "call"):
             report.duration = outcome.duration_s
-        if report.when == "call" or report.failed:
-            self._link(item, report, outcome)
+        self._link(item, report, outcome)
         return report
 
     def _link(self, item: pytest.Item, report: pytest.TestReport, outcome: Outcome) -> None:
@@ -423,8 +428,13 @@ class ConformancePlugin:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_html_results_table_row(self, report: pytest.TestReport, cells: list[str]) -> None:
-        """What stands in them; cells are raw HTML, and what a target or a parameter says is text."""
-        if self._columns:
+        """What stands in them; cells are raw HTML, and what a target or a parameter says is text.
+
+        pytest-html makes a row for each phase, and throws away those of setup and teardown that passed: here they get none.
+        """
+        if report.when in ("setup", "teardown") and report.passed and not report.sections:
+            cells.clear()
+        elif self._columns:
             said: dict[str, str] = getattr(report, "conformance", {})
             if said:  # pytest-html takes the parameters in an id for markup
                 cells[1] = f'<td class="col-testId">{html.escape(said["id"])}</td>'
@@ -542,6 +552,10 @@ def _properties(config: pytest.Config) -> list[tuple[str, str]]:
     return found
 
 
+def _nothing() -> None:
+    """What there is to set up for a case: its fixtures are stand-ins, and filling them in costs more than all else."""
+
+
 def _said(how: Any, text: str) -> Exception:
     """pytest's own exception with nothing but the text.
 
@@ -569,9 +583,3 @@ def _selects(config: pytest.Config) -> bool:
 def _worker(config: pytest.Config) -> int:
     """The number of this process among pytest-xdist's workers; 0 where there are none."""
     return int(getattr(config, "workerinput", {"workerid": "gw0"})["workerid"].removeprefix("gw"))
-
-
-def _parameters(function: Any) -> set[str]:
-    import inspect  # noqa: PLC0415
-
-    return set(inspect.signature(function).parameters)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
+from types import NoneType
 from typing import Any, TypeVar
 
 from conformance.judge import Inconclusive, NotApplicable, Series, Timing, Verdict, Violation
@@ -25,7 +26,7 @@ from conformance.plugin.marks import CaseInfo
 from conformance.record import PcapngWriter, RecordError, ResultsWriter, capture_name
 from conformance.standard.cells import cells
 from conformance.standard.profile import Deviation, Profile, profile
-from conformance.target import AppError, HarnessFault, Target
+from conformance.target import App, AppError, HarnessFault, Target, TargetGone
 from conformance.tester.case import Case
 from conformance.tester.clock import SECOND, Clock
 from conformance.tester.negotiated import NAMES, negotiated
@@ -60,6 +61,9 @@ _CONNECTION_CODES = frozenset(
     }
 )
 
+
+# What a call says of the target's application.
+_LACKING = {"ENOPROTOOPT": "socket option", "unknown-op": "call of the application"}
 
 # Times, and numbers that are somewhere else in every run.
 _NUMBERS = re.compile(r"\d+\.\d+|\d{6,}")
@@ -337,9 +341,11 @@ class Run:
         self, station: Station, info: CaseInfo, function: CaseFunction, arguments: Mapping[str, Any]
     ) -> _Done:
         """Run a case where its station and clock are."""
-        case, raised, clock = None, None, station.clock
+        case, clock = None, station.clock
+        raised: Exception | None = None
         started = clock.now_ns()
         try:
+            await station.target.ready()
             case = Case(
                 station=station,
                 target=station.target,
@@ -352,20 +358,28 @@ class Run:
             await case.open()
             await function(**arguments, tcp=case)
         except Exception as error:
-            raised = await self._fault(station.target) or error
+            raised = error if case is None else await self._cause(case.agent, error)
+        else:
+            # Only a stack of our own can say that it crashed.
+            raised = await self._cause(case.agent, None) if station.target.isolated else None
         finally:
             closed = await self._close(case)
         return _Done(case, raised or closed, started, clock.now_ns())
 
-    async def _fault(self, target: Target) -> HarnessFault | None:
-        """Whether agent or lab failed: an agent that dies closes its sockets, which looks like the target's own doing."""
+    async def _cause(self, agent: App, raised: Exception | None) -> Exception | None:
+        """What is behind the case's end: agent or lab failed, or the stack crashed, which looks like the target's answers.
+
+        An agent that dies closes its sockets; of a stack that crashed what is left may go on, and even look right.
+        """
         try:
-            await target.app.call("hello")
+            crashed = (await agent.call("hello")).get("crashed")
         except HarnessFault as fault:
-            return fault
+            return raised and fault
         except AppError:
-            pass
-        return None
+            return raised
+        if crashed and isinstance(raised, (Violation, AppError, TargetGone, NoneType)):
+            return Violation(f"the stack crashed: {crashed[0]}", f"Behind that: {raised}" if raised else "")
+        return raised
 
     async def _close(self, case: Case | None) -> BaseException | None:
         try:
@@ -379,8 +393,8 @@ class Run:
 
     def _judged(self, info: CaseInfo, function: CaseFunction, done: _Done) -> Outcome:
         case, raised = done.case, done.raised
-        if isinstance(raised, AppError) and raised.code == "ENOPROTOOPT":
-            raised = NotApplicable(f"target {self.target.name} lacks a socket option: {raised}")
+        if isinstance(raised, AppError) and raised.code in _LACKING:
+            raised = NotApplicable(f"target {self.target.name} lacks a {_LACKING[raised.code]}: {raised}")
         elif isinstance(raised, AppError) and raised.code in _CONNECTION_CODES:
             raised = Violation(f"the application's call failed: {raised}")
         elif type(raised) is AssertionError and _asserted_in(raised, function):

@@ -65,8 +65,8 @@ class Told:
 
 def capabilities(cell: Cell) -> tuple[str, ...]:
     """What a target must be able to do for the row."""
-    urgent = ("urgent",) if cell.stimulus.slug == "call-send-urgent" else ()
-    return ("app", *(word for word in ("state",) if word in cell.needs), *urgent)
+    own = {"call-send-urgent": ("urgent",), "call-abort": ("linger",)}.get(cell.stimulus.slug, ())
+    return ("app", *(word for word in ("state",) if word in cell.needs), *own)
 
 
 async def run_call(case: Case, cell: Cell) -> None:
@@ -89,7 +89,7 @@ async def call_in(scene: Scene) -> None:
     try:
         await asyncio.sleep(0)  # the call is asked for first
         # The agent answers in order: once it has answered this, the call is made, and its answer here if it has one.
-        await scene.case.target.app.call("hello")
+        await scene.case.agent.call("hello")
         for _ in range(_HAND_OVERS):
             await asyncio.sleep(0)
         await _see(scene, stimulus, call)

@@ -696,10 +696,14 @@ class Connection:
                 return flight
 
     async def burst(self, *, quiet: float = 0.1) -> list[Received]:
-        """Take all that comes, new or repeated, until nothing comes for `quiet` seconds; nothing of it is judged."""
+        """Take all that comes, new or repeated, until nothing comes for `quiet` seconds; nothing of it is judged.
+
+        What a wire adds to a round trip comes on top of `quiet`.
+        """
         came: list[Received] = []
+        quiet_ns = round((quiet + self._case.wire_round_trip_s) * SECOND)
         while True:
-            received = await self._next_of_any_kind(self._case.clock.now_ns() + round(quiet * SECOND))
+            received = await self._next_of_any_kind(self._case.clock.now_ns() + quiet_ns)
             if received is None:
                 return came
             self._take(received, describe(received.segment, self.base), "")

@@ -9,18 +9,17 @@ import shutil
 import signal
 import subprocess
 import sys
+import textwrap
+import threading
+import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import Ran, Suite, clean_environment
+from tests.conftest import Ran, clean_environment
 from tests.lab import host_segment
-from tests.lab.processes import children, wait
-from tests.lab.test_faults import CASES as CASES_THAT_WAIT
-from tests.lab.test_faults import QUICK
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 CASES = "testcases/rfc9293/test_s3_6_closing.py"
@@ -87,36 +86,43 @@ class Hosts:
         )
         return Ran(done.returncode, done.stdout + done.stderr, self.folder)
 
-    @property
-    def host(self) -> int:
-        """The host's first process."""
-        return int(Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()[0])
-
-    def on_the_host(self, code: str) -> None:
-        """Run that in the host's network namespace."""
-        entered = f"assert ctypes.CDLL(None).setns(os.open('/proc/{self.host}/ns/net', os.O_RDONLY), 0x40000000) == 0"
-        script = f"import ctypes, os, time\nfrom pyroute2 import IPRoute\n{entered}\n{code}"
-        subprocess.run([sys.executable, "-c", script], check=True)
-
-    def reboot(self) -> None:
-        """Whatever was logged in ends, and the host is not there for a while."""
-        (sshd,) = children(self.host, deep=False)
-        for process in children(sshd):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(process, signal.SIGKILL)
-        self.on_the_host(
-            "with IPRoute() as ip:\n"
-            "    for state, seconds in ('down', 2), ('up', 0):\n"
-            "        for name in 'lab1', 'control1':\n"
-            "            ip.link('set', index=ip.link_lookup(ifname=name)[0], state=state)\n"
-            "        time.sleep(seconds)\n"
-            "    ip.addr('replace', index=ip.link_lookup(ifname='lab1')[0], address='fd88::1', prefixlen=64, flags=2)\n"
-        )
+    def restart(self, away_s: float) -> None:
+        """As if the host were started anew while a run is under way: its agent ends, and for a while ssh gets nowhere."""
+        until = time.monotonic() + 60
+        while not (agents := [pid for pid in _below(self.process.pid) if b"agent.py" in _command_of(pid)]):
+            assert time.monotonic() < until, "no agent was started"
+            time.sleep(0.05)
+        time.sleep(3)
+        for pid in agents:
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(0.5)  # ssh has to hear of it before
+        for state in ("down", "up"):
+            code = (
+                "from pyroute2 import IPRoute\nwith IPRoute() as ip:"
+                f" ip.link('set', index=ip.link_lookup(ifname='control0')[0], state='{state}')"
+            )
+            subprocess.run([sys.executable, "-c", code], preexec_fn=self._enter, check=True)
+            time.sleep(away_s if state == "down" else 0)
 
     def _enter(self) -> None:
         """Into the tester's network namespace."""
         space = os.open(f"/proc/{self.process.pid}/ns/net", os.O_RDONLY)
         assert _LIBC.setns(space, 0x40000000) == 0
+
+
+def _below(pid: int) -> list[int]:
+    """All descendants of a process."""
+    found = []
+    with contextlib.suppress(OSError):
+        for child in map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()):
+            found += [child, *_below(child)]
+    return found
+
+
+def _command_of(pid: int) -> bytes:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
 
 
 @pytest.fixture(scope="module")
@@ -178,6 +184,45 @@ def test_black_box_runs_what_needs_no_application(hosts: Hosts) -> None:
     assert sum(verdict == "conforms" for verdict in ran.verdicts.values()) >= 20
 
 
+REBOOTED = '''
+import pytest
+from conformance.api import *
+
+
+@pytest.mark.parametrize("number", range(4))
+@verifies("RFC9293:3.5-handshake", lasts=6)
+async def test_in_the_middle(tcp, number):
+    """It is in the middle of something for six seconds, then needs target and agent."""
+    conn = await tcp.drive_to(State.ESTABLISHED)
+    await tcp.sleep(6)
+    await conn.deliver(b"x")
+
+
+@pytest.mark.parametrize("number", range(4))
+@verifies("RFC9293:3.5-handshake")
+async def test_later(tcp, number):
+    """It begins when the others have ended."""
+    conn = await tcp.drive_to(State.ESTABLISHED)
+    await conn.deliver(b"x")
+'''
+
+
+def test_host_that_is_started_anew_costs_the_cases_that_run_alone(hosts: Hosts) -> None:
+    """Its agent ends, and ssh gets nowhere for three seconds: what runs is an error, with its line; what comes later runs."""
+    (hosts.folder / "test_rebooted.py").write_text(REBOOTED)
+    (hosts.folder / "pytest.ini").write_text("[pytest]\n")
+    ended = threading.Thread(target=hosts.restart, args=(3.0,))
+    ended.start()
+    ran = hosts.run(SSH, "--family=4", "--concurrency=4", cases=str(hosts.folder / "test_rebooted.py"), name="rebooted")
+    ended.join()
+    assert ran.verdicts == {
+        **{f"test_in_the_middle[ipv4-{number}]": "error" for number in range(4)},
+        **{f"test_later[ipv4-{number}]": "conforms" for number in range(4)},
+    }, ran.out
+    said = {one["message"] for one in ran.results.values()} - {""}
+    assert said == {"rebooted: the agent's process ended"}
+
+
 def test_the_testers_own_address_serves_with_resets_kept_back(hosts: Hosts) -> None:
     own = BLACK_BOX.replace('ipv6 = "fd88::1"\n', "").replace('ipv4 = "10.88.0.1"', 'ipv4 = "192.168.77.1"')
     own = own.replace('interface = "lab0"', 'interface = "control0"\nown-address = true')
@@ -222,32 +267,21 @@ def test_what_is_wrong_with_a_lab_host_is_one_line(hosts: Hosts, change: tuple[s
 
 
 def test_an_address_in_use_is_found_before_anything_is_sent(hosts: Hosts) -> None:
-    take = (
-        "with IPRoute() as ip: ip.addr('{}', index=ip.link_lookup(ifname='lab1')[0], address='10.88.1.7', prefixlen=32)"
-    )
-    hosts.on_the_host(take.format("add"))
+    take = textwrap.dedent("""
+        import ctypes, os, sys
+        assert ctypes.CDLL(None).setns(os.open(f"/proc/{sys.argv[1]}/ns/net", os.O_RDONLY), 0x40000000) == 0
+        from pyroute2 import IPRoute
+        with IPRoute() as ip:
+            ip.addr(sys.argv[2], index=ip.link_lookup(ifname="lab1")[0], address="10.88.1.7", prefixlen=32)
+    """)
+    host = Path(f"/proc/{hosts.process.pid}/task/{hosts.process.pid}/children").read_text().split()[0]
+    subprocess.run([sys.executable, "-c", take, host, "add"], check=True)
     try:
         ran = hosts.run(SSH, name="taken")
     finally:
-        hosts.on_the_host(take.format("del"))
+        subprocess.run([sys.executable, "-c", take, host, "del"], check=True)
     assert ran.code == pytest.ExitCode.USAGE_ERROR, ran.out
     assert "tester address 10.88.1.7 is in use by " in ran.out
-
-
-def test_a_host_that_reboots_in_mid_case_is_an_error_not_a_violation(hosts: Hosts, tmp_path: Path) -> None:
-    cases = Suite(tmp_path).write(CASES_THAT_WAIT).folder / "test_cases.py"
-    results = hosts.folder / "rebooted" / "results.jsonl"
-    with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(hosts.run, SSH, cases=str(cases), name="rebooted")
-        wait(lambda: results.exists() and len(results.read_text().splitlines()) >= len(QUICK))
-        hosts.reboot()
-        ran = running.result()
-    assert ran.code == pytest.ExitCode.TESTS_FAILED, ran.out
-    assert {name for name, verdict in ran.verdicts.items() if verdict == "conforms"} == QUICK
-    assert {verdict for name, verdict in ran.verdicts.items() if name not in QUICK} == {"error"}, ran.out
-    assert len(ran.verdicts) == 18
-    again = hosts.run(SSH, "-k", "quick", cases=str(cases), name="again")
-    assert set(again.verdicts.values()) == {"conforms"}, again.out
 
 
 def test_doctor_looks_at_a_lab_host(hosts: Hosts) -> None:

@@ -806,7 +806,7 @@ def test_a_sent_segment_is_described_once(tmp_path: Path) -> None:
     assert shown[at - 1] == "FIN+ACK seq=+1 ack=+1 len=0"
     assert not [text for text in shown if "win=" in text]
     make_report(tmp_path)
-    whole = "does not cover the target&#39;s FIN: FIN+ACK seq=+1 ack=+1 win=64240"
+    whole = "does not cover the target&#x27;s FIN: FIN+ACK seq=+1 ack=+1 win=64240"
     assert page_of(tmp_path, record).count(whole) == 1
     without_capture = said(ET.fromstring(draw_ladder(record, [])))
     at = without_capture.index("FIN+ACK seq=+1 ack=+1 win=64240")
