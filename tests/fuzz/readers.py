@@ -237,7 +237,9 @@ def _frames() -> list[bytes]:
             template.frame(Segment(ADDRESSES[family], OURS[family], 80, 33000, Seq(78), Seq(1001), ACK, payload=b"abc"))
         )
         found.append(neighbour_question(TARGET_MAC, ADDRESSES[family], OURS[family]))
-    return found
+    # An ARP request about no protocol's addresses, that have the length of IPv4's: found by fuzzing.
+    asks = found[2]
+    return [*found, asks[:16] + b"\x06\x04" + asks[18:]]
 
 
 _REQUESTS = (

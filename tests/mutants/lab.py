@@ -39,7 +39,7 @@ _NAMED = 5
 _ENOUGH = 0.95
 _WAITING = 8
 """Runs of cases that wait, for each that works."""
-_LONGEST_S, _LOOK_S, _GRACE_S = 600.0, 0.2, 2.0
+_LONGEST_S, _LOOK_S, _GRACE_S = 1200.0, 0.2, 2.0
 
 
 # Each run is a fork of a process that has imported everything, which takes as long as a small run does.
@@ -150,18 +150,18 @@ class Lab:
 
     def __init__(self, folder: Path, options: Sequence[str], tiers: Sequence[str], jobs: int) -> None:
         self._folder, self._options, self._tiers = folder, options, tiers
+        self.done = threading.Event()
+        """Nothing more is to be tried."""
         self._stacks, self._clean = Sources(), dict[str, Running]()
         self._working, self._waiting = threading.Semaphore(jobs), threading.Semaphore(_WAITING * jobs)
 
-    def prepare(
-        self, chosen: Sequence[Mutant | SourceMutant], pool: ThreadPoolExecutor, done: threading.Event
-    ) -> list[Future[Records]]:
-        """Begin to run what could notice on each target that is not changed, until all is `done`. Raises MutantError."""
+    def prepare(self, chosen: Sequence[Mutant | SourceMutant], pool: ThreadPoolExecutor) -> list[Future[Records]]:
+        """Begin to run what could notice on each target that is not changed, until all is done. Raises MutantError."""
         for stack in sorted({_stack(one) for one in chosen}):
             target = [f"--target={self._stacks.target('')}"] if stack else []
             words = [*files([one for one in chosen if _stack(one) == stack]), *target, *self._options]
             self._clean[stack] = Running([*words, f"--tier={self._tiers[-1]}"], self._folder / f"clean-{stack}")
-        return [pool.submit(one.wait, lambda _: done.is_set()) for one in self._clean.values()]
+        return [pool.submit(one.wait, lambda _: self.done.is_set()) for one in self._clean.values()]
 
     def _clean_cases(self, stack: str, names: Collection[str]) -> Records:
         """What is recorded of the target that is not changed, as soon as these are among it."""
@@ -184,6 +184,8 @@ class Lab:
         # First the quick cases of the very rule that is broken, then all quick ones, then those that wait.
         narrow = [f"--tier={self._tiers[0]}", f"--requirement={mutant.breaks}"]
         for number, choice in enumerate([narrow, *([f"--tier={tier}"] for tier in self._tiers)]):
+            if self.done.is_set():
+                raise MutantError(f"{mutant.id}: stopped")
             words = [*choice, *arguments(mutant), *target, *self._options]
             run = Running(words, self._folder / f"{mutant.id}-{number}", [*plugins, Without(frozenset(ran))])
             with self._waiting if number == 2 and not stack else self._working:
@@ -229,24 +231,31 @@ def run(
     family: str = "4",
     tiers: Sequence[str] = ("quick", "standard"),
 ) -> dict[str, Any]:
-    """Run these mutants, say the fate of each as it is known, and give what mutants.json holds. Raises MutantError."""
+    """Run these mutants, say the fate of each as it is known, and give what mutants.json holds.
+
+    Raises MutantError where one could not be tried, when all others were.
+    """
     threads = ThreadPoolExecutor(len(chosen) + 2)  # most of them wait for their turn
     with tempfile.TemporaryDirectory(prefix="tcp-conformance-mutants-") as name, threads as pool:
-        lab, done = Lab(Path(name), [f"--family={family}"], tiers, jobs), threading.Event()
-        clean: list[Future[Any]] = [*lab.prepare(chosen, pool, done)]
-        results, reasons = {}, {one.id: one.survives for one in chosen}
+        lab = Lab(Path(name), [f"--family={family}"], tiers, jobs)
+        clean = lab.prepare(chosen, pool)
+        results, errors, reasons = {}, [], {one.id: one.survives for one in chosen}
         try:
-            tried: list[Future[Any]] = [pool.submit(lab.tried, one) for one in chosen]
-            for future in as_completed([*clean, *tried]):
-                one = future.result()
-                if future in tried:
+            for future in as_completed([pool.submit(lab.tried, one) for one in chosen]):
+                try:
+                    one = future.result()
+                except MutantError as error:
+                    print(f"ERROR    {error}", flush=True)
+                    errors.append(str(error))
+                else:
                     results[one["id"]] = one
                     print(told(one, reasons[one["id"]]), flush=True)
-                if len(results) == len(chosen):
-                    done.set()
         finally:
-            done.set()
-            pool.shutdown(cancel_futures=True)
+            lab.done.set()
+        for run in clean:
+            run.result()
+    if errors:
+        raise MutantError(f"{len(errors)} of {len(chosen)} mutants could not be tried; the first: {errors[0]}")
     ordered = [results[one.id] for one in chosen]
     survivors = [{"id": one["id"], "reason": reasons[one["id"]]} for one in ordered if not one["killed"]]
     killed = len(ordered) - len(survivors)
