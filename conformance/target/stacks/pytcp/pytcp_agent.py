@@ -17,6 +17,7 @@ from __future__ import annotations
 import errno
 import importlib.metadata
 import os
+import random
 import re
 import select
 import signal
@@ -481,6 +482,8 @@ def main() -> None:
     """Serve until the input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     clock = Clock(virtual=os.environ["TCP_CONFORMANCE_CLOCK"] == "virtual")
+    if clock.virtual:
+        random.seed(0)  # the same run twice is the same, initial sequence numbers too
     agent.time = clock  # type: ignore[assignment, attr-defined]
     agent.KINDS.update(options=no_options, until_ns=agent.whole(0, 1 << 62), frames_in=agent.whole(0, 1 << 62))
     for name in ("abort", "at_mark", "info", "sysctl_get", "sysctl_set"):
