@@ -1,10 +1,12 @@
 """Baselines: the results of an earlier run in a small file that reads well in a diff, and what has changed since.
 
 A baseline keeps of each case its verdict, what it rests on, the choices that the target took and the times that were
-measured.
+measured; and each deviation that the target's profile names, with the sentence that it breaks and the frames that show it.
 """
 
 import contextlib
+import dataclasses
+import hashlib
 import json
 import re
 from collections import Counter
@@ -15,7 +17,7 @@ from typing import Any
 
 from conformance.record.errors import RecordError
 from conformance.record.results import scan_results
-from conformance.report.text import VERDICTS, bounds, clean, count, seconds
+from conformance.report.text import VERDICTS, bounds, clean, count, seconds, step
 
 SCHEMA = 1
 FOLDER = Path("reports/baselines")
@@ -26,6 +28,10 @@ BAD = ("violates", "error")
 """Verdicts that make a run fail."""
 _BROKEN = (*BAD, "breaks should", "deviates")
 _DRIFT_S, _DRIFT = 0.05, 0.1
+_SIGNS = {"send": "->", "receive": "<-", "missing": "  "}
+_SHOWN = 8  # frames of a deviation
+_TEXTS = ("reason", "sentence", "source", "case", "shows")
+_STAMPS = re.compile(r" TSval=\d+ TSecr=\d+")  # other ones in every run
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +58,29 @@ class Result:
     times: Mapping[str, Time] = field(default_factory=dict)
     requirements: Sequence[str] = ()
     cells: Sequence[str] = ()
+    deviation: str = ""
+    """The key of the deviation that it shows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deviation:
+    """What a target is known to do otherwise: why, the sentence that it breaks, and where that is said.
+
+    `case` is the one of its cases that shows it in the fewest steps, `shows` the line by which it failed, and `frames` what
+    led to it, a line each.
+    """
+
+    reason: str
+    sentence: str
+    source: str
+    case: str
+    shows: str
+    frames: Sequence[str] = ()
+
+    @property
+    def key(self) -> str:
+        """What cases call it by: the same for the same words."""
+        return hashlib.sha256(f"{self.reason}\n{self.sentence}".encode("utf-8", "surrogatepass")).hexdigest()[:8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +88,7 @@ class Baseline:
     """The results of a run by the cases' ids; `problems` are lines of its record that could not be read.
 
     `at` is when the run began (2026-11-21T10:00:00Z), `settings` are the target's own; baselines that were kept by
-    earlier versions have neither.
+    earlier versions have neither, nor `deviations`.
     """
 
     name: str
@@ -69,6 +98,11 @@ class Baseline:
     problems: Sequence[str] = ()
     at: str = ""
     settings: Mapping[str, str] = field(default_factory=dict)
+    deviations: Sequence[Deviation] = ()
+
+    def showing(self, deviation: Deviation) -> list[str]:
+        """The cases that show it."""
+        return [case for case, one in self.cases.items() if one.deviation == deviation.key]
 
 
 def of_records(name: str, records: Iterable[Mapping[str, Any]], problems: Sequence[str] = ()) -> Baseline:
@@ -77,15 +111,35 @@ def of_records(name: str, records: Iterable[Mapping[str, Any]], problems: Sequen
     at = ""
     cases: dict[tuple[str, str], Result] = {}
     settings: Counter[str] = Counter()
+    deviations: dict[str, tuple[tuple[int, str], Deviation]] = {}
     for record in records:
         target = record["target"]
         first = first if cases else target
         at = max(at, record["run"]["id"])
         settings[json.dumps(target["settings"])] += target["name"] == first["name"]
         cases[target["name"], record["id"]] = result_of(record)
+        if (shown := _deviation(record)) is not None:
+            rank = len(record["steps"]), shown.case
+            deviations[shown.key] = min(deviations.get(shown.key, (rank, shown)), (rank, shown), key=lambda one: one[0])
     several = len({target for target, _ in cases}) > 1
     named = {f"{target}:{case}" if several else case: one for (target, case), one in cases.items()}
-    return Baseline(name, first["name"], first["version"], named, problems, at, usual(settings))
+    known = sorted((one for _, one in deviations.values()), key=lambda one: one.reason)
+    return Baseline(name, first["name"], first["version"], named, problems, at, usual(settings), known)
+
+
+def _deviation(record: Mapping[str, Any]) -> Deviation | None:
+    """The deviation that a record shows, as it shows it."""
+    if record["verdict"] != "deviates" or not (found := record["deviation"]):
+        return None
+    frames = [one for one in record["steps"] if one["kind"] in _SIGNS]
+    start = frames[0]["at_ns"] if frames else 0
+    lines = [
+        f"{(one['at_ns'] - start) / 1e9:.3f} s {_SIGNS[one['kind']]} {_STAMPS.sub('', step(one))}"
+        for one in frames[-_SHOWN:]
+    ]
+    return Deviation(
+        found["reason"], found.get("sentence", ""), found["source"], record["id"], record["message"], tuple(lines)
+    )
 
 
 def usual(found: Counter[str]) -> dict[str, str]:
@@ -107,6 +161,7 @@ def result_of(record: Mapping[str, Any]) -> Result:
         ),
         tuple(record["requirements"]),
         tuple(record["cells"]),
+        shown.key if (shown := _deviation(record)) is not None else "",
     )
 
 
@@ -142,7 +197,7 @@ def save(name: str, run: Path, folder: Path = FOLDER) -> tuple[Path, Baseline]:
 
 
 def written(baseline: Baseline) -> str:
-    """The file: sorted JSON, one case a line. A time is [measured, low, high]."""
+    """The file: sorted JSON, one deviation or case a line. A time is [measured, low, high]."""
     cases = []
     for name, one in sorted(baseline.cases.items()):
         kept: dict[str, Any] = {"verdict": one.verdict}
@@ -154,12 +209,17 @@ def written(baseline: Baseline) -> str:
         for key in ("requirements", "cells"):
             if names := getattr(one, key):
                 kept[key] = list(names)
+        if one.deviation:
+            kept["deviation"] = one.deviation
         cases.append(f"{json.dumps(name)}: {json.dumps(kept)}")
     target: dict[str, Any] = {"name": baseline.target, "version": baseline.version}
     if baseline.settings:
         target["settings"] = dict(sorted(baseline.settings.items()))
     head = [f'"schema": {SCHEMA}', *([f'"at": {json.dumps(baseline.at)}'] if baseline.at else [])]
     head.append(f'"target": {json.dumps(target)}')
+    deviations = [json.dumps(dataclasses.asdict(one)) for one in baseline.deviations]
+    if deviations:
+        head.append('"deviations": [\n' + ",\n".join(deviations) + "\n]")
     return "{\n" + ",\n".join(head) + ',\n"cases": {\n' + ",\n".join(cases) + "\n}\n}\n"
 
 
@@ -227,14 +287,19 @@ def _read(name: str, path: Path, content: str) -> Baseline:
                 {what: Time(*map(_rounded, time)) for what, time in one.get("timings", {}).items()},
                 tuple(map(str, one.get("requirements", ()))),
                 tuple(map(str, one.get("cells", ()))),
+                str(one.get("deviation", "")),
             )
             for case, one in found["cases"].items()
         }
+        deviations = [
+            Deviation(**{key: str(one[key]) for key in _TEXTS}, frames=tuple(map(str, one["frames"])))
+            for one in found.get("deviations", ())
+        ]
         target, version = str(found["target"]["name"]), str(found["target"]["version"])
         settings = {str(key): str(value) for key, value in found["target"].get("settings", {}).items()}
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise RecordError(f"{path} is no baseline: it lacks something or has it in another form ({error})") from error
-    return Baseline(name, target, version, cases, (), str(found.get("at", "")), settings)
+    return Baseline(name, target, version, cases, (), str(found.get("at", "")), settings, deviations)
 
 
 def _verdict(found: object) -> str:

@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from conformance.report.baseline import Baseline, Result, Time
@@ -78,6 +78,10 @@ class Comparison:
                     "at": one.at,
                     "settings": dict(one.settings),
                     "cases": len(one.cases),
+                    "deviations": [
+                        {**asdict(known), "frames": list(known.frames), "cases": one.showing(known)}
+                        for known in one.deviations
+                    ],
                 }
                 for one in self.runs
             ],

@@ -111,6 +111,9 @@ class Target(Protocol):
     async def open(self) -> None:
         """Make the target ready. Raises HarnessFault."""
 
+    async def ready(self) -> None:
+        """See that a case can begin: where the host was started anew, so is its agent. Raises HarnessFault."""
+
     async def alone(self, sysctl: Mapping[str, str]) -> Target:
         """The same kind of target for one case alone, with these settings. Raises HarnessFault."""
 

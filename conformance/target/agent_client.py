@@ -27,6 +27,11 @@ class AgentClient:
         self._fault: str | None = None
         self.hello: dict[str, Any] = {}
 
+    @property
+    def gone(self) -> bool:
+        """Whether nothing can be asked any more."""
+        return self._fault is not None
+
     async def open(self) -> dict[str, Any]:
         """Wait for the agent's hello. Raises AgentFault."""
         self._sock.setblocking(False)

@@ -28,10 +28,13 @@ from conformance.wire.frames import neighbour_message, neighbour_probe, neighbou
 
 SERVICES = ("discard", "echo", "http", "chargen")
 _ANSWER_S, _TRIES, _CONFLICT_S = 1.0, 3, 1.0
+_BACK_S, _AGAIN_S = 180.0, 2.0
 _AGENT = Path(__file__).with_name("agent.py")
 # ssh's own standard input carries first the agent's source and then the requests.
 _BOOT = 'import sys; s = sys.stdin.buffer; exec(compile(s.read(int(s.readline())), "agent.py", "exec"))'
 _SSH_FAILED, _NOT_FOUND = 255, 127
+# A host that loses its power closes nothing; what the user's own options say of this comes first.
+_NOTICE_ITS_END = ("-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3")
 Step = Callable[[], Awaitable[str]]
 
 
@@ -79,6 +82,10 @@ def _local_addresses() -> set[str]:
         return {str(one.get_attr("IFA_LOCAL") or one.get_attr("IFA_ADDRESS")) for one in ip.get_addr()}
 
 
+# A device may have room for few connections, and its cases wait for a wire that is not ours.
+_AT_ONCE = 64
+
+
 class LabHost:
     """What all lab hosts share: the interface, the addresses, and the target's Ethernet address. See `Target`."""
 
@@ -91,7 +98,7 @@ class LabHost:
         self.capabilities: frozenset[str] = frozenset()
         self.groups: Mapping[int, tuple[str, str]] = {}
         # Connections that share an address also share what is kept of it: one case at a time.
-        self.concurrency: int | None = 1 if segment.own_address else None
+        self.concurrency: int | None = 1 if segment.own_address else _AT_ONCE
         self.mac = ""
         self.routed = bool(segment.gateway)
         self.wire = segment.wire
@@ -183,6 +190,9 @@ class LabHost:
     def _of_wire(self) -> frozenset[str]:
         return frozenset({"prompt-wire"} if self.wire == Wire() else ())
 
+    async def ready(self) -> None:
+        """Nothing of ours is on it."""
+
     async def alone(self, sysctl: Mapping[str, str]) -> LabHost:
         """There is one lab host only: HarnessFault. Cases that need another say so (capability `instances`)."""
         raise HarnessFault(f"{self.name} is one host: it can't be had a second time")
@@ -231,6 +241,9 @@ class SshHost(LabHost):
         super().__init__(name=name, profile=profile, segment=segment)
         self._host, self._options, self._python = host, tuple(options), python
         self._process: subprocess.Popen[bytes] | None = None
+        self._starting = asyncio.Lock()
+        self._lost = ""
+        """Why the host is given up."""
 
     def steps(self) -> Sequence[tuple[str, Step]]:
         """The agent comes first: where ssh does not get, there is nothing to look for on the wire."""
@@ -244,7 +257,7 @@ class SshHost(LabHost):
         source = _AGENT.read_bytes()
         ours, theirs = socket.socketpair()
         remote = f"{self._python} -I -S -c '{_BOOT}'"
-        command = [ssh, "-T", "-o", "BatchMode=yes", *self._options, self._host, remote]
+        command = [ssh, "-T", "-o", "BatchMode=yes", *self._options, *_NOTICE_ITS_END, self._host, remote]
         self._process = subprocess.Popen(  # noqa: ASYNC220 - returns at once
             command, stdin=theirs.fileno(), stdout=theirs.fileno(), stderr=subprocess.PIPE
         )
@@ -254,6 +267,7 @@ class SshHost(LabHost):
         try:
             hello = await agent.open()
         except AgentFault as fault:
+            await agent.close()
             raise HarnessFault(await asyncio.to_thread(self._why, str(fault))) from None
         self.version = str(hello.get("version", ""))
         self.capabilities = capabilities_of(hello) | self._of_wire
@@ -276,8 +290,28 @@ class SshHost(LabHost):
             return f"{self.name}: ssh {self._host}: {last}"
         return f"{self.name}: the agent on {self._host} ended: {last}"
 
+    async def ready(self) -> None:
+        """Where the agent ended, as when the host was started anew, start another as soon as that can be. Raises HarnessFault."""
+        assert isinstance(self.app, AgentClient)
+        async with self._starting:
+            until = time.monotonic() + _BACK_S
+            while self.app.gone:
+                if self._lost:
+                    raise HarnessFault(self._lost)
+                await self._end()
+                try:
+                    await self._start()
+                except HarnessFault as fault:
+                    if time.monotonic() > until:
+                        self._lost = f"{fault} ({_BACK_S:g} s after its agent ended)"
+                    await asyncio.sleep(_AGAIN_S)
+
     async def close(self) -> None:
         """Close the pipe: the agent closes its sockets and ends, and ssh with it."""
+        await self._end()
+        await super().close()
+
+    async def _end(self) -> None:
         if hasattr(self, "app"):
             assert isinstance(self.app, AgentClient)
             await self.app.close()
@@ -289,7 +323,6 @@ class SshHost(LabHost):
                 self._process.wait()
             if self._process.stderr is not None:
                 self._process.stderr.close()
-        await super().close()
 
 
 class BlackBox(LabHost):

@@ -162,6 +162,9 @@ class NetnsTarget:
         """The address families that this machine's kernel has."""
         return (4, 6) if Path("/proc/net/if_inet6").exists() else (4,)
 
+    async def ready(self) -> None:
+        """It vanishes with its agent."""
+
     async def alone(self, sysctl: Mapping[str, str]) -> NetnsTarget:
         """A namespace of its own, with these settings on top. Raises HarnessFault."""
         other = NetnsTarget(

@@ -101,6 +101,9 @@ class StackTarget:
         if "sysctl" in self.capabilities and not self.virtual:
             self.capabilities |= {"settings"}
 
+    async def ready(self) -> None:
+        """It vanishes with its agent."""
+
     async def alone(self, sysctl: Mapping[str, str]) -> StackTarget:
         """Another instance, with these settings. Raises HarnessFault."""
         other = StackTarget(

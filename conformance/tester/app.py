@@ -78,7 +78,7 @@ class Application:
     async def state(self, port: int, remote_port: int, remote_address: str | None = None) -> State:
         """The kernel's own word about a four-tuple with the tester, TIME-WAIT and closed sockets included."""
         await self._case.arrived()
-        reply = await self._case.target.app.call(
+        reply = await self._case.agent.call(
             "state",
             family=self._case.family,
             address=self._case.remote,
@@ -116,7 +116,7 @@ class Application:
         text = f"{op}({', '.join(f'{k}={v}' for k, v in arguments.items() if k in _SHOWN and v not in ('', None))})"
         await case.arrived()
         try:
-            reply = await case.target.app.call(op, wait_s=wait_s, **arguments)
+            reply = await case.agent.call(op, wait_s=wait_s, **arguments)
         except AppError as error:
             text = f"{text} failed with {error.code}"
             reckoned = error.code in codes or error.code in self.reckoned
@@ -141,7 +141,7 @@ class Application:
         for one in self._sockets:
             if not one.closed:
                 try:
-                    await self._case.target.app.call("abort", socket=one.number)
+                    await self._case.agent.call("abort", socket=one.number)
                 except AppError:
                     continue
 

@@ -56,6 +56,8 @@ class Case:
         self.trace = Trace()
         self.began_ns = clock.now_ns()
         self.remote = target.address(family)
+        self.agent = target.app
+        """That with which the case began: one that was started since knows nothing of it."""
         self.app = Application(self)
         self.connections: list[Connection] = []
         self.address = station.lease(family, self.trace)

@@ -89,7 +89,7 @@ async def call_in(scene: Scene) -> None:
     try:
         await asyncio.sleep(0)  # the call is asked for first
         # The agent answers in order: once it has answered this, the call is made, and its answer here if it has one.
-        await scene.case.target.app.call("hello")
+        await scene.case.agent.call("hello")
         for _ in range(_HAND_OVERS):
             await asyncio.sleep(0)
         await _see(scene, stimulus, call)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import textwrap
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,10 +86,43 @@ class Hosts:
         )
         return Ran(done.returncode, done.stdout + done.stderr, self.folder)
 
+    def restart(self, away_s: float) -> None:
+        """As if the host were started anew while a run is under way: its agent ends, and for a while ssh gets nowhere."""
+        until = time.monotonic() + 60
+        while not (agents := [pid for pid in _below(self.process.pid) if b"agent.py" in _command_of(pid)]):
+            assert time.monotonic() < until, "no agent was started"
+            time.sleep(0.05)
+        time.sleep(3)
+        for pid in agents:
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(0.5)  # ssh has to hear of it before
+        for state in ("down", "up"):
+            code = (
+                "from pyroute2 import IPRoute\nwith IPRoute() as ip:"
+                f" ip.link('set', index=ip.link_lookup(ifname='control0')[0], state='{state}')"
+            )
+            subprocess.run([sys.executable, "-c", code], preexec_fn=self._enter, check=True)
+            time.sleep(away_s if state == "down" else 0)
+
     def _enter(self) -> None:
         """Into the tester's network namespace."""
         space = os.open(f"/proc/{self.process.pid}/ns/net", os.O_RDONLY)
         assert _LIBC.setns(space, 0x40000000) == 0
+
+
+def _below(pid: int) -> list[int]:
+    """All descendants of a process."""
+    found = []
+    with contextlib.suppress(OSError):
+        for child in map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()):
+            found += [child, *_below(child)]
+    return found
+
+
+def _command_of(pid: int) -> bytes:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +182,45 @@ def test_black_box_runs_what_needs_no_application(hosts: Hosts) -> None:
     assert "needs app, which target box does not have" in said
     assert set(ran.verdicts.values()) <= {"conforms", "deviates", "not applicable"}, ran.out
     assert sum(verdict == "conforms" for verdict in ran.verdicts.values()) >= 20
+
+
+REBOOTED = '''
+import pytest
+from conformance.api import *
+
+
+@pytest.mark.parametrize("number", range(4))
+@verifies("RFC9293:3.5-handshake", lasts=6)
+async def test_in_the_middle(tcp, number):
+    """It is in the middle of something for six seconds, then needs target and agent."""
+    conn = await tcp.drive_to(State.ESTABLISHED)
+    await tcp.sleep(6)
+    await conn.deliver(b"x")
+
+
+@pytest.mark.parametrize("number", range(4))
+@verifies("RFC9293:3.5-handshake")
+async def test_later(tcp, number):
+    """It begins when the others have ended."""
+    conn = await tcp.drive_to(State.ESTABLISHED)
+    await conn.deliver(b"x")
+'''
+
+
+def test_host_that_is_started_anew_costs_the_cases_that_run_alone(hosts: Hosts) -> None:
+    """Its agent ends, and ssh gets nowhere for three seconds: what runs is an error, with its line; what comes later runs."""
+    (hosts.folder / "test_rebooted.py").write_text(REBOOTED)
+    (hosts.folder / "pytest.ini").write_text("[pytest]\n")
+    ended = threading.Thread(target=hosts.restart, args=(3.0,))
+    ended.start()
+    ran = hosts.run(SSH, "--family=4", "--concurrency=4", cases=str(hosts.folder / "test_rebooted.py"), name="rebooted")
+    ended.join()
+    assert ran.verdicts == {
+        **{f"test_in_the_middle[ipv4-{number}]": "error" for number in range(4)},
+        **{f"test_later[ipv4-{number}]": "conforms" for number in range(4)},
+    }, ran.out
+    said = {one["message"] for one in ran.results.values()} - {""}
+    assert said == {"rebooted: the agent's process ended"}
 
 
 def test_the_testers_own_address_serves_with_resets_kept_back(hosts: Hosts) -> None:

@@ -321,3 +321,44 @@ def test_runs_differ_by_requirement_cell_state_and_setting(here: Path, capsys: p
     save("kept", here / "a")
     assert main(["compare", "kept", "b", "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["cells"]) == 1, "a baseline keeps what a case rests on"
+
+
+# -- what deviates -------------------------------------------------------------------------------------------
+
+
+def deviating(name: str, *steps: dict[str, Any]) -> dict[str, Any]:
+    known = {"reason": "it <does> so", "source": "tcp.c", "sentence": "It MUST NOT."}
+    return record(name, "deviates", deviation=known, message=f"{name} failed", steps=list(steps))
+
+
+def test_a_deviation_is_kept_and_shown_with_the_frames_that_show_it(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    syn: dict[str, Any] = {"kind": "send", "at_ns": 5, "text": "", "line": "SYN seq=+0 TSval=1 TSecr=0"}
+    call: dict[str, Any] = {"kind": "app", "at_ns": 6, "text": "connect()"}
+    came: dict[str, Any] = {"kind": "receive", "at_ns": 5 + 10**9, "text": "RST seq=+0", "ok": False}
+    recorded(here / "run", deviating("long", syn, call, came, came), deviating("short", syn, call, came), record("a"))
+    save("known", here / "run")
+    recorded(here / "other", record("long"), record("short"), record("a"))
+    (shown,) = load("known").deviations
+    assert (shown.case, shown.shows) == (CASE.format("short"), "short failed")
+    assert shown.frames == ("0.000 s -> SYN seq=+0", "1.000 s <- RST seq=+0")
+    assert load("known").showing(shown) == [CASE.format("long"), CASE.format("short")]
+    assert written(load("known")) == Path("reports/baselines/known.json").read_text()
+
+    assert main(["compare", "known", "other", "--html", "page/compare.html"]) == 0
+    said = capsys.readouterr().out
+    for line in (
+        "What linux 6.18 does otherwise (1)",
+        "it <does> so (2 cases; tcp.c)",
+        "the standard: It MUST NOT.",
+        f"{CASE.format('short')}: short failed",
+        "1.000 s <- RST seq=+0",
+    ):
+        assert line in said, said
+    page = Path("page/compare.html").read_text()
+    assert page.count(f'href="#1-{shown.key}"') == 2 and page.count(f'id="1-{shown.key}"') == 1
+    assert "it &lt;does&gt; so" in page and "It MUST NOT." in page and "1.000 s &lt;- RST seq=+0" in page
+    assert main(["compare", "known", "other", "--json"]) == 0
+    (told_as_json,) = json.loads(capsys.readouterr().out)["runs"][0]["deviations"]
+    assert told_as_json["cases"] == [CASE.format("long"), CASE.format("short")]
