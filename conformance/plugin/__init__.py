@@ -11,6 +11,7 @@ import html
 import os
 import re
 import shlex
+import uuid
 from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -194,6 +195,7 @@ class ConformancePlugin:
         self._problems: list[str] = []
         self._page: Path | None = None
         self._other_failures = False
+        self._folder: int | None = None
 
     # Collection
 
@@ -260,7 +262,12 @@ class ConformancePlugin:
         cases = [item for item in session.items if item.nodeid in self._infos]
         if session.config.option.collectonly or session.testsfailed or not cases:
             return
-        self._run = run = self._start()
+        try:
+            self._run = run = self._start()
+        except pytest.UsageError as error:
+            if hasattr(session.config, "workerinput"):
+                session.config.workeroutput["tcp_conformance"] = {"refused": str(error)}  # type: ignore[attr-defined]
+            raise
         if hasattr(session.config, "workerinput"):
             from conformance.plugin.workers import share  # noqa: PLC0415
 
@@ -285,6 +292,7 @@ class ConformancePlugin:
         return future
 
     def _start(self) -> Run:
+        from conformance.plugin.folder import claim  # noqa: PLC0415
         from conformance.plugin.run import Run  # noqa: PLC0415
         from conformance.record import RecordError  # noqa: PLC0415
         from conformance.report import clear  # noqa: PLC0415
@@ -300,12 +308,10 @@ class ConformancePlugin:
         here = f"{Path.cwd()}/"  # how it was called there reads better without
         command = shlex.join(["pytest", *(str(one).replace(here, "") for one in self._config.invocation_params.args)])
         try:
-            if hasattr(self._config, "workerinput"):
-                from conformance.plugin.workers import once_a_run  # noqa: PLC0415
-
-                once_a_run(output, self._config.workerinput["testrunuid"], clear)
-            else:
-                clear(output)
+            given = getattr(self._config, "workerinput", None)
+            self._folder = claim(output, given["testrunuid"] if given else uuid.uuid4().hex, clear)
+        except BlockingIOError:
+            raise pytest.UsageError(f"another run is at {output}; choose another --output") from None
         except OSError as error:
             raise pytest.UsageError(
                 f"can't write {error.filename}: {error.strerror}; choose another --output"
@@ -506,6 +512,12 @@ class ConformancePlugin:
         if self._workers is not None and self._workers.outputs:
             return self._workers.problems, next(iter(self._workers.outputs))
         return [], None
+
+    def pytest_unconfigure(self) -> None:
+        """Let other runs have the folder."""
+        if self._folder is not None:
+            os.close(self._folder)
+            self._folder = None
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         if self._overview is None and not self._problems:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
+from types import NoneType
 from typing import Any, TypeVar
 
 from conformance.judge import Inconclusive, NotApplicable, Series, Timing, Verdict, Violation
@@ -25,18 +26,19 @@ from conformance.plugin.marks import CaseInfo
 from conformance.record import PcapngWriter, RecordError, ResultsWriter, capture_name
 from conformance.standard.cells import cells
 from conformance.standard.profile import Deviation, Profile, profile
-from conformance.target import App, AppError, HarnessFault, Target
+from conformance.target import App, AppError, HarnessFault, Target, TargetGone
 from conformance.tester.case import Case
 from conformance.tester.clock import SECOND, Clock
 from conformance.tester.negotiated import NAMES, negotiated
 from conformance.tester.station import Station
 from conformance.tester.steady import set_ns
-from conformance.tester.trace import told
+from conformance.tester.trace import Traffic, told
 
 _T = TypeVar("_T")
 _MOST_VIRTUAL = 4
-# What violates while we were as late as that is tried again, up to so many cases: a broken target need not be run twice.
-_LATE_S, _MOST_DOUBTED = 0.05, 25
+# What violates while we were as late as that is tried again, up to so many cases, and until they took so long: a target that is
+# broken need not be run twice.
+_LATE_S, _MOST_DOUBTED, _LONGEST_DOUBTED_S = 0.05, 25, 240
 # A case begins when the loop came round with no more work than that (CPU time), or after so many rounds.
 _ROUND_S, _MOST_ROUNDS = 0.002, 200
 # A case is tried again when the tester was on time for so long, or was asked so many times whether it was.
@@ -59,6 +61,9 @@ _CONNECTION_CODES = frozenset(
     }
 )
 
+
+# What a call says of the target's application.
+_LACKING = {"ENOPROTOOPT": "socket option", "unknown-op": "call of the application"}
 
 # Times, and numbers that are somewhere else in every run.
 _NUMBERS = re.compile(r"\d+\.\d+|\d{6,}")
@@ -110,6 +115,8 @@ class Run:
         self.done = 0
         # One is written by pytest's thread alone, the other by the engine's.
         self._submitted = self._begun = self._ended = self._doubted = 0
+        self._doubted_s = 0.0
+        self._sent = Traffic()
         started = time.time_ns()
         self._facts = {
             "id": datetime.fromtimestamp(started / SECOND, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -119,6 +126,7 @@ class Run:
             "command": command,
             "machine": f"{platform.system()} {platform.release()}, {platform.machine()}",
             "cells": len(cells()),
+            "sent": self._sent.facts(),
         }
         self._writer: ResultsWriter | None = None
         self._threads: concurrent.futures.ThreadPoolExecutor | None = None
@@ -281,9 +289,10 @@ class Run:
             return ""
         ended_ns = outcome.started_ns + round(outcome.duration_s * SECOND)
         late_s = 0.0 if self.target.virtual else self.clock.jitter.worst_s(outcome.started_ns, ended_ns)
-        if late_s < _LATE_S or self._doubted == _MOST_DOUBTED:
+        if late_s < _LATE_S or self._doubted == _MOST_DOUBTED or self._doubted_s > _LONGEST_DOUBTED_S:
             return ""
         self._doubted += 1
+        self._doubted_s += outcome.duration_s
         return f"the tester itself was up to {late_s:.3f} s late: {outcome.message}"
 
     async def _attempt(
@@ -296,6 +305,9 @@ class Run:
             outcome = self._judged(info, function, done)
         finally:
             self.running.pop(info.id)
+        if done.case is not None:
+            self._sent.add(done.case.trace.frames, apart=self.target.virtual)
+            self._facts["sent"] = self._sent.facts()
         by_s = (set_ns() - before_ns) / SECOND
         if by_s and not self.target.virtual and outcome.verdict in _BROKEN:
             message = f"this machine's clock was set by {by_s:+.3f} s meanwhile: {outcome.message}"
@@ -329,7 +341,8 @@ class Run:
         self, station: Station, info: CaseInfo, function: CaseFunction, arguments: Mapping[str, Any]
     ) -> _Done:
         """Run a case where its station and clock are."""
-        case, raised, clock = None, None, station.clock
+        case, clock = None, station.clock
+        raised: Exception | None = None
         started = clock.now_ns()
         try:
             await station.target.ready()
@@ -345,20 +358,28 @@ class Run:
             await case.open()
             await function(**arguments, tcp=case)
         except Exception as error:
-            raised = (case and await self._fault(case.agent)) or error
+            raised = error if case is None else await self._cause(case.agent, error)
+        else:
+            # Only a stack of our own can say that it crashed.
+            raised = await self._cause(case.agent, None) if station.target.isolated else None
         finally:
             closed = await self._close(case)
         return _Done(case, raised or closed, started, clock.now_ns())
 
-    async def _fault(self, agent: App) -> HarnessFault | None:
-        """Whether agent or lab failed: an agent that dies closes its sockets, which looks like the target's own doing."""
+    async def _cause(self, agent: App, raised: Exception | None) -> Exception | None:
+        """What is behind the case's end: agent or lab failed, or the stack crashed, which looks like the target's answers.
+
+        An agent that dies closes its sockets; of a stack that crashed what is left may go on, and even look right.
+        """
         try:
-            await agent.call("hello")
+            crashed = (await agent.call("hello")).get("crashed")
         except HarnessFault as fault:
-            return fault
+            return raised and fault
         except AppError:
-            pass
-        return None
+            return raised
+        if crashed and isinstance(raised, (Violation, AppError, TargetGone, NoneType)):
+            return Violation(f"the stack crashed: {crashed[0]}", f"Behind that: {raised}" if raised else "")
+        return raised
 
     async def _close(self, case: Case | None) -> BaseException | None:
         try:
@@ -372,8 +393,8 @@ class Run:
 
     def _judged(self, info: CaseInfo, function: CaseFunction, done: _Done) -> Outcome:
         case, raised = done.case, done.raised
-        if isinstance(raised, AppError) and raised.code == "ENOPROTOOPT":
-            raised = NotApplicable(f"target {self.target.name} lacks a socket option: {raised}")
+        if isinstance(raised, AppError) and raised.code in _LACKING:
+            raised = NotApplicable(f"target {self.target.name} lacks a {_LACKING[raised.code]}: {raised}")
         elif isinstance(raised, AppError) and raised.code in _CONNECTION_CODES:
             raised = Violation(f"the application's call failed: {raised}")
         elif type(raised) is AssertionError and _asserted_in(raised, function):
@@ -444,6 +465,8 @@ class Run:
         target = case.target if case is not None else self.target
         trace = case.trace if case is not None else None
         steps = trace.numbered()[1] if trace else []
+        sent = Traffic()
+        sent.add(trace.frames if trace else ())
         conn = case.connections[0] if case is not None and case.connections else None
         return {
             "schema": 2,
@@ -470,6 +493,7 @@ class Run:
                 "settings": dict(target.settings),
             },
             "run": {**self._facts, "jitter": self.engine.jitter.summary()},
+            "sent": sent.facts(),
             "started_ns": outcome.started_ns,
             "duration_s": round(outcome.duration_s, 6),
             "timings": [_timing(one) for one in (trace.timings if trace else ())],

@@ -66,10 +66,19 @@ class TargetFacts(TypedDict):
     settings: dict[str, Any]
 
 
+class Traffic(TypedDict):
+    """IP packets that left for the target, neighbour discovery aside: how many, in the busiest second, and to whom."""
+
+    packets: int
+    peak_per_s: int
+    to: list[str]
+
+
 class RunFacts(TypedDict):
     """The run that the case belongs to; `jitter` is the harness's own, in microseconds.
 
-    `machine` is where the harness ran, `cells` how many rows the documented machine has.
+    `machine` is where the harness ran, `cells` how many rows the documented machine has, `sent` what all cases together had
+    sent when this one ended.
     """
 
     id: str
@@ -80,6 +89,7 @@ class RunFacts(TypedDict):
     jitter: dict[str, float]
     machine: NotRequired[str]
     cells: NotRequired[int]
+    sent: NotRequired[Traffic]
 
 
 class Timing(TypedDict):
@@ -220,6 +230,7 @@ class CaseRecord(TypedDict):
     needs: list[str]
     target: TargetFacts
     run: RunFacts
+    sent: NotRequired[Traffic]
     started_ns: int
     duration_s: float
     timings: list[Timing]

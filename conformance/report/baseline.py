@@ -80,7 +80,7 @@ class Deviation:
     @property
     def key(self) -> str:
         """What cases call it by: the same for the same words."""
-        return hashlib.sha256(f"{self.reason}\n{self.sentence}".encode("utf-8", "backslashreplace")).hexdigest()[:8]
+        return hashlib.sha256(f"{self.reason}\n{self.sentence}".encode("utf-8", "surrogatepass")).hexdigest()[:8]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from conformance.report.frames import Seen
 from conformance.report.ladder import draw_ladder
 from conformance.report.overview import Entry
 from conformance.report.parts import OUTCOMES, TABLE_END, badge, jitter, settings, slug, table
-from conformance.report.text import NOTHING, bounds, duration, escape, moment, seconds, step
+from conformance.report.text import NOTHING, bounds, count, duration, escape, moment, seconds, step
 
 Record = Mapping[str, Any]
 
@@ -363,6 +363,8 @@ def _facts(record: Record) -> str:
         ("Run", escape(f"{run['id']}, harness {run['harness']}, Python {run['python']}")),
         ("Harness's jitter", escape(jitter(run["jitter"]))),
     ]
+    if sent := record.get("sent"):
+        facts.append(("Sent", f"{count(sent['packets'], 'packet')}, at most {sent['peak_per_s']:,} in a second"))
     rows = "".join([f"<div><dt>{name}</dt><dd>{found}</dd></div>\n" for name, found in facts])
     command = f'<div class="wide"><dt>Command</dt><dd><code>{escape(run["command"])}</code></dd></div>\n'
     return _section("facts", "About this case", f'<dl class="facts">\n{rows}{command}</dl>\n')

@@ -3,7 +3,7 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -64,6 +64,40 @@ class Group:
 
 
 @dataclass
+class Traffic:
+    """What left for the targets: of each run (by when it started) what its last record says, and the case that sent most."""
+
+    runs: dict[int, dict[str, Any]] = field(default_factory=dict)
+    most: int = 0
+    by: Entry | None = None
+
+    def add(self, record: Mapping[str, Any], entry: Entry) -> None:
+        """Count a case in; older records say nothing."""
+        run = record["run"]
+        if "sent" in run:
+            before = self.runs.get(run["started_ns"], run["sent"])
+            self.runs[run["started_ns"]] = max(before, run["sent"], key=lambda sent: int(sent["packets"]))
+        packets = record.get("sent", {"packets": 0})["packets"]
+        if packets > self.most:
+            self.most, self.by = packets, entry
+
+    @property
+    def packets(self) -> int:
+        """Of all runs."""
+        return sum(run["packets"] for run in self.runs.values())
+
+    @property
+    def peak_per_s(self) -> int:
+        """In the busiest second of any run."""
+        return max((run["peak_per_s"] for run in self.runs.values()), default=0)
+
+    @property
+    def to(self) -> list[str]:
+        """The addresses."""
+        return sorted({address for run in self.runs.values() for address in run["to"]})
+
+
+@dataclass
 class Overview:
     """All that the overview page shows.
 
@@ -76,6 +110,7 @@ class Overview:
     problems: list[str] = field(default_factory=list)
     targets: dict[tuple[str, ...], dict[str, Any]] = field(default_factory=dict)
     runs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    sent: Traffic = field(default_factory=Traffic)
     deviations: dict[tuple[str, ...], Group] = field(default_factory=dict)
     skipped: dict[str, Group] = field(default_factory=dict)
     choices: dict[tuple[str, ...], Group] = field(default_factory=dict)
@@ -186,6 +221,7 @@ def _add(overview: Overview, record: dict[str, Any], offset: int, *, prefix: str
     if target["address"] not in facts["addresses"]:
         facts["addresses"].append(target["address"])
     overview.runs[run["id"]] = run
+    overview.sent.add(record, entry)
     if deviation:
         known = (deviation["reason"], deviation["source"], deviation.get("date", ""))
         overview.deviations.setdefault(known, Group()).add(entry)
