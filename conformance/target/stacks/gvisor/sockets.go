@@ -2,7 +2,9 @@ package main
 
 import (
 	"bytes"
+	"maps"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
@@ -144,8 +146,11 @@ func (a *agent) open(f family, options []option, reuse bool, address tcpip.Addre
 
 func (a *agent) hello() any {
 	capabilities := []string{
-		"app", "state", "ipv4", "ipv6", "half-close", "linger", "keepalive", "user-timeout", "receive-buffer",
-		"timestamps", "sack", "rack", "wscale",
+		"app", "state", "ipv4", "ipv6", "half-close", "keepalive", "timestamps", "sack", "rack", "wscale",
+		"options:SO_LINGER", "options:TCP_CONGESTION",
+	}
+	for _, name := range slices.Sorted(maps.Keys(sockopts)) {
+		capabilities = append(capabilities, "options:"+name)
 	}
 	if a.clock.virtual {
 		capabilities = append(capabilities, "virtual-time")
