@@ -65,12 +65,16 @@ class Stack:
         """The folder with its sources."""
         return _STACKS / self.name
 
-    @property
+    @functools.cached_property
     def folder(self) -> Path:
-        """The folder that it is built in: build/stacks/NAME of a checkout, else the user's cache."""
+        """The folder that it is built in: build/stacks/NAME of a checkout, else the user's cache.
+
+        Where somebody else has built it in the checkout, that serves, too.
+        """
         root = _STACKS.parent.parent.parent
-        if (root / "pyproject.toml").is_file() and os.access(root, os.W_OK):
-            return root / "build" / "stacks" / self.name
+        shared = root / "build" / "stacks" / self.name
+        if (root / "pyproject.toml").is_file() and (os.access(root, os.W_OK) or self._is_built_in(shared)):
+            return shared
         cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         return Path(cache) / "tcp-conformance" / "stacks" / self.name
 
@@ -81,8 +85,11 @@ class Stack:
 
     def is_built(self) -> bool:
         """Whether its program was built from the sources as they are."""
-        stamp = self.folder / _STAMP
-        return stamp.is_file() and stamp.read_text() == self._digest() and Path(self.program()[0]).exists()
+        return self._is_built_in(self.folder) and Path(self.program()[0]).exists()
+
+    def _is_built_in(self, folder: Path) -> bool:
+        stamp = folder / _STAMP
+        return stamp.is_file() and stamp.read_text() == self._digest()
 
     def program(self) -> tuple[str, ...]:
         """The program with its arguments."""
