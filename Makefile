@@ -14,7 +14,7 @@ stacks: $(VENV)/installed
 
 # Most tests wait for a run of their own to end: three at once take little more of two cores than one.
 test: $(VENV)/installed-dev $(VENV)/browser stacks
-	@$(BIN)/pytest tests -ra -n 3 --dist loadfile $(ARGS)
+	@$(BIN)/pytest tests -ra -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # Real targets that each break one documented rule: does a case notice? reports/latest/mutants.json, and a page of the report.
 mutants: $(VENV)/installed-dev

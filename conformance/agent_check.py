@@ -340,8 +340,9 @@ async def _calls(words: Sequence[str], capabilities: frozenset[str]) -> list[Che
                     station=station, target=instance, profile=profile("undocumented"), clock=clock, family=family
                 )
                 await case.open()
-                found = await _all(_Tester(case, family), capabilities)
-                return [*found, *([await _one("its clock moves as asked", _clock, case)] if machine else [])]
+                # First: an hour may be long where the stack has connections that it looks at in every tick.
+                found = [await _one("its clock moves as asked", _clock, case)] if machine else []
+                return [*found, *await _all(_Tester(case, family), capabilities)]
 
             if machine is None:
                 return await with_tester()
@@ -561,7 +562,7 @@ _CALLS: tuple[tuple[str, frozenset[str], Callable[[_Peer], Awaitable[None]]], ..
     ("receive waits, peeks and leaves octets unread", _APP, _receiving),
     ("shutdown closes one direction", _APP | {"half-close"}, _half_close),
     ("close sends a FIN, and the socket is gone", _APP, _closing),
-    ("abort sends a RST, and the socket is gone", _APP, _aborting),
+    ("abort sends a RST, and the socket is gone", _APP | {"options:SO_LINGER"}, _aborting),
     ("a request that waits is cancelled", _APP, _cancelling),
     ("requests that wait are served in order", _APP, _ordered),
     ("an option that it lacks is refused", _APP, _options),

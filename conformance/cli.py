@@ -24,7 +24,7 @@ from rich.table import Table
 from conformance.plugin import TIERS, whole_number
 from conformance.plugin.coverage import cases_by_requirement
 from conformance.plugin.marks import LEVELS, CaseInfo, cases_folder, describe, is_case
-from conformance.report.baseline import Baseline
+from conformance.report.baseline import Baseline, Deviation
 from conformance.report.compare import Comparison
 from conformance.report.text import NOTHING, bounds, clean, count, seconds
 from conformance.standard.catalogue import Requirement, level_of, requirements
@@ -52,7 +52,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    run = commands.add_parser("run", help="run the cases; what follows -- goes to pytest", description="Run the cases.")
+    run = commands.add_parser(
+        "run",
+        help="run the cases; what follows -- goes to pytest",
+        description="Run the cases. What follows -- goes to pytest: its options, and paths (also relative to the folder of"
+        " cases, as rfc9293/test_s3_6_closing.py) that run instead of all cases.",
+    )
     run.add_argument("--target", default="linux", metavar="NAME|FILE.toml", help="default: linux, the embedded lab")
     run.add_argument("--family", choices=("4", "6", "both"), default="both")
     run.add_argument(
@@ -64,10 +69,13 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     run.add_argument(
         "--rfc", action="append", default=[], metavar="NUMBER", help="only what verifies a requirement of that RFC"
     )
-    run.add_argument("--concurrency", type=whole_number, default=64, metavar="N", help="cases at once (default: 64)")
+    run.add_argument("--concurrency", type=whole_number, default=256, metavar="N", help="cases at once (default: 256)")
     run.add_argument("--strict", action="store_true", help="a SHOULD that is not followed fails too")
     run.add_argument("--output", default="reports/latest", metavar="DIR", help="default: reports/latest")
     run.add_argument("--baseline", metavar="NAME|FILE", help="what has changed since then; fail only on what got worse")
+    run.add_argument(
+        "--self-contained", action="store_true", help="also one file of the report, report.html, to hand on"
+    )
     run.set_defaults(function=_run)
 
 
@@ -168,11 +176,42 @@ def _run(options: argparse.Namespace, rest: list[str]) -> int:
             command.append(f"{option}={output / name}")
     if not any(one.startswith("--css") or "self-contained" in one for one in rest):
         command.append("--self-contained-html")
-    return int(pytest.main([*command, *rest]))
+    code = int(pytest.main([*command, *rest], plugins=[_Narrowed()]))
+    ran = code in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED)
+    if options.self_contained and ran:
+        return _self_contained(output) or code
+    return code
+
+
+def _self_contained(output: Path) -> int:
+    from conformance.record import RecordError  # noqa: PLC0415
+    from conformance.report import make_single  # noqa: PLC0415
+
+    try:
+        print(f"report: {make_single(output)}")
+    except RecordError as error:
+        print(f"tcp-conformance run: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+class _Narrowed:
+    """Has paths that follow -- run instead of all cases. Which of its arguments are paths, pytest knows best."""
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_configure(self, config: pytest.Config) -> None:
+        config.args = [self._found(one) for one in config.args[1:]] or config.args
+
+    @staticmethod
+    def _found(argument: str) -> str:
+        """A path below the folder of cases, where there is none from here."""
+        path, *rest = argument.split("::", 1)
+        inside = cases_folder() / path
+        return "::".join([str(inside), *rest]) if not Path(path).exists() and inside.exists() else argument
 
 
 def _pytest_basics() -> list[str]:
-    """What pytest needs to find the cases from any folder, and to leave nothing beside them."""
+    """What pytest needs to find the cases from any folder, which comes first, and to leave nothing beside them."""
     return [str(cases_folder()), "--import-mode=importlib", "-p", "no:cacheprovider", "-rfE"]
 
 
@@ -202,7 +241,8 @@ def _list(options: argparse.Namespace, rest: list[str]) -> int:
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
         code = pytest.main(
-            [*_pytest_basics(), "--collect-only", "-q", "--family=4", "--tier=full", *rest], plugins=[collector]
+            [*_pytest_basics(), "--collect-only", "-q", "--family=4", "--tier=full", *rest],
+            plugins=[_Narrowed(), collector],
         )
     if code not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
         print(said.getvalue(), file=sys.stderr)
@@ -370,7 +410,7 @@ def _list_cases(found: Sequence[CaseInfo], *, as_json: bool) -> None:
             marks += ["alone"] if one.alone else []
             marks += [f"lasts {one.lasts_s:g} s"] if one.lasts_s else []
             console.print(f"  {escape(name)}  [dim]{escape(', '.join(marks))}[/]")
-    print(f"{len(found)} cases, each for IPv4 and IPv6")
+    print(f"{count(len(found), 'case')}, each for IPv4 and IPv6")
 
 
 def _as_json(one: CaseInfo) -> dict[str, Any]:
@@ -574,18 +614,19 @@ def _show_comparison(found: Comparison) -> None:
         if rows:
             console.print(f"\n[bold]{title}[/] ({len(rows):,})")
             _show_rows(console, names, rows)
+    everywhere = set.intersection(*({one.key for one in run.deviations} for run in found.runs))
     for run in found.runs:
-        _show_deviations(console, run)
+        _show_deviations(console, run, [one for one in run.deviations if one.key not in everywhere])
     said = f"{count(found.common, 'case')} in all of them, {found.alone:,} in one only"
     console.print(f"\n{said}{': no case differs' if found.same and not found.problem else ''}")
 
 
-def _show_deviations(console: Console, run: Baseline) -> None:
-    """What the target does otherwise, each with the sentence that it breaks and the case that shows it in the fewest steps."""
-    if run.deviations:
-        title = escape(clean(f"What {run.target} {run.version} does otherwise"))
-        console.print(f"\n[bold]{title}[/] ({len(run.deviations):,})")
-    for one in run.deviations:
+def _show_deviations(console: Console, run: Baseline, deviations: Sequence[Deviation]) -> None:
+    """What that target alone does otherwise, with the sentence that it breaks and the case that shows it in the fewest steps."""
+    if deviations:
+        title = escape(clean(f"What {run.target} {run.version} does otherwise in {run.name}"))
+        console.print(f"\n[bold]{title}[/] ({len(deviations):,})")
+    for one in deviations:
         lines = [f"  the standard: {one.sentence}"] if one.sentence else []
         lines += [f"  {one.case}: {one.shows}", *(f"    {frame}" for frame in one.frames)]
         said = f"{one.reason} ({count(len(run.showing(one)), 'case')}; {one.source})"

@@ -11,6 +11,7 @@ import html
 import os
 import re
 import shlex
+import uuid
 from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,7 +85,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="only cases that verify a requirement of this RFC (5961); may be repeated, and narrows --requirement",
     )
     group.addoption(
-        "--concurrency", type=whole_number, default=64, metavar="N", help="how many cases run at once (default: 64)"
+        "--concurrency", type=whole_number, default=256, metavar="N", help="how many cases run at once (default: 256)"
     )
     group.addoption(
         "--output", default="reports/latest", metavar="DIR", help="where the run is recorded (default: reports/latest)"
@@ -194,6 +195,7 @@ class ConformancePlugin:
         self._problems: list[str] = []
         self._page: Path | None = None
         self._other_failures = False
+        self._folder: int | None = None
 
     # Collection
 
@@ -245,10 +247,12 @@ class ConformancePlugin:
         return self._selection is None or self._selection.wants(info)
 
     def _describe(self, item: pytest.Item) -> CaseInfo | None:
-        from conformance.plugin.marks import describe, is_case  # noqa: PLC0415
+        from conformance.plugin.marks import describe, is_case, takes_nothing_else  # noqa: PLC0415
 
         if item.nodeid not in self._infos and is_case(item):
             self._infos[item.nodeid] = describe(item)
+            if takes_nothing_else(item):
+                item.setup = _nothing  # type: ignore[method-assign]
         return self._infos.get(item.nodeid)
 
     # The run
@@ -258,7 +262,12 @@ class ConformancePlugin:
         cases = [item for item in session.items if item.nodeid in self._infos]
         if session.config.option.collectonly or session.testsfailed or not cases:
             return
-        self._run = run = self._start()
+        try:
+            self._run = run = self._start()
+        except pytest.UsageError as error:
+            if hasattr(session.config, "workerinput"):
+                session.config.workeroutput["tcp_conformance"] = {"refused": str(error)}  # type: ignore[attr-defined]
+            raise
         if hasattr(session.config, "workerinput"):
             from conformance.plugin.workers import share  # noqa: PLC0415
 
@@ -274,13 +283,16 @@ class ConformancePlugin:
 
     def _submit(self, item: pytest.Item) -> concurrent.futures.Future[Outcome]:
         assert self._run is not None
+        from conformance.plugin.marks import parameters_of  # noqa: PLC0415
+
         function: Any = getattr(item, "function")  # noqa: B009 - a pytest.Item has none for mypy
         parameters = getattr(item, "callspec").params  # noqa: B009
-        chosen = {name: parameters[name] for name in _parameters(function) if name != "tcp"}
+        chosen = {name: parameters[name] for name in parameters_of(function) if name != "tcp"}
         future = self._futures[item.nodeid] = self._run.submit(self._infos[item.nodeid], function, chosen)
         return future
 
     def _start(self) -> Run:
+        from conformance.plugin.folder import claim  # noqa: PLC0415
         from conformance.plugin.run import Run  # noqa: PLC0415
         from conformance.record import RecordError  # noqa: PLC0415
         from conformance.report import clear  # noqa: PLC0415
@@ -296,12 +308,10 @@ class ConformancePlugin:
         here = f"{Path.cwd()}/"  # how it was called there reads better without
         command = shlex.join(["pytest", *(str(one).replace(here, "") for one in self._config.invocation_params.args)])
         try:
-            if hasattr(self._config, "workerinput"):
-                from conformance.plugin.workers import once_a_run  # noqa: PLC0415
-
-                once_a_run(output, self._config.workerinput["testrunuid"], clear)
-            else:
-                clear(output)
+            given = getattr(self._config, "workerinput", None)
+            self._folder = claim(output, given["testrunuid"] if given else uuid.uuid4().hex, clear)
+        except BlockingIOError:
+            raise pytest.UsageError(f"another run is at {output}; choose another --output") from None
         except OSError as error:
             raise pytest.UsageError(
                 f"can't write {error.filename}: {error.strerror}; choose another --output"
@@ -368,6 +378,8 @@ class ConformancePlugin:
         outcome = self._outcomes.get(item.nodeid)
         if outcome is None:
             return report
+        if report.when != "call" and report.passed:
+            return report
         if report.failed:
             report.judged = True  # type: ignore[attr-defined] # goes from a worker to its controller, as the next one
         info = outcome.info
@@ -381,8 +393,7 @@ class ConformancePlugin:
         }
         if report.when == ("setup" if report.failed else "call"):
             report.duration = outcome.duration_s
-        if report.when == "call" or report.failed:
-            self._link(item, report, outcome)
+        self._link(item, report, outcome)
         return report
 
     def _link(self, item: pytest.Item, report: pytest.TestReport, outcome: Outcome) -> None:
@@ -417,8 +428,13 @@ class ConformancePlugin:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_html_results_table_row(self, report: pytest.TestReport, cells: list[str]) -> None:
-        """What stands in them; cells are raw HTML, and what a target or a parameter says is text."""
-        if self._columns:
+        """What stands in them; cells are raw HTML, and what a target or a parameter says is text.
+
+        pytest-html makes a row for each phase, and throws away those of setup and teardown that passed: here they get none.
+        """
+        if report.when in ("setup", "teardown") and report.passed and not report.sections:
+            cells.clear()
+        elif self._columns:
             said: dict[str, str] = getattr(report, "conformance", {})
             if said:  # pytest-html takes the parameters in an id for markup
                 cells[1] = f'<td class="col-testId">{html.escape(said["id"])}</td>'
@@ -497,6 +513,12 @@ class ConformancePlugin:
             return self._workers.problems, next(iter(self._workers.outputs))
         return [], None
 
+    def pytest_unconfigure(self) -> None:
+        """Let other runs have the folder."""
+        if self._folder is not None:
+            os.close(self._folder)
+            self._folder = None
+
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         if self._overview is None and not self._problems:
             return
@@ -530,6 +552,10 @@ def _properties(config: pytest.Config) -> list[tuple[str, str]]:
     return found
 
 
+def _nothing() -> None:
+    """What there is to set up for a case: its fixtures are stand-ins, and filling them in costs more than all else."""
+
+
 def _said(how: Any, text: str) -> Exception:
     """pytest's own exception with nothing but the text.
 
@@ -557,9 +583,3 @@ def _selects(config: pytest.Config) -> bool:
 def _worker(config: pytest.Config) -> int:
     """The number of this process among pytest-xdist's workers; 0 where there are none."""
     return int(getattr(config, "workerinput", {"workerid": "gw0"})["workerid"].removeprefix("gw"))
-
-
-def _parameters(function: Any) -> set[str]:
-    import inspect  # noqa: PLC0415
-
-    return set(inspect.signature(function).parameters)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,18 @@ def is_case(item: pytest.Item) -> bool:
     return inspect.iscoroutinefunction(function) and "tcp" in getattr(item, "fixturenames", ())
 
 
+@cache
+def parameters_of(function: Any) -> tuple[str, ...]:
+    """The names of a function's parameters."""
+    return tuple(inspect.signature(function).parameters)
+
+
+def takes_nothing_else(item: pytest.Item) -> bool:
+    """Whether no fixture but our own is there for a case: none that is used by every test, or named by a mark."""
+    names = set(getattr(item, "fixturenames", ()))
+    return names <= {"tcp", "family", *getattr(item, "callspec").params}  # noqa: B009
+
+
 def describe(item: pytest.Item) -> CaseInfo:
     """What an item says of itself. Raises pytest.UsageError with one clear line."""
     mark = item.get_closest_marker("verifies")
@@ -147,7 +160,7 @@ def describe(item: pytest.Item) -> CaseInfo:
         raise pytest.UsageError(f"{where}: @verifies names no requirement")
     doc = inspect.cleandoc(getattr(item, "function").__doc__ or "")  # noqa: B009 - Item has no such attribute for mypy
     title, _, description = doc.partition("\n")
-    taken = inspect.signature(getattr(item, "function")).parameters  # noqa: B009
+    taken = parameters_of(getattr(item, "function"))  # noqa: B009
     if fixtures := [name for name in taken if name not in params and name != "tcp"]:
         raise pytest.UsageError(f"{where}: a case takes tcp and its own parameters, not the fixture {fixtures[0]}")
     alone = ("instances",) if mark.kwargs.get("alone", False) else ()

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
+from types import NoneType
 from typing import Any, TypeVar
 
 from conformance.judge import Inconclusive, NotApplicable, Series, Timing, Verdict, Violation
@@ -25,18 +26,24 @@ from conformance.plugin.marks import CaseInfo
 from conformance.record import PcapngWriter, RecordError, ResultsWriter, capture_name
 from conformance.standard.cells import cells
 from conformance.standard.profile import Deviation, Profile, profile
-from conformance.target import App, AppError, HarnessFault, Target
+from conformance.target import App, AppError, HarnessFault, Target, TargetGone
 from conformance.tester.case import Case
 from conformance.tester.clock import SECOND, Clock
 from conformance.tester.negotiated import NAMES, negotiated
 from conformance.tester.station import Station
 from conformance.tester.steady import set_ns
-from conformance.tester.trace import told
+from conformance.tester.trace import Traffic, told
 
 _T = TypeVar("_T")
 _MOST_VIRTUAL = 4
-# What violates while we were as late as that is tried again, up to so many cases: a broken target need not be run twice.
-_LATE_S, _MOST_DOUBTED = 0.05, 25
+# What violates while we were as late as that is tried again, up to so many cases, and until they took so long: a target that is
+# broken need not be run twice.
+_LATE_S, _MOST_DOUBTED, _LONGEST_DOUBTED_S = 0.05, 25, 240
+# A case begins when the loop came round with no more work than that (CPU time), or after so many rounds.
+_ROUND_S, _MOST_ROUNDS = 0.002, 200
+# A case is tried again when the tester was on time for so long, or was asked so many times whether it was.
+_CALM_S, _MOST_ASKED = 1.0, 20
+_ATTEMPTS = 2
 _BROKEN = (Verdict.VIOLATES, Verdict.BREAKS_SHOULD)
 CaseFunction = Callable[..., Coroutine[Any, Any, None]]
 # What a socket call says of the connection itself; every other failure of a call is the harness's own.
@@ -54,6 +61,9 @@ _CONNECTION_CODES = frozenset(
     }
 )
 
+
+# What a call says of the target's application.
+_LACKING = {"ENOPROTOOPT": "socket option", "unknown-op": "call of the application"}
 
 # Times, and numbers that are somewhere else in every run.
 _NUMBERS = re.compile(r"\d+\.\d+|\d{6,}")
@@ -104,7 +114,9 @@ class Run:
         self.running: dict[str, int] = {}
         self.done = 0
         # One is written by pytest's thread alone, the other by the engine's.
-        self._submitted = self._ended = self._doubted = 0
+        self._submitted = self._begun = self._ended = self._doubted = 0
+        self._doubted_s = 0.0
+        self._sent = Traffic()
         started = time.time_ns()
         self._facts = {
             "id": datetime.fromtimestamp(started / SECOND, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -114,6 +126,7 @@ class Run:
             "command": command,
             "machine": f"{platform.system()} {platform.release()}, {platform.machine()}",
             "cells": len(cells()),
+            "sent": self._sent.facts(),
         }
         self._writer: ResultsWriter | None = None
         self._threads: concurrent.futures.ThreadPoolExecutor | None = None
@@ -126,7 +139,7 @@ class Run:
         self.engine.submit(self._open()).result()
 
     async def _open(self) -> None:
-        self._case_ended, self._by_itself = asyncio.Condition(), asyncio.Lock()
+        self._case_ended, self._beginning, self._by_itself = asyncio.Condition(), asyncio.Lock(), asyncio.Lock()
         await self.target.open()
         if self.target.virtual:
             self.seed = 0  # the same run twice is the same to the last bit
@@ -200,22 +213,44 @@ class Run:
         return max(0.0, (max(ends, default=0) - self.clock.now_ns()) / SECOND)
 
     async def _run(self, info: CaseInfo, function: CaseFunction, arguments: Mapping[str, Any]) -> Outcome:
-        """Run, judge and record a case; what gave no sure verdict runs again when all others have ended, by itself."""
+        """Run, judge and record a case; what gave no sure verdict runs again by itself."""
         try:
             async with self._places:
+                await self._begin()
                 outcome, case = await self._attempt(info, function, arguments)
         finally:
             async with self._case_ended:
                 self._ended += 1
                 self._case_ended.notify_all()
         if why := self._unsure(outcome):
-            async with self._case_ended:
-                await self._case_ended.wait_for(lambda: self._ended == self._submitted)
-            async with self._by_itself:
-                outcome, case = await self._again(info, function, arguments, outcome, why)
+            outcome, case = await self._again(info, function, arguments, outcome, why)
         await asyncio.get_running_loop().run_in_executor(None, self._record, outcome, case)
         self.done += 1
         return outcome
+
+    async def _begin(self) -> None:
+        """Wait until the loop keeps up with the cases that run: many that begin in the same instant make each other late."""
+        async with self._beginning:
+            for _ in range(_MOST_ROUNDS):
+                began_s = time.thread_time()
+                await asyncio.sleep(0)
+                if time.thread_time() - began_s < _ROUND_S:
+                    break
+            self._begun += 1
+
+    async def _calm(self) -> None:
+        """Wait until those cases that still run do little but wait."""
+        while self._begun < self._submitted:
+            await asyncio.sleep(_CALM_S)
+        for _ in range(_MOST_ASKED):
+            since_ns = self.clock.now_ns()
+            await asyncio.sleep(_CALM_S)
+            if self.clock.jitter.worst_s(since_ns, self.clock.now_ns()) < _LATE_S:
+                break
+
+    async def _others_ended(self) -> None:
+        async with self._case_ended:
+            await self._case_ended.wait_for(lambda: self._ended == self._submitted)
 
     async def _again(
         self,
@@ -225,9 +260,14 @@ class Run:
         first: Outcome,
         why: str,
     ) -> tuple[Outcome, Case | None]:
-        """Run a case that was unsure as often as its reason asks for: broken is what is broken in the same way every time."""
-        for _ in range(self.target.wire.attempts):
-            outcome, case = await self._attempt(info, function, arguments)
+        """Run a case that was unsure again, as soon as all is calm and then when all others have ended.
+
+        As often as its reason asks for: broken is what is broken in the same way every time.
+        """
+        for attempt in range(max(_ATTEMPTS, self.target.wire.attempts)):
+            await (self._others_ended() if attempt else self._calm())
+            async with self._by_itself:
+                outcome, case = await self._attempt(info, function, arguments)
             outcome = replace(outcome, ran_again=why)
             if not self._unsure(outcome):
                 return outcome, case
@@ -249,9 +289,10 @@ class Run:
             return ""
         ended_ns = outcome.started_ns + round(outcome.duration_s * SECOND)
         late_s = 0.0 if self.target.virtual else self.clock.jitter.worst_s(outcome.started_ns, ended_ns)
-        if late_s < _LATE_S or self._doubted == _MOST_DOUBTED:
+        if late_s < _LATE_S or self._doubted == _MOST_DOUBTED or self._doubted_s > _LONGEST_DOUBTED_S:
             return ""
         self._doubted += 1
+        self._doubted_s += outcome.duration_s
         return f"the tester itself was up to {late_s:.3f} s late: {outcome.message}"
 
     async def _attempt(
@@ -264,6 +305,9 @@ class Run:
             outcome = self._judged(info, function, done)
         finally:
             self.running.pop(info.id)
+        if done.case is not None:
+            self._sent.add(done.case.trace.frames, apart=self.target.virtual)
+            self._facts["sent"] = self._sent.facts()
         by_s = (set_ns() - before_ns) / SECOND
         if by_s and not self.target.virtual and outcome.verdict in _BROKEN:
             message = f"this machine's clock was set by {by_s:+.3f} s meanwhile: {outcome.message}"
@@ -297,7 +341,8 @@ class Run:
         self, station: Station, info: CaseInfo, function: CaseFunction, arguments: Mapping[str, Any]
     ) -> _Done:
         """Run a case where its station and clock are."""
-        case, raised, clock = None, None, station.clock
+        case, clock = None, station.clock
+        raised: Exception | None = None
         started = clock.now_ns()
         try:
             await station.target.ready()
@@ -314,20 +359,28 @@ class Run:
             await case.open()
             await function(**arguments, tcp=case)
         except Exception as error:
-            raised = (case and await self._fault(case.agent)) or error
+            raised = error if case is None else await self._cause(case.agent, error)
+        else:
+            # Only a stack of our own can say that it crashed.
+            raised = await self._cause(case.agent, None) if station.target.isolated else None
         finally:
             closed = await self._close(case)
         return _Done(case, raised or closed, started, clock.now_ns())
 
-    async def _fault(self, agent: App) -> HarnessFault | None:
-        """Whether agent or lab failed: an agent that dies closes its sockets, which looks like the target's own doing."""
+    async def _cause(self, agent: App, raised: Exception | None) -> Exception | None:
+        """What is behind the case's end: agent or lab failed, or the stack crashed, which looks like the target's answers.
+
+        An agent that dies closes its sockets; of a stack that crashed what is left may go on, and even look right.
+        """
         try:
-            await agent.call("hello")
+            crashed = (await agent.call("hello")).get("crashed")
         except HarnessFault as fault:
-            return fault
+            return raised and fault
         except AppError:
-            pass
-        return None
+            return raised
+        if crashed and isinstance(raised, (Violation, AppError, TargetGone, NoneType)):
+            return Violation(f"the stack crashed: {crashed[0]}", f"Behind that: {raised}" if raised else "")
+        return raised
 
     async def _close(self, case: Case | None) -> BaseException | None:
         try:
@@ -341,8 +394,8 @@ class Run:
 
     def _judged(self, info: CaseInfo, function: CaseFunction, done: _Done) -> Outcome:
         case, raised = done.case, done.raised
-        if isinstance(raised, AppError) and raised.code == "ENOPROTOOPT":
-            raised = NotApplicable(f"target {self.target.name} lacks a socket option: {raised}")
+        if isinstance(raised, AppError) and raised.code in _LACKING:
+            raised = NotApplicable(f"target {self.target.name} lacks a {_LACKING[raised.code]}: {raised}")
         elif isinstance(raised, AppError) and raised.code in _CONNECTION_CODES:
             raised = Violation(f"the application's call failed: {raised}")
         elif type(raised) is AssertionError and _asserted_in(raised, function):
@@ -413,6 +466,8 @@ class Run:
         target = case.target if case is not None else self.target
         trace = case.trace if case is not None else None
         steps = trace.numbered()[1] if trace else []
+        sent = Traffic()
+        sent.add(trace.frames if trace else ())
         conn = case.connections[0] if case is not None and case.connections else None
         return {
             "schema": 2,
@@ -439,6 +494,7 @@ class Run:
                 "settings": dict(target.settings),
             },
             "run": {**self._facts, "jitter": self.engine.jitter.summary()},
+            "sent": sent.facts(),
             "started_ns": outcome.started_ns,
             "duration_s": round(outcome.duration_s, 6),
             "timings": [_timing(one) for one in (trace.timings if trace else ())],

@@ -6,8 +6,6 @@ fixed: every n-th item.
 
 from __future__ import annotations
 
-import fcntl
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -47,18 +45,6 @@ class Shares(LoadScheduling):  # type: ignore[misc]
             node.shutdown()
 
 
-def once_a_run(output: Path, run: str, clear: Callable[[Path], None]) -> None:
-    """Have the first worker of a run clear the folder, and only that one. Raises OSError."""
-    output.mkdir(parents=True, exist_ok=True)
-    with (output / ".run").open("a+") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        file.seek(0)
-        if file.read() != run:
-            clear(output)
-            file.truncate(0)
-            file.write(run)
-
-
 class Controller:
     """Keeps what the workers say of their runs at their end."""
 
@@ -73,8 +59,10 @@ class Controller:
 
     @pytest.hookimpl
     def pytest_testnodedown(self, node: Any) -> None:
-        """What a worker's `workeroutput` says of its run."""
+        """What a worker's `workeroutput` says of its run. Raises pytest.UsageError where there can be none."""
         said = getattr(node, "workeroutput", {}).get("tcp_conformance")
+        if said and "refused" in said:
+            raise pytest.UsageError(said["refused"])
         if said:
             self.outputs.add(Path(said["output"]))
             self.problems += [line for line in said["problems"] if line not in self.problems]

@@ -8,8 +8,9 @@ import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from conformance.record.errors import RecordError
 
@@ -17,13 +18,15 @@ _SECTION, _INTERFACE, _SIMPLE, _ENHANCED = 0x0A0D0D0A, 1, 3, 6
 _BYTE_ORDER_MAGIC = 0x1A2B3C4D
 _COMMENT, _IF_NAME, _APPLICATION, _IF_TSRESOL, _IF_TSOFFSET, _EPB_FLAGS = 1, 2, 4, 9, 14, 2
 _INBOUND, _OUTBOUND = 1, 2
+_DIRECTIONS = {_INBOUND: True, _OUTBOUND: False}
+_PACKET = {order: struct.Struct(order + "IIIII") for order in "<>"}
+_OPTION = {order: struct.Struct(order + "HH") for order in "<>"}
 _LINK_ETHERNET = 1
 _END_OF_OPTIONS = bytes(4)
 _LONGEST_OPTION = 65532  # the largest 16-bit length that needs no padding
 
 
-@dataclass(frozen=True, slots=True)
-class CapturedFrame:
+class CapturedFrame(NamedTuple):
     """One frame: its 1-based number, time in ns since 1970, direction as the tester sees it, bytes, comment."""
 
     number: int
@@ -118,9 +121,7 @@ def read_pcapng(path: Path, *, limit: int | None = None) -> Capture:
         if not path.is_file():
             return Capture((), f"{path.name}: no such file")
         with path.open("rb") as file:
-            for frame in _frames(file, os.fstat(file.fileno()).st_size):
-                if limit is not None and len(frames) >= limit:
-                    break
+            for frame in islice(_frames(file, os.fstat(file.fileno()).st_size), limit):
                 frames.append(frame)
     except OSError as error:
         problem = f"{path.name}: {error.strerror or error}"
@@ -182,7 +183,7 @@ def _blocks(file: BinaryIO, size: int) -> Iterator[tuple[str, int, bytes, int]]:
 
 def _interface(order: str, body: bytes) -> tuple[int, int]:
     struct.unpack_from(order + "HHI", body)
-    options = _options(order, body[8:])
+    options = _options(order, body, 8)
     resolution = options.get(_IF_TSRESOL, b"\x06")[:1] or b"\x06"
     power = resolution[0] & 0x7F
     offset = options.get(_IF_TSOFFSET, b"")
@@ -191,24 +192,26 @@ def _interface(order: str, body: bytes) -> tuple[int, int]:
 
 
 def _enhanced(order: str, body: bytes, number: int, interfaces: list[tuple[int, int]]) -> CapturedFrame:
-    interface, high, low, length, _ = struct.unpack_from(order + "IIIII", body)
+    interface, high, low, length, _ = _PACKET[order].unpack_from(body)
     per_second, offset = interfaces[interface]
-    data = body[20 : 20 + length]
-    if len(data) < length:
+    end = 20 + length
+    if len(body) < end:
         raise struct.error
-    options = _options(order, body[20 + length + -length % 4 :])
+    options = _options(order, body, end + -length % 4)
     flags = options.get(_EPB_FLAGS, b"")
     direction = struct.unpack(order + "I", flags)[0] & 3 if len(flags) == 4 else 0
-    at_ns = (high << 32 | low) * 10**9 // per_second + offset
+    ticks = high << 32 | low
+    at_ns = (ticks if per_second == 10**9 else ticks * 10**9 // per_second) + offset
     comment = options.get(_COMMENT, b"").decode("utf-8", "replace")
-    return CapturedFrame(number, at_ns, {_INBOUND: True, _OUTBOUND: False}.get(direction), data, comment)
+    return CapturedFrame(number, at_ns, _DIRECTIONS.get(direction), body[20:end], comment)
 
 
-def _options(order: str, raw: bytes) -> dict[int, bytes]:
+def _options(order: str, raw: bytes, at: int) -> dict[int, bytes]:
+    """The options of a block, which begin at a byte of it."""
     found: dict[int, bytes] = {}
-    at = 0
+    head = _OPTION[order]
     while at + 4 <= len(raw):
-        code, length = struct.unpack_from(order + "HH", raw, at)
+        code, length = head.unpack_from(raw, at)
         if code == 0:
             break
         found.setdefault(code, raw[at + 4 : at + 4 + length])

@@ -10,7 +10,7 @@ import json
 import math
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -66,10 +66,19 @@ class TargetFacts(TypedDict):
     settings: dict[str, Any]
 
 
+class Traffic(TypedDict):
+    """IP packets that left for the target, neighbour discovery aside: how many, in the busiest second, and to whom."""
+
+    packets: int
+    peak_per_s: int
+    to: list[str]
+
+
 class RunFacts(TypedDict):
     """The run that the case belongs to; `jitter` is the harness's own, in microseconds.
 
-    `machine` is where the harness ran, `cells` how many rows the documented machine has.
+    `machine` is where the harness ran, `cells` how many rows the documented machine has, `sent` what all cases together had
+    sent when this one ended.
     """
 
     id: str
@@ -80,6 +89,7 @@ class RunFacts(TypedDict):
     jitter: dict[str, float]
     machine: NotRequired[str]
     cells: NotRequired[int]
+    sent: NotRequired[Traffic]
 
 
 class Timing(TypedDict):
@@ -220,6 +230,7 @@ class CaseRecord(TypedDict):
     needs: list[str]
     target: TargetFacts
     run: RunFacts
+    sent: NotRequired[Traffic]
     started_ns: int
     duration_s: float
     timings: list[Timing]
@@ -358,22 +369,26 @@ def scan_results(path: Path, *, check: bool = True) -> Iterator[Line]:
         raise RecordError(f"can't read {path}: {error.strerror or error}") from error
 
 
-def read_record(path: Path, offset: int) -> dict[str, Any]:
-    """Read again the one record at a byte offset that `scan_results` gave; RecordError when it has gone."""
+def read_records(path: Path, offsets: Iterable[int]) -> Iterator[dict[str, Any]]:
+    """Read again the records at byte offsets that `scan_results` gave; RecordError when one has gone."""
     try:
         with path.open("rb") as file:
-            file.seek(offset)
-            record, problem = _parse(file.readline(), check=False)
+            for offset in offsets:
+                file.seek(offset)
+                record, problem = _parse(file.readline(), check=False)
+                if record is None:
+                    raise RecordError(f"{path} changed while it was read: {problem}")
+                yield record
     except OSError as error:
         raise RecordError(f"can't read {path}: {error.strerror or error}") from error
-    if record is None:
-        raise RecordError(f"{path} changed while it was read: {problem}")
-    return record
+
+
+_DECODER = json.JSONDecoder(parse_constant=lambda _: None)
 
 
 def _parse(raw: bytes, *, check: bool = True) -> tuple[dict[str, Any] | None, str | None]:
     try:
-        found = json.loads(raw, parse_constant=lambda _: None)
+        found = _DECODER.decode(raw.decode("utf-8", "surrogatepass"))
     except (ValueError, RecursionError) as error:
         if not raw.endswith(b"\n"):
             return None, "the last line is cut off (the run was killed while it was written)"

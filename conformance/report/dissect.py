@@ -6,7 +6,9 @@ is said in `problems`.
 
 import struct
 from dataclasses import dataclass
+from functools import cache, lru_cache
 from socket import AF_INET, AF_INET6, inet_ntop
+from typing import NamedTuple
 
 _FLAGS = ("FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR", "AE")  # from the lowest bit up
 _WRITTEN = ("SYN", "FIN", "RST", "PSH", "ACK", "URG", "ECE", "CWR", "AE")
@@ -19,6 +21,7 @@ _ICMP = {
     11: "time exceeded",
     12: "parameter problem",
 }
+_PROTOCOLS = {6: "TCP", 1: "ICMP", 58: "ICMPv6"}
 _ICMP_ERRORS = (3, 11, 12)
 _UNREACHABLE = ("network", "host", "protocol", "port", "fragmentation needed")
 _ICMP6 = {
@@ -36,8 +39,7 @@ _ICMP6 = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Tcp:
+class Tcp(NamedTuple):
     """A TCP header with absolute numbers; `length` counts the payload's bytes; `sack` holds absolute edges."""
 
     sport: int
@@ -54,12 +56,10 @@ class Tcp:
     @property
     def flag_names(self) -> str:
         """`SYN+ACK`, or `no flags`."""
-        names = {name for bit, name in enumerate(_FLAGS) if self.flags >> bit & 1}
-        return "+".join(name for name in _WRITTEN if name in names) or "no flags"
+        return _flag_names(self.flags)
 
 
-@dataclass(frozen=True, slots=True)
-class Packet:
+class Packet(NamedTuple):
     """What one frame says. `text` describes it in a line unless `tcp` does."""
 
     kind: str
@@ -74,6 +74,12 @@ class Packet:
     def about_connection(self) -> bool:
         """Whether it belongs into a connection's ladder."""
         return self.kind == "TCP" or self.error
+
+
+@cache
+def _flag_names(flags: int) -> str:
+    names = {name for bit, name in enumerate(_FLAGS) if flags >> bit & 1}
+    return "+".join(name for name in _WRITTEN if name in names) or "no flags"
 
 
 @dataclass(slots=True)
@@ -128,7 +134,7 @@ def _ipv4(raw: bytes) -> Packet:
         return Packet("IPv4", problems=("IPv4 header cut off",))
     header = (raw[0] & 15) * 4
     total, _, fragment, _, protocol = struct.unpack_from("!HHHBB", raw, 2)
-    src, dst = inet_ntop(AF_INET, raw[12:16]), inet_ntop(AF_INET, raw[16:20])
+    src, dst = _address(raw[12:16]), _address(raw[16:20])
     problems = []
     if raw[0] >> 4 != 4:
         problems.append(f"IP version {raw[0] >> 4}")
@@ -151,7 +157,7 @@ def _ipv6(raw: bytes) -> Packet:
     if len(raw) < 40:
         return Packet("IPv6", problems=("IPv6 header cut off",))
     length, protocol = struct.unpack_from("!HB", raw, 4)
-    src, dst = inet_ntop(AF_INET6, raw[8:24]), inet_ntop(AF_INET6, raw[24:40])
+    src, dst = _address(raw[8:24]), _address(raw[24:40])
     problems = [] if raw[0] >> 4 == 6 else [f"IP version {raw[0] >> 4}"]
     inside = raw[40 : 40 + length]
     if len(inside) < length:
@@ -172,12 +178,12 @@ def _ipv6(raw: bytes) -> Packet:
 
 
 def _inside(ip: _Carried) -> Packet:
-    name = {6: "TCP", 1: "ICMP", 58: "ICMPv6"}.get(ip.protocol)
+    name = _PROTOCOLS.get(ip.protocol)
     if ip.offset:
         what = name or f"protocol {ip.protocol}"
         text = f"{what} fragment at byte {ip.offset * 8}, {len(ip.data)} bytes"
         return Packet(name or "IP", ip.src, ip.dst, text, tuple(ip.problems))
-    cut = any("cut off" in problem for problem in ip.problems)
+    cut = bool(ip.problems) and any("cut off" in problem for problem in ip.problems)
     if ip.more:
         ip.problems.append("first fragment")
     elif name and not cut and not _sums_up(ip.data if ip.protocol == 1 else ip.pseudo + ip.data):
@@ -191,7 +197,12 @@ def _inside(ip: _Carried) -> Packet:
 
 def _sums_up(data: bytes) -> bool:
     # A right internet checksum makes the ones' complement sum 0xffff: a multiple of 0xffff.
-    return int.from_bytes(data + bytes(len(data) % 2)) % 0xFFFF == 0
+    return int.from_bytes(data + b"\0" if len(data) % 2 else data) % 0xFFFF == 0
+
+
+@lru_cache(4096)
+def _address(raw: bytes) -> str:
+    return inet_ntop(AF_INET if len(raw) == 4 else AF_INET6, raw)
 
 
 def _icmp(name: str, ip: _Carried) -> Packet:
@@ -235,13 +246,17 @@ def _tcp(ip: _Carried) -> Packet:
     if header < 20 or header > len(raw):
         problems.append(f"data offset {header} of {len(raw)} bytes")
         header = 20 if header < 20 else len(raw)
-    options, sack = _options(raw[20:header], problems)
+    options, sack, wrong = _options(raw[20:header])
+    problems += wrong
     tcp = Tcp(sport, dport, seq, ack, flags & 0x1FF, window, urgent, len(raw) - header, options, sack)
     return Packet("TCP", ip.src, ip.dst, problems=tuple(problems), tcp=tcp)
 
 
-def _options(raw: bytes, problems: list[str]) -> tuple[tuple[str, ...], tuple[tuple[int, int], ...]]:
+@lru_cache(4096)
+def _options(raw: bytes) -> tuple[tuple[str, ...], tuple[tuple[int, int], ...], tuple[str, ...]]:
+    """The options, the edges of SACK blocks, and what is wrong with them."""
     found: list[str] = []
+    problems: list[str] = []
     sack: list[tuple[int, int]] = []
     at = 0
     while at < len(raw):
@@ -265,7 +280,7 @@ def _options(raw: bytes, problems: list[str]) -> tuple[tuple[str, ...], tuple[tu
         else:
             found.append(_option(kind, value))
         at += length
-    return tuple(found), tuple(sack)
+    return tuple(found), tuple(sack), tuple(problems)
 
 
 def _option(kind: int, value: bytes) -> str:

@@ -6,12 +6,11 @@ in the RFC. An arc that the RFC does not draw has no place here: the table besid
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 
 from markupsafe import Markup
 
 from conformance.report.state_map import Tile
-from conformance.report.text import VERDICTS, clean, wrap
+from conformance.report.text import VERDICTS, clean, escape, wrap
 
 WIDTH, HEIGHT = 960, 872
 LABEL = 19  # characters in a line of a label

@@ -7,6 +7,7 @@ such a word. The rules below are all that CSS needs; `filter.js` does the same w
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from conformance.report.matrix import Row
 from conformance.report.overview import Entry
@@ -88,6 +89,7 @@ def rules(words: Iterable[str]) -> str:
     return "\n".join((lines[0], ",\n".join(lines[1:]) + " { display: none; }" if lines[1:] else "", ""))
 
 
+@cache
 def _word(*parts: str) -> str:
     """A word for a class of rows: letters, digits and dashes."""
     return re.sub(r"[^a-z0-9]+", "-", "-".join(parts).lower()).strip("-") or "none"

@@ -2,8 +2,8 @@
 
 import ipaddress
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from conformance.record.pcapng import CapturedFrame
 from conformance.report.dissect import ACK, URG, Packet, Tcp, dissect
@@ -11,8 +11,7 @@ from conformance.report.dissect import ACK, URG, Packet, Tcp, dissect
 SYN = 0x02
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(NamedTuple):
     """One frame: `seq` and `ack` are relative (`+1`) where the first number is known, else absolute."""
 
     number: int
@@ -31,7 +30,8 @@ class Seen:
         tcp = self.packet.tcp
         if tcp is None:
             return f"{self.packet.kind} {self.packet.text}".strip()
-        words = [self.ports, tcp.flag_names, f"seq={self.seq}"]
+        words = [self.ports] if self.ports else []
+        words += (tcp.flag_names, f"seq={self.seq}")
         if self.ack:
             words.append(f"ack={self.ack}")
         words.append(f"len={tcp.length}")
@@ -39,7 +39,7 @@ class Seen:
             words.append("win=0")
         if tcp.flags & URG:
             words.append(f"urg={tcp.urgent}")
-        return " ".join(word for word in words if word)
+        return " ".join(words)
 
 
 def relate(frames: Iterable[CapturedFrame], record: dict[str, Any]) -> list[Seen]:
@@ -82,9 +82,11 @@ def _see(frame: CapturedFrame, ours: str, ports: tuple[int, int], first: dict[tu
 
 
 def _options(tcp: Tcp, base: int | None) -> str:
-    edges = " ".join(f"{_relative(low, base)}:{_relative(high, base)}" for low, high in tcp.sack)
     shown = [option for option in tcp.options if option not in ("NOP", "EOL")]
-    return ", ".join([*shown, f"SACK {edges}"] if edges else shown)
+    if tcp.sack:
+        edges = " ".join(f"{_relative(low, base)}:{_relative(high, base)}" for low, high in tcp.sack)
+        shown.append(f"SACK {edges}")
+    return ", ".join(shown)
 
 
 def _relative(number: int, base: int | None) -> str:
@@ -94,6 +96,7 @@ def _relative(number: int, base: int | None) -> str:
     return f"{distance if distance < 2**31 else distance - 2**32:+d}"
 
 
+@lru_cache(4096)
 def _canonical(address: str) -> str:
     try:
         return str(ipaddress.ip_address(address))

@@ -5,15 +5,14 @@ about time, the gutter on the left does. A row is drawn from the top down: `Canv
 may start, and each side column remembers how far down its own text reaches.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
 from typing import Any
 
 from markupsafe import Markup
 
 from conformance.report.frames import Seen
-from conformance.report.text import clean, count, duration, wrap
+from conformance.report.text import clean, count, duration, escape, wrap
 
 WIDTH = 920
 TESTER_X, TARGET_X = 280, 760
@@ -26,7 +25,7 @@ LONG_WAIT = 1_000_000_000  # ns without an event, from which on the wait is draw
 MOST = 400  # events drawn; of more, the first and the last
 
 
-@dataclass
+@dataclass(slots=True)
 class _Event:
     at_ns: int
     kind: str
@@ -72,7 +71,7 @@ class _Canvas:
         self.y = max(self.y, self.reach[side])
 
 
-def draw_ladder(record: dict[str, Any], frames: Sequence[Seen]) -> Markup:
+def draw_ladder(record: Mapping[str, Any], frames: Sequence[Seen]) -> Markup:
     """The diagram as inline SVG without styles; empty when nothing at all happened.
 
     `record` is a case's record, `frames` what `relate` made of its capture (none: drawn from the steps).
@@ -116,7 +115,7 @@ def _told(events: Sequence[_Event]) -> str:
     )
 
 
-def _events(record: dict[str, Any], frames: Sequence[Seen]) -> Iterator[_Event]:
+def _events(record: Mapping[str, Any], frames: Sequence[Seen]) -> Iterator[_Event]:
     by_frame: dict[int, list[dict[str, Any]]] = {}
     numbers = {seen.number for seen in frames}
     loose = []
@@ -192,7 +191,7 @@ def _without_frame(step: dict[str, Any]) -> Iterator[_Event]:
         yield _Event(at_ns, "note", wrap(text, LABEL), failed=failed)
 
 
-def _states(record: dict[str, Any]) -> Iterator[_Event]:
+def _states(record: Mapping[str, Any]) -> Iterator[_Event]:
     """Where a side's state changes; who says so is gathered over the entries that say the same in a row."""
     seen = [(entry["at_ns"], entry["side"], entry["state"], entry["by"]) for entry in record["states"]]
     seen += [
@@ -213,7 +212,7 @@ def _states(record: dict[str, Any]) -> Iterator[_Event]:
             event.notes = wrap(f"by {', '.join(said)}", SIDE)
 
 
-def _heads(canvas: _Canvas, record: dict[str, Any]) -> None:
+def _heads(canvas: _Canvas, record: Mapping[str, Any]) -> None:
     target, tester = record["target"], record["tester"]
     left = ["tester", tester["address"], f"port {tester['port']}"]
     name = f"{target['name']} {target['version']}".strip()

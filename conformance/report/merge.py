@@ -9,14 +9,16 @@ from pathlib import Path, PurePosixPath
 from conformance.record.errors import RecordError
 from conformance.record.names import case_name
 from conformance.record.results import ResultsWriter, scan_results
-from conformance.report.pages import clear
+from conformance.report.junit import JUnit
+from conformance.report.pages import clear, put
 
 
 def merge(runs: Sequence[Path], output: Path) -> list[str]:
     """Put the records and captures of runs into one folder, and give one line for each thing that could not be had.
 
-    Of a case that several runs have of the same target, that which began last counts. RecordError when a run has no record,
-    when `output` is one of the runs, or when it can't be written.
+    JUnit XML is written from the records: a run need not have had any. Of a case that several runs have of the same target,
+    that which began last counts. RecordError when a run has no record, when `output` is one of the runs, or when it can't be
+    written.
     """
     for run in runs:
         if run.resolve() == output.resolve():
@@ -34,6 +36,7 @@ def merge(runs: Sequence[Path], output: Path) -> list[str]:
             newest[key] = max(newest.get(key, (-1, -1, -1)), (line.record["started_ns"], at, line.number))
     kept = {(at, number) for _, at, number in newest.values()}
     several = len({target for target, _ in newest}) > 1
+    junit = JUnit()
     try:
         clear(output)
         (output / "captures").mkdir(exist_ok=True)
@@ -50,6 +53,8 @@ def merge(runs: Sequence[Path], output: Path) -> list[str]:
                             problems.append(f"{run}: no capture {json.dumps(record['capture'])}")
                         record = {**record, "capture": capture}
                     results.append(record)
+                    junit.add(record)
+        put(output / "junit.xml", junit.written())
     except OSError as error:
         raise RecordError(f"can't write {error.filename or output}: {error.strerror or error}") from error
     return problems

@@ -1,4 +1,8 @@
-"""How the suite does against targets that break a rule on purpose: `mutants.json`, which lies beside a run's record."""
+"""How the suite does against targets that break a rule on purpose: `mutants.json`, which lies beside a run's record.
+
+The file says `total`, `killed` and `survivors`: a list of `{"id", "reason"}`, where the reason says why nobody on the wire could
+notice, and is empty where none is known. `mutants` has a row for each mutant: see `Mutant` and `Killer`.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,7 +13,7 @@ from typing import Any
 from conformance.record.errors import RecordError
 
 FILE = "mutants.json"
-_ABOUT = {"id": str, "target": str, "breaks": str, "what": str, "killed": bool, "noticed_by": int, "survives": str}
+_ABOUT = {"id": str, "target": str, "breaks": str, "what": str, "killed": bool, "noticed_by": int}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +27,7 @@ class Killer:
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """One rule broken. `noticed_by` counts all killers, of which some are named; `survives` is why nobody could notice."""
+    """One rule broken. `noticed_by` counts all killers, of which some are named; `reason` is why nobody could notice."""
 
     id: str
     target: str
@@ -31,8 +35,8 @@ class Mutant:
     what: str
     killed: bool
     noticed_by: int
-    survives: str
     killers: Sequence[Killer]
+    reason: str
 
 
 def read(run_dir: Path) -> Sequence[Mutant]:
@@ -41,15 +45,17 @@ def read(run_dir: Path) -> Sequence[Mutant]:
     if not path.is_file():
         return ()
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))["mutants"]
-        return sorted(map(_mutant, rows), key=lambda one: one.killed)
+        content = json.loads(path.read_text(encoding="utf-8"))
+        reasons = {one["id"]: str(one["reason"]) for one in content["survivors"]}
+        return sorted((_mutant(row, reasons) for row in content["mutants"]), key=lambda one: one.killed)
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise RecordError(f"{path}: not what `make mutants` writes: {error}") from error
 
 
-def _mutant(row: Mapping[str, Any]) -> Mutant:
+def _mutant(row: Mapping[str, Any], reasons: Mapping[str, str]) -> Mutant:
     for name, kind in _ABOUT.items():
         if type(row[name]) is not kind:
             raise TypeError(f"{name} is {row[name]!r}")
     killers = [Killer(str(one["case"]), str(one["message"]), bool(one["verifies"])) for one in row["killers"]]
-    return Mutant(**{name: row[name] for name in _ABOUT}, killers=killers)
+    reason = "" if row["killed"] else reasons[row["id"]]
+    return Mutant(**{name: row[name] for name in _ABOUT}, killers=killers, reason=reason)

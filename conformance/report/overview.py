@@ -3,13 +3,14 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from conformance.record.names import case_name
-from conformance.record.results import read_record, scan_results
+from conformance.record.results import read_records, scan_results
 from conformance.report import matrix, state_map, timing
 from conformance.report.baseline import Baseline, Changes, Result, changes, earlier, result_of, usual
 
@@ -18,11 +19,15 @@ LINKS = 8  # cases named beside a reason, a choice, a timer
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What the overview keeps of a case; `broke` is the number of the first frame that broke an expectation."""
+    """What the overview keeps of a case; `broke` is the number of the first frame that broke an expectation.
+
+    `name` is what links to the case say: its title, family and, where there are several, target.
+    """
 
     page: str
     id: str
     stem: str
+    name: str
     title: str
     verdict: str
     level: str
@@ -59,6 +64,40 @@ class Group:
 
 
 @dataclass
+class Traffic:
+    """What left for the targets: of each run (by when it started) what its last record says, and the case that sent most."""
+
+    runs: dict[int, dict[str, Any]] = field(default_factory=dict)
+    most: int = 0
+    by: Entry | None = None
+
+    def add(self, record: Mapping[str, Any], entry: Entry) -> None:
+        """Count a case in; older records say nothing."""
+        run = record["run"]
+        if "sent" in run:
+            before = self.runs.get(run["started_ns"], run["sent"])
+            self.runs[run["started_ns"]] = max(before, run["sent"], key=lambda sent: int(sent["packets"]))
+        packets = record.get("sent", {"packets": 0})["packets"]
+        if packets > self.most:
+            self.most, self.by = packets, entry
+
+    @property
+    def packets(self) -> int:
+        """Of all runs."""
+        return sum(run["packets"] for run in self.runs.values())
+
+    @property
+    def peak_per_s(self) -> int:
+        """In the busiest second of any run."""
+        return max((run["peak_per_s"] for run in self.runs.values()), default=0)
+
+    @property
+    def to(self) -> list[str]:
+        """The addresses."""
+        return sorted({address for run in self.runs.values() for address in run["to"]})
+
+
+@dataclass
 class Overview:
     """All that the overview page shows.
 
@@ -71,6 +110,7 @@ class Overview:
     problems: list[str] = field(default_factory=list)
     targets: dict[tuple[str, ...], dict[str, Any]] = field(default_factory=dict)
     runs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    sent: Traffic = field(default_factory=Traffic)
     deviations: dict[tuple[str, ...], Group] = field(default_factory=dict)
     skipped: dict[str, Group] = field(default_factory=dict)
     choices: dict[tuple[str, ...], Group] = field(default_factory=dict)
@@ -93,7 +133,7 @@ class Overview:
         """The facts of the last run in the record; empty without any."""
         return max(self.runs.values(), key=lambda run: int(run["started_ns"]), default={})
 
-    @property
+    @cached_property
     def order(self) -> list[Entry]:
         """The cases by document, section and name; 3.10 comes after 3.9."""
         return sorted(self.entries.values(), key=_place)
@@ -125,14 +165,21 @@ def gather(run_dir: Path, *, check: bool = True) -> Overview:
     results = run_dir / "results.jsonl"
     overview = Overview()
     offsets: dict[tuple[str, str], int] = {}
+    plain = True  # one target, each case once: what reading once is enough for
     for line in scan_results(results, check=check):
         if line.record is None:
             overview.problems.append(line.problem or "")
-        else:
-            offsets[line.record["target"]["name"], line.record["id"]] = line.offset
-    several = len({target for target, _ in offsets}) > 1
-    for (target, _), offset in offsets.items():
-        _add(overview, read_record(results, offset), offset, prefix=f"{target}:" if several else "")
+            continue
+        key = line.record["target"]["name"], line.record["id"]
+        plain = plain and key not in offsets and (not offsets or key[0] == next(iter(offsets))[0])
+        offsets[key] = line.offset
+        if plain:
+            _add(overview, line.record, line.offset, prefix="")
+    if not plain:
+        overview = Overview(problems=overview.problems)
+        several = len({target for target, _ in offsets}) > 1
+        for (target, _), record in zip(offsets, read_records(results, offsets.values()), strict=True):
+            _add(overview, record, offsets[target, record["id"]], prefix=f"{target}:" if several else "")
     for facts in overview.targets.values():
         facts["settings"] = usual(facts.pop("seen"))
     overview.history = earlier(run_dir)
@@ -145,10 +192,12 @@ def _add(overview: Overview, record: dict[str, Any], offset: int, *, prefix: str
     target, run, deviation = record["target"], record["run"], record["deviation"]
     seen = [one["state"] for one in record["states"] if one["side"] == "target"]
     source = record.get("source") or {}
+    beside = f", {target['name']}" if prefix else ""
     entry = Entry(
         **{name: record[name] for name in copied},
         page=case_name(prefix + record["id"]),
         stem=prefix + re.sub(r"-?\bipv[46]\b-?(?=[^\[]*\]$)", "", record["id"]).removesuffix("[]"),
+        name=f"{record['title'] or record['id']} (IPv{record['family']}{beside})",
         target=target["name"],
         requirements=tuple(record["requirements"]),
         cells=tuple(record["cells"]),
@@ -172,6 +221,7 @@ def _add(overview: Overview, record: dict[str, Any], offset: int, *, prefix: str
     if target["address"] not in facts["addresses"]:
         facts["addresses"].append(target["address"])
     overview.runs[run["id"]] = run
+    overview.sent.add(record, entry)
     if deviation:
         known = (deviation["reason"], deviation["source"], deviation.get("date", ""))
         overview.deviations.setdefault(known, Group()).add(entry)

@@ -5,7 +5,6 @@ of the pages, the second reads one record and one capture at a time and writes i
 """
 
 import os
-import re
 import shutil
 from collections import Counter
 from collections.abc import Sequence
@@ -13,19 +12,30 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from conformance.record.errors import RecordError
 from conformance.record.pcapng import Capture, read_pcapng
-from conformance.record.results import read_record
-from conformance.report import baseline, figure5, filters, matrix, mutants, sarif, state_map, summary, text, timing
+from conformance.record.results import read_records
+from conformance.report import (
+    baseline,
+    figure5,
+    filters,
+    matrix,
+    mutants,
+    parts,
+    sarif,
+    state_map,
+    summary,
+    text,
+    timing,
+)
 from conformance.report.bar import draw_bar
+from conformance.report.case_page import Around, Evidence, Shell, draw_page
 from conformance.report.compare import Comparison
 from conformance.report.frames import relate
-from conformance.report.ladder import draw_ladder
 from conformance.report.overview import LINKS, Entry, Overview, gather, sections
 from conformance.report.text import LEVELS, VERDICTS
 
@@ -103,19 +113,7 @@ def _write(run_dir: Path, results: Path, overview: Overview, order: Sequence[Ent
     pages.mkdir(exist_ok=True)
     for name in STATIC:
         put(run_dir / name, static(name))
-    template = environment.get_template("case.html")
-    environment.globals["several"] = overview.several
-    for index, entry in enumerate(order):
-        record = read_record(results, entry.offset)
-        page = template.render(
-            record=record,
-            entry=entry,
-            previous=order[index - 1] if index else None,
-            following=order[index + 1] if index + 1 < len(order) else None,
-            history=_history(overview, entry),
-            **_evidence(run_dir, record),
-        )
-        put(pages / f"{entry.page}.html", page)
+    _cases(run_dir, results, environment, overview, order)
     written = {f"{entry.page}.html" for entry in order}
     for old in pages.glob("*.html"):  # cases of an earlier run in the same folder
         if old.name not in written:
@@ -150,6 +148,25 @@ def _write(run_dir: Path, results: Path, overview: Overview, order: Sequence[Ent
     )
     put(index_page, shown)
     return index_page
+
+
+def _cases(run_dir: Path, results: Path, environment: Environment, overview: Overview, order: Sequence[Entry]) -> None:
+    """Write the page of each case."""
+    shell = _shell(environment)
+    pages = run_dir / "cases"
+    records = read_records(results, [entry.offset for entry in order])
+    for at, (entry, record) in enumerate(zip(order, records, strict=True)):
+        before, after = order[at - 1] if at else None, order[at + 1] if at + 1 < len(order) else None
+        around = Around(before, after, _history(overview, entry))
+        page = draw_page(shell, record, around, _evidence(run_dir, record))
+        put(pages / f"{entry.page}.html", text.clean(page))
+
+
+def _shell(environment: Environment) -> Shell:
+    """What all pages of cases have in common."""
+    mark = "<mark>"
+    head, middle, foot = environment.get_template("case.html").render(mark=Markup(mark)).split(mark)
+    return Shell(head, middle, foot, environment.get_template("series.html").module.figure)  # type: ignore[attr-defined]
 
 
 def _mutants_of(run_dir: Path, overview: Overview) -> Sequence[mutants.Mutant]:
@@ -254,7 +271,7 @@ def _timing(run_dir: Path, environment: Environment, overview: Overview) -> None
         page.unlink(missing_ok=True)
         return
     shown = environment.get_template("timing.html").render(
-        overview=overview, several=overview.several, series=series, singles=singles, drawn=timing.DRAWN
+        overview=overview, series=series, singles=singles, drawn=timing.DRAWN
     )
     put(page, shown)
 
@@ -295,10 +312,15 @@ def static(name: str) -> str:
 def put(path: Path, content: str) -> None:
     """Write a page. Raises OSError."""
     raw = content.encode("utf-8", "replace")
-    if not path.exists():
-        path.write_bytes(raw)
-        return
-    # Written beside and moved: who looks at a page while it is made again sees a whole one.
+    try:
+        with path.open("xb") as file:
+            file.write(raw)
+    except FileExistsError:
+        _replace(path, raw)
+
+
+def _replace(path: Path, raw: bytes) -> None:
+    """Write beside and move: who looks at a page while it is made again sees a whole one."""
     beside = path.with_name(f".{path.name}.new")
     try:
         beside.write_bytes(raw)
@@ -338,12 +360,9 @@ def _environment() -> Environment:
     )
     environment.filters.update(
         seconds=text.seconds,
-        told=text.step,
-        duration=text.duration,
         moment=text.moment,
-        slug=_slug,
+        slug=parts.slug,
         count=text.count,
-        href=_href,
     )
     environment.globals.update(
         verdicts=VERDICTS,
@@ -352,45 +371,23 @@ def _environment() -> Environment:
         bounds=text.bounds,
         LISTED=LISTED,
         LINKS=LINKS,
-        since=_since,
         sign=state_map.draw_sign,
         draw_series=timing.draw_series,
         tell_series=timing.told,
         tokens=filters.tokens,
         requirement_tokens=filters.requirement_tokens,
         places={},
-        several=False,
-        frame_link=_frame_link,
-        outcomes={
-            None: Markup(f'<span class="muted">{text.NOTHING}</span>'),
-            True: Markup('<span class="ok">✓ yes</span>'),
-            False: Markup('<span class="no">✗ no</span>'),
-        },
+        outcomes=parts.OUTCOMES,
+        TABLE_END=parts.TABLE_END,
+        badge=parts.badge,
+        jitter=parts.jitter,
+        settings=parts.settings,
+        table_start=parts.table,
     )
     return environment
 
 
-def _frame_link(number: int | None, numbers: set[int]) -> str:
-    """A frame's number, which leads to its row where the page has one."""
-    if number is None:
-        return ""
-    return Markup(f'<a href="#frame-{number}">#{number}</a>') if number in numbers else f"#{number}"
-
-
-def _href(path: str) -> str:
-    return quote(path.encode("utf-8", "replace"))
-
-
-def _slug(words: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")
-
-
-def _since(at_ns: int, start_ns: int) -> str:
-    """Seconds from the start with microseconds."""
-    return f"{(at_ns - start_ns) / 1e9:.6f}"
-
-
-def _evidence(run_dir: Path, record: dict[str, Any]) -> dict[str, Any]:
+def _evidence(run_dir: Path, record: dict[str, Any]) -> Evidence:
     """The capture of a case as its page shows it, and what is wrong with it."""
     name = record["capture"]
     problem = None
@@ -400,23 +397,11 @@ def _evidence(run_dir: Path, record: dict[str, Any]) -> dict[str, Any]:
         if path.is_absolute() or ".." in path.parts:
             name, problem = None, "the record names a capture outside of the run's folder"
         else:
-            capture = read_pcapng(run_dir / path, limit=FRAMES + 1)
+            file = run_dir / path
+            capture = read_pcapng(file, limit=FRAMES + 1)
             problem = capture.problem
-            if not os.path.isfile(run_dir / path):  # noqa: PTH113 - unlike Path's, never raises on a foreign name
+            if problem and not os.path.isfile(file):  # noqa: PTH113 - unlike Path's, never raises on a foreign name
                 name = None
-    for step in record["steps"]:
-        step.setdefault("ok", None)
-        step.setdefault("frame", None)
-    frames = relate(capture.frames[:FRAMES], record)
     if len(capture.frames) > FRAMES:
         problem = f"only the first {FRAMES:,} frames are shown: the capture has more"
-    return {
-        "capture": name,
-        "capture_problem": problem,
-        "frames": frames,
-        "numbers": {seen.number for seen in frames},
-        "start_ns": record["started_ns"] or (frames[0].at_ns if frames else 0),
-        "failed_frames": {step.get("frame") for step in record["steps"] if step.get("ok") is False},
-        "broken": [step for step in record["steps"] if step.get("ok") is False],
-        "ladder": draw_ladder(record, frames),
-    }
+    return Evidence(name, problem, relate(capture.frames[:FRAMES], record))

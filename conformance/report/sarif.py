@@ -49,7 +49,7 @@ def as_sarif(overview: Overview, rows: Sequence[Row]) -> str:
             "targets": [f"{clean(one['name'])} {clean(one['version'])}" for one in overview.targets.values()],
         },
     }
-    return json.dumps({"$schema": SCHEMA, "version": VERSION, "runs": [run]}, indent=1) + "\n"
+    return json.dumps({"$schema": SCHEMA, "version": VERSION, "runs": [run]}) + "\n"
 
 
 def _rules(rows: Iterable[Row], shown: Iterable[Entry]) -> list[dict[str, Any]]:

@@ -7,12 +7,11 @@ row alone decides over one that checks others too, one that ran over one that di
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any, Protocol, TypeVar
 
 from markupsafe import Markup
 
-from conformance.report.text import VERDICTS, clean, wrap
+from conformance.report.text import VERDICTS, clean, escape, wrap
 
 STATES = (
     "CLOSED",

@@ -1,14 +1,18 @@
 """Numbers and names as people read them."""
 
+import html
 import re
 import textwrap
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 # Control characters, what turns the direction of text around, and halves of surrogate pairs: none of them
 # has a place on a page, all of them can come from a target.
 _ODD = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
+
+_PLAIN = bytes((10, *range(32, 127)))
 
 LEVELS = ("MUST", "text", "SHOULD", "MAY")
 
@@ -27,14 +31,22 @@ VERDICTS = {  # in the order of what a reader asks first; each with a sign, for 
 
 def clean(text: str) -> str:
     """The text with everything that is no visible character, space or line end replaced by `�`."""
-    return text if text.replace("\n", "").isprintable() else _ODD.sub("\ufffd", text)
+    if text.isprintable():
+        return text
+    # A whole page is nearly all of it plain: what is left of it is short.
+    rest = text.encode("utf-8", "surrogatepass").translate(None, _PLAIN)
+    return text if rest.decode("utf-8", "surrogatepass").isprintable() else _ODD.sub("\ufffd", text)
+
+
+# Most of what pages say, they say again and again.
+escape = lru_cache(4096)(html.escape)
 
 
 def wrap(text: str, width: int) -> list[str]:
     """Lines of at most `width` characters; at least one line, maybe empty."""
-    text = clean(text)
-    short = len(text) <= width and text.isprintable()
-    return [text] if short else textwrap.wrap(text, width) or [""]
+    if len(text) <= width and text.isprintable():
+        return [text]
+    return textwrap.wrap(clean(text), width) or [""]
 
 
 def duration(ns: int) -> str:
@@ -71,10 +83,15 @@ def bounds(low: float | None, high: float | None) -> str:
 
 def moment(ns: int) -> str:
     """Nanoseconds since 1970 as a date and time in UTC, to the second."""
+    return _moment(ns // 10**9) or f"{ns} ns after 1970"
+
+
+@lru_cache
+def _moment(second: int) -> str:
     try:
-        return datetime.fromtimestamp(ns // 10**9, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     except (ValueError, OverflowError, OSError):
-        return f"{ns} ns after 1970"
+        return ""
 
 
 def count(number: int, one: str, many: str = "") -> str:

@@ -100,13 +100,17 @@ class Deviation:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """One kind of target: its timers by name, its choices by name, its known deviations in the file's order."""
+    """One kind of target: its timers by name, its choices by name, its known deviations in the file's order.
+
+    `probes` is false where it does not answer the segments that ask for its state: then the agent's word alone tells that.
+    """
 
     name: str
     title: str
     timers: Mapping[str, Timer]
     choices: Mapping[str, str | int | bool]
     deviations: tuple[Deviation, ...]
+    probes: bool = True
 
     def timer(self, name: str) -> Timer:
         """The timer of that name.
@@ -135,7 +139,7 @@ def parse(content: str, where: str, name: str) -> Profile:
         DataError: a row is incomplete, a bound is impossible, or a deviation names no requirement.
     """
     document = _data.toml(content, where)
-    keys = ("date", "extends", "without", "late_s", "timer", "choices", "deviation")
+    keys = ("date", "extends", "without", "late_s", "probes", "timer", "choices", "deviation")
     _data.only(document, where, ("title",), keys)
     day = str(document.get("date", ""))
     base = profile(document["extends"]) if "extends" in document else Profile("", "", {}, {}, ())
@@ -145,6 +149,9 @@ def parse(content: str, where: str, name: str) -> Profile:
     inherited = tuple(row for row in base.deviations if row.requirement not in without)
     own = {key: _timer(key, row, f"{where}, timer {key}") for key, row in document.get("timer", {}).items()}
     late_s = float(document.get("late_s", 0))
+    probes = document.get("probes", base.probes)
+    if type(probes) is not bool:
+        raise _data.DataError(f"{where}: probes must be true or false, it is {probes!r}")
     timers = {key: replace(row, late_s=max(row.late_s, late_s)) for key, row in {**base.timers, **own}.items()}
     deviations = tuple(
         _deviation(row, day, f"{where}, deviation {number}")
@@ -156,6 +163,7 @@ def parse(content: str, where: str, name: str) -> Profile:
         timers=types.MappingProxyType(timers),
         choices=types.MappingProxyType({**base.choices, **document.get("choices", {})}),
         deviations=inherited + deviations,
+        probes=probes,
     )
 
 

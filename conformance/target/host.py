@@ -82,6 +82,10 @@ def _local_addresses() -> set[str]:
         return {str(one.get_attr("IFA_LOCAL") or one.get_attr("IFA_ADDRESS")) for one in ip.get_addr()}
 
 
+# A device may have room for few connections, and its cases wait for a wire that is not ours.
+_AT_ONCE = 64
+
+
 class LabHost:
     """What all lab hosts share: the interface, the addresses, and the target's Ethernet address. See `Target`."""
 
@@ -94,7 +98,7 @@ class LabHost:
         self.capabilities: frozenset[str] = frozenset()
         self.groups: Mapping[int, tuple[str, str]] = {}
         # Connections that share an address also share what is kept of it: one case at a time.
-        self.concurrency: int | None = 1 if segment.own_address else None
+        self.concurrency: int | None = 1 if segment.own_address else _AT_ONCE
         self.mac = ""
         self.routed = bool(segment.gateway)
         self.wire = segment.wire

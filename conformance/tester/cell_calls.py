@@ -65,8 +65,8 @@ class Told:
 
 def capabilities(cell: Cell) -> tuple[str, ...]:
     """What a target must be able to do for the row."""
-    urgent = ("urgent",) if cell.stimulus.slug == "call-send-urgent" else ()
-    return ("app", *(word for word in ("state",) if word in cell.needs), *urgent)
+    own = {"call-send-urgent": ("urgent",), "call-abort": ("options:SO_LINGER",)}.get(cell.stimulus.slug, ())
+    return ("app", *(word for word in ("state",) if word in cell.needs), *own)
 
 
 async def run_call(case: Case, cell: Cell) -> None:

@@ -307,9 +307,11 @@ class Connection:
     def prepare(self, *, when: Flags, reply: Flags = ACK, payload: bytes = b"", text: str = "prepared answer") -> None:
         """Have an answer leave from the read callback itself as soon as a segment with exactly those flags (PSH aside) comes.
 
-        Its seq is `snd_nxt` and its ack covers the segment that it answers; options are those of any other segment.
+        Its seq is `snd_nxt` and its ack covers the segment that it answers; options are those of any other segment. It counts as
+        sent. Raises HarnessFault where the case has sent too much.
         """
         segment, station = self.segment(reply, payload=payload, seq=0, ack=0), self._case.station
+        self._case.trace.sends(hasty=self._case.target.virtual)  # in the read callback is no place for a refusal
         self._prepared.append(_Prepared(when & _NOT_PSH, segment, PreparedFrame(station.render(segment)), text))
         station.prepare(self.address, self.port, segment.dst, segment.dport, self._answer)
 
@@ -694,10 +696,14 @@ class Connection:
                 return flight
 
     async def burst(self, *, quiet: float = 0.1) -> list[Received]:
-        """Take all that comes, new or repeated, until nothing comes for `quiet` seconds; nothing of it is judged."""
+        """Take all that comes, new or repeated, until nothing comes for `quiet` seconds; nothing of it is judged.
+
+        What a wire adds to a round trip comes on top of `quiet`.
+        """
         came: list[Received] = []
+        quiet_ns = round((quiet + self._case.wire_round_trip_s) * SECOND)
         while True:
-            received = await self._next_of_any_kind(self._case.clock.now_ns() + round(quiet * SECOND))
+            received = await self._next_of_any_kind(self._case.clock.now_ns() + quiet_ns)
             if received is None:
                 return came
             self._take(received, describe(received.segment, self.base), "")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Mapping
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from conformance.judge import Series, Timing
 from conformance.target import HarnessFault
+from conformance.tester.clock import SECOND
+from conformance.wire.ip import destination
 
 _MOST_FRAMES = 20_000
 MOST_SENT, MOST_A_SECOND = 20_000, 2_000
@@ -24,6 +26,31 @@ class Frame:
     inbound: bool
     data: bytes
     comment: str = ""
+
+
+class Traffic:
+    """How much of a network some cases took: IP packets that left for the target, to whom, and how many in a second."""
+
+    def __init__(self) -> None:
+        self.packets = self.peak_per_s = 0
+        self.to: set[str] = set()
+        self._seconds: Counter[int] = Counter()
+
+    def add(self, frames: Iterable[Frame], *, apart: bool = False) -> None:
+        """Count in what left among these frames; where their time is their own, their seconds are `apart` from others'."""
+        seconds: Counter[int] = Counter() if apart else self._seconds
+        for frame in frames:
+            to = None if frame.inbound else destination(frame.data)
+            if to is not None:
+                second = frame.at_ns // SECOND
+                seconds[second] += 1
+                self.packets += 1
+                self.peak_per_s = max(self.peak_per_s, seconds[second])
+                self.to.add(to)
+
+    def facts(self) -> dict[str, Any]:
+        """As the record has it."""
+        return {"packets": self.packets, "peak_per_s": self.peak_per_s, "to": sorted(self.to)}
 
 
 def told(step: Mapping[str, Any]) -> str:
@@ -49,9 +76,9 @@ class Trace:
     _lately: deque[float] = field(default_factory=lambda: deque(maxlen=MOST_A_SECOND))
 
     def frame(self, at_ns: int, data: bytes, *, inbound: bool, comment: str = "") -> Frame:
-        """Keep a frame; a flood is kept up to a bound and counted beyond it."""
+        """Keep a frame; a flood is kept up to a bound and counted beyond it. What we send has room behind any flood."""
         one = Frame(at_ns, inbound, data, comment)
-        if len(self.frames) < _MOST_FRAMES:
+        if len(self.frames) < _MOST_FRAMES + (0 if inbound else MOST_SENT):
             self.frames.append(one)
         else:
             self.dropped += 1

@@ -116,7 +116,7 @@ def neighbour_message(frame: bytes) -> Neighbour | None:
     try:
         if frame[12:14] == b"\x08\x06":
             arp = Ether(frame)[ARP]
-            if arp.op not in (1, 2) or arp.plen != 4 or arp.hwlen != 6:
+            if arp.op not in (1, 2) or (arp.hwtype, arp.ptype, arp.hwlen, arp.plen) != (1, 0x0800, 6, 4):
                 return None
             return Neighbour(arp.op == 1, str(arp.psrc), str(arp.hwsrc), str(arp.pdst if arp.op == 1 else arp.psrc))
         if frame[12:14] == b"\x86\xdd" and len(frame) >= 55 and frame[20] == 58 and frame[54] in (135, 136):

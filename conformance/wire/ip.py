@@ -8,6 +8,7 @@ from typing import NamedTuple
 from conformance.wire.segment import address_text, internet_checksum
 
 _MORE = 0x2000
+_ICMPV6, _NEIGHBOUR_DISCOVERY = 58, range(133, 138)
 NOT_ECT, ECT_1, ECT_0, CE = range(4)
 """The codepoints of the ECN field, the low two bits of `tos` (RFC 3168 section 5)."""
 
@@ -44,6 +45,15 @@ def ip_header(frame: bytes) -> IpHeader:
     return IpHeader(
         4, src, dst, frame[15], frame[22], int.from_bytes(frame[18:20], "big"), bool(frame[20] & 0x40), options
     )
+
+
+def destination(frame: bytes) -> str | None:
+    """Where the IP packet in an Ethernet frame goes; None where there is none, or only neighbour discovery (RFC 4861)."""
+    if frame[12:14] == b"\x08\x00":
+        return address_text(frame[30:34])
+    if frame[12:14] != b"\x86\xdd" or (frame[20] == _ICMPV6 and frame[54] in _NEIGHBOUR_DISCOVERY):
+        return None
+    return address_text(frame[38:54])
 
 
 def fragments(frame: bytes, octets: int, number: int) -> list[bytes]:

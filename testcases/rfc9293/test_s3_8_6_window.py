@@ -38,6 +38,13 @@ async def established(tcp: Case, window: int, *, size: int = SIZE) -> Connection
     return await tcp.drive_to(State.ESTABLISHED, conn=conn)
 
 
+async def established_for_four(tcp: Case, window: int) -> Connection:
+    """The same, on which the congestion window holds four segments, also where it began with one (RFC 5681 section 3.1)."""
+    conn = await established(tcp, window)
+    await conn.collect_segments(DATA[: 4 * SIZE])
+    return conn
+
+
 # Windows that the target is offered
 
 
@@ -94,18 +101,17 @@ async def test_scaled_window_needs_more_than_16_bits(tcp: Case, window: int) -> 
 async def shrunk(tcp: Case, window: int) -> tuple[Connection, list[Received]]:
     """A connection with three segments outstanding, when our window shrinks to `window` octets beyond the first of them.
 
-    Four segments came, as many as an initial congestion window allows (RFC 5681 section 3.1), and the acknowledgment of the
-    first of them moves the right edge of the window to the left.
+    Four segments came, and the acknowledgment of the first of them moves the right edge of the window to the left.
     """
-    conn = await established(tcp, 10 * SIZE)
+    conn = await established_for_four(tcp, 10 * SIZE)
     assert conn.app is not None
-    conn.window = window
-    conn.prepare(when=ACK, text="shrinks the window")
     await conn.app.send(DATA[: 4 * SIZE])
     came = [
         await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=DATA[at : at + SIZE])
         for at in range(0, 4 * SIZE, SIZE)
     ]
+    conn.window = window
+    await conn.send(ACK, ack=came[0].segment.end, text="shrinks the window")
     return conn, came[1:]
 
 
@@ -347,7 +353,7 @@ async def test_target_does_not_fill_a_silly_window(tcp: Case) -> None:
     The target must not send so small a segment at once: a tenth of a second may pass before it has to. It sends a full one as
     soon as the window has room for it.
     """
-    conn = await established(tcp, 4 * SIZE)
+    conn = await established_for_four(tcp, 4 * SIZE)
     assert conn.app is not None and conn.rcv_nxt is not None
     await conn.app.send(DATA[: 8 * SIZE])
     for at in range(0, 4 * SIZE, SIZE):

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,13 @@ from tests.unit.test_report import make_record, save, simultaneous_close
 
 CASES = 5_000
 _ROOT = Path(__file__).parents[2]
+_HTML, _JUNIT = ("--html=out/pytest.html", "--self-contained-html"), ("--junitxml=out/junit.xml",)
+_REPORTS: dict[str, Sequence[str]] = {
+    "our pages": (),
+    "our pages and pytest-html": _HTML,
+    "our pages and JUnit XML": _JUNIT,
+    "all reports": (*_HTML, *_JUNIT),
+}
 _SUITE = '''
     import pytest
     from conformance.api import State, verifies
@@ -71,16 +78,19 @@ def measure() -> list[Number]:
         write_run(folder)
         started = time.monotonic()
         command = [sys.executable, "-m", "conformance.cli", "report", name]
-        before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run(command, cwd=_ROOT, stdout=subprocess.DEVNULL, check=False)
         wall_s = time.monotonic() - started
         if done.returncode != 0:
             raise HarnessFault(f"the report was not made: status {done.returncode}")
-        peak_mb = max(before, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss) / 1024
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        peak_mb = max(before.ru_maxrss, after.ru_maxrss) / 1024
         size_mb = (folder / "index.html").stat().st_size / 1e6
         opened = _open_s(folder / "index.html")
     return [
         number("report.wall", f"report of {CASES:,} cases", "s", [wall_s], how, aim=20),
+        number("report.cpu", f"report of {CASES:,} cases, CPU", "s", [cpu_s], how),
         number("report.memory", f"report of {CASES:,} cases", "MB", [peak_mb], f"{how}: its peak", aim=300),
         number("report.index", f"index.html of {CASES:,} cases", "MB", [size_mb], how, aim=3),
         *(
@@ -88,7 +98,7 @@ def measure() -> list[Number]:
             if opened
             else []
         ),
-        _share(),
+        *_shares(),
     ]
 
 
@@ -111,28 +121,51 @@ def _open_s(page: Path) -> list[float]:
     return found
 
 
-def _share() -> Number:
-    """What pages, pytest-html and JUnit XML add to a run of 1,000 cases, in percent of the CPU time of that run without them."""
-    reports = ["--html=out/pytest.html", "--self-contained-html", "--junitxml=out/junit.xml"]
-    found = []
-    for _ in range(3):
-        bare, full = _cpu_s("-p", "tests.bench.no_report"), _cpu_s(*reports)
-        found.append((full - bare) / bare * 100)
-    how = "user and system time of `pytest` on 1,000 cases with all reports on, and with none, in turn"
-    return number("report.share", "reports beside the run", "%", found, how, aim=10)
+def _shares() -> list[Number]:
+    """What reports add to a run, in percent of the CPU time of that run without any."""
+    kinds: dict[str, Sequence[str]] = {"bare": ("-p", "tests.bench.no_report"), **_REPORTS}
+    found: dict[str, list[float]] = {name: [] for name in kinds}
+    for _ in range(5):
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            (folder / "test_many.py").write_text(textwrap.dedent(_SUITE.format(500)))
+            (folder / "pytest.ini").write_text("[pytest]\n")
+            for kind, options in kinds.items():
+                found[kind].append(_cpu_s(folder, *options))
+    how = "user and system time of `pytest` on 1,000 cases, each opens and closes one connection"
+    numbers = [number("report.bare", "1,000 cases without reports", "s", found["bare"], how)]
+    for kind in _REPORTS:
+        extra = [(full - bare) / bare * 100 for full, bare in zip(found[kind], found["bare"], strict=True)]
+        what = f"{kind} beside 1,000 cases"
+        said = f"{how}: what it takes more with {kind}, in percent of what it takes without, run in turn"
+        numbers.append(
+            number(f"report.share.{kind}", what, "%", extra, said, aim=10 if kind == "all reports" else None)
+        )
+    return [*numbers, _share_of_suite()]
 
 
-def _cpu_s(*options: str) -> float:
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "test_many.py").write_text(textwrap.dedent(_SUITE.format(500)))
-        (Path(folder) / "pytest.ini").write_text("[pytest]\n")
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--output=out", *options]
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        environment = {**os.environ, "PYTHONPATH": str(_ROOT)}
-        done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, env=environment, text=True, check=False)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        if done.returncode != 0:
-            raise HarnessFault(f"the suite of 1,000 cases did not run: {done.stdout[-300:]}")
+def _share_of_suite() -> Number:
+    """The same of the suite's own cases: those of the quick tier, once each."""
+    with tempfile.TemporaryDirectory() as name:
+        options = [str(_ROOT / "testcases"), "--tier=quick", f"--rootdir={_ROOT}", f"-c{_ROOT / 'pyproject.toml'}"]
+        bare = _cpu_s(Path(name), *options, "-p", "tests.bench.no_report")
+        full = _cpu_s(Path(name), *options, *_REPORTS["all reports"])
+    how = "user and system time of `pytest testcases --tier quick` with all reports, more than without, in percent of that"
+    return number(
+        "report.share.quick", "all reports beside the quick tier", "%", [(full - bare) / bare * 100], how, aim=10
+    )
+
+
+def _cpu_s(folder: Path, *options: str) -> float:
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--output=out", *options]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    environment = {**os.environ, "PYTHONPATH": str(_ROOT)}
+    # Where Python keeps no bytecode, each run would compile pytest and us again.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, env=environment, text=True, check=False)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    if done.returncode not in (0, 1):
+        raise HarnessFault(f"the suite did not run: {done.stdout[-300:]}")
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 

@@ -40,7 +40,7 @@ POOLS = {4: IPRange("10.77.4.1", "10.77.4.3"), 6: IPRange("fd77::4:1", "fd77::4:
 OURS = {4: "10.77.4.1", 6: "fd77::4:1"}
 
 
-class _Memory:
+class Memory:
     """A link that keeps what it is given to send."""
 
     mac = OUR_MAC
@@ -78,7 +78,7 @@ def station(data: bytes) -> None:
     """The tester's end: neighbour answerer, sorting to connections, and a case that looks at what came."""
 
     async def feed() -> None:
-        link = _Memory()
+        link = Memory()
         target: Any = SimpleNamespace(
             link=link,
             name="fuzz",
@@ -237,7 +237,9 @@ def _frames() -> list[bytes]:
             template.frame(Segment(ADDRESSES[family], OURS[family], 80, 33000, Seq(78), Seq(1001), ACK, payload=b"abc"))
         )
         found.append(neighbour_question(TARGET_MAC, ADDRESSES[family], OURS[family]))
-    return found
+    # An ARP request about no protocol's addresses, that have the length of IPv4's: found by fuzzing.
+    asks = found[2]
+    return [*found, asks[:16] + b"\x06\x04" + asks[18:]]
 
 
 _REQUESTS = (

@@ -11,8 +11,8 @@ import pytest
 from conformance.target.build import StackMissing, stacks
 from tests.lab.stack_wire import Wire
 
-# What Go and Cargo say of modules that they can't fetch.
-_NO_NETWORK = ("dial tcp", "index.crates.io", "static.crates.io")
+# What Go, Cargo and pip say of modules that they can't fetch.
+_NO_NETWORK = ("dial tcp", "index.crates.io", "static.crates.io", "NewConnectionError")
 
 
 @cache

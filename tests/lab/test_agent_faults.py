@@ -1,4 +1,7 @@
-"""Stacks whose agent fails: always an error of the run, never a violation, in one line, and noticed in real time."""
+"""Stacks whose agent fails: always an error of the run, never a violation, in one line, and noticed in real time.
+
+A stack that crashes while its agent lives is another matter: that is the target's own doing.
+"""
 
 from __future__ import annotations
 
@@ -36,6 +39,10 @@ def answers():
             line = json.dumps({**(said := json.loads(line)), "ok": {**said["ok"], "frames_out": 4711}}).encode() + b"\\n"
         if mode == "backwards" and b'"frames_out"' in line and failing:
             line = json.dumps({**(said := json.loads(line)), "ok": {**said["ok"], "now_ns": 1}}).encode() + b"\\n"
+        if mode == "crashes" and b'"capabilities"' in line and failing:
+            said = json.loads(line)
+            said["ok"]["crashed"] = ["timer: no time"]
+            line = json.dumps(said).encode() + b"\\n"
         say(line)
 
 
@@ -61,6 +68,10 @@ for line in requests():
             say(b"Segmentation fault (core dumped)\\n")
         if mode == "no-reply":
             say(json.dumps({"id": number}).encode() + b"\\n")
+        if mode == "lacks-accept":
+            refusal = {"code": "unknown-op", "message": "no operation"}
+            say(json.dumps({"id": number, "error": refusal}).encode() + b"\\n")
+            continue
         if mode == "wrong-kind":
             say(json.dumps({"id": number, "ok": []}).encode() + b"\\n")
         if mode == "floods":
@@ -156,6 +167,18 @@ def test_stack_that_lies_about_clock_or_wire_is_an_error(faulty: Callable[..., R
     ran = faulty(mode)
     assert ran.verdicts["test_accepts[ipv4]"] == "error", ran.out
     assert said in ran.results["test_accepts[ipv4]"]["message"]
+
+
+def test_stack_of_which_a_part_crashes_violates(faulty: Callable[..., Ran]) -> None:
+    """Also where all that the case looks at is right."""
+    ran = faulty("crashes")
+    assert ran.verdicts == {"test_accepts[ipv4]": "violates", "test_asks_nobody[ipv4]": "conforms"}, ran.out
+    assert ran.results["test_accepts[ipv4]"]["message"] == "the stack crashed: timer: no time"
+
+
+def test_call_that_an_application_lacks_is_not_applicable(faulty: Callable[..., Ran]) -> None:
+    ran = faulty("lacks-accept")
+    assert ran.verdicts == {"test_accepts[ipv4]": "not applicable", "test_asks_nobody[ipv4]": "conforms"}, ran.out
 
 
 def test_late_answer_takes_no_time_of_the_stack(faulty: Callable[..., Ran]) -> None:

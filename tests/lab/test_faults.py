@@ -7,6 +7,7 @@ import os
 import random
 import re
 import resource
+import shlex
 import shutil
 import signal
 import subprocess
@@ -18,7 +19,8 @@ from pathlib import Path
 import pytest
 
 from conformance.record import read_results
-from tests.conftest import Ran, Suite
+from tests.conftest import Ran, Suite, clean_environment
+from tests.lab.processes import alive, children, namespace, namespaces, wait
 
 CASES = '''
     @verifies("RFC9293:3.5-handshake")
@@ -39,49 +41,18 @@ CASES = '''
 QUICK = {"test_quick[ipv4]", "test_quick[ipv6]"}
 
 
-def _wait(until: Callable[[], bool], *, seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while not until():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.02)
-
-
-def _children(pid: int) -> list[int]:
-    """All descendants of a process."""
-    found = []
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        with contextlib.suppress(OSError):
-            for child in map(int, task.read_text().split()):
-                found += [child, *_children(child)]
-    return found
-
-
-def _alive(pid: int) -> bool:
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
-    return False
-
-
-def _namespaces() -> set[str]:
-    found = set()
-    for process in Path("/proc").glob("[0-9]*/ns/net"):
-        with contextlib.suppress(OSError):
-            found.add(str(process.readlink()))
-    return found
-
-
 def _interfaces() -> set[str]:
     return {path.name for path in Path("/sys/class/net").iterdir()}
 
 
 @contextlib.contextmanager
-def _running(made: Suite) -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
+def _running(made: Suite, *options: str) -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
     """The suite under way: its quick cases are recorded, the others wait. Yields the process and its descendants."""
-    process = made.start()
+    process = made.start(*options)
     try:
         results = made.folder / "out" / "results.jsonl"
-        _wait(lambda: results.exists() and len(results.read_text().splitlines()) >= len(QUICK))
-        yield process, _children(process.pid)
+        wait(lambda: results.exists() and len(results.read_text().splitlines()) >= len(QUICK))
+        yield process, children(process.pid)
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -101,14 +72,14 @@ def _end(process: subprocess.Popen[str], made: Suite) -> Ran:
 
 def test_sigkill_of_the_run_leaves_nothing_and_loses_nothing(suite: Callable[[str], Suite]) -> None:
     made = suite(CASES)
-    before, others = _interfaces(), _namespaces()
+    before, others = _interfaces(), namespaces()
     with _running(made) as (process, children):
         assert len(children) >= 2, "the lab and its agent"
-        spaces = {str(Path(f"/proc/{child}/ns/net").readlink()) for child in children} - others
+        spaces = set(map(namespace, children)) - others - {""}
         assert spaces
         os.kill(process.pid, signal.SIGKILL)
-        _wait(lambda: not any(_alive(child) for child in children))
-    _wait(lambda: not _namespaces() & spaces)
+        wait(lambda: not any(alive(child) for child in children))
+    wait(lambda: not namespaces() & spaces)
     assert _interfaces() == before
     results = read_results(made.folder / "out" / "results.jsonl")
     assert results.problems == []
@@ -129,7 +100,7 @@ def test_ctrl_c_keeps_what_was_recorded_and_makes_the_pages(suite: Callable[[str
     with _running(made) as (process, children):
         os.kill(process.pid, signal.SIGINT)
         ran = _end(process, made)
-        _wait(lambda: not any(_alive(child) for child in children))
+        wait(lambda: not any(alive(child) for child in children))
     assert ran.code == pytest.ExitCode.INTERRUPTED
     assert set(ran.verdicts) == QUICK
     assert (ran.output / "index.html").exists()
@@ -218,7 +189,7 @@ def _in_namespace(pid: int, code: str) -> None:
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
-def test_a_full_disk_is_said_and_earlier_lines_stay(suite: Callable[[str], Suite]) -> None:
+def test_a_file_that_may_not_grow_is_said_and_earlier_lines_stay(suite: Callable[[str], Suite]) -> None:
     made = suite(CASES)
     limit = 12_000
 
@@ -234,10 +205,38 @@ def test_a_full_disk_is_said_and_earlier_lines_stay(suite: Callable[[str], Suite
     assert results.records
 
 
-def test_an_unreachable_target_stops_the_run_with_one_line(suite: Callable[[str], Suite]) -> None:
+def test_a_full_disk_is_said_and_earlier_lines_stay(suite: Callable[[str], Suite]) -> None:
+    """A file system of 96 KiB, in a mount namespace of its own; what is on it is copied before that vanishes."""
+    if os.geteuid() or shutil.which("unshare") is None:
+        pytest.skip("needs root and unshare to mount a small file system")
+    made = suite(CASES)
+    (made.folder / "out").mkdir()
+    script = f"mount -t tmpfs -o size=96k none out && {{ {shlex.join(made.command())}; code=$?; cp -r out kept; exit $code; }}"
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script],
+        cwd=made.folder,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout + done.stderr
+    assert "No space left on device" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+    results = read_results(made.folder / "kept" / "results.jsonl")
+    assert results.problems == []
+    assert results.records
+    assert {record["verdict"] for record in results.records} == {"conforms"}
+
+
+@pytest.mark.parametrize("workers", [(), ("-n2",)])
+def test_an_unreachable_target_stops_the_run_with_one_line(
+    suite: Callable[[str], Suite], workers: tuple[str, ...]
+) -> None:
     made = suite(CASES)
     (made.folder / "deaf.toml").write_text('[sysctl]\n"net.ipv4.conf.target0.arp_ignore" = 8\n')
-    ran = made.run("--target=deaf.toml", "-k", "quick")
+    ran = made.run("--target=deaf.toml", "-k", "quick", *workers)
     assert ran.code == pytest.ExitCode.USAGE_ERROR
     assert "target 10.77.0.1 does not answer ARP from 10.77." in ran.out
     assert "Traceback" not in ran.out
@@ -271,6 +270,24 @@ def test_two_runs_at_once_do_not_meet(suite: Callable[[str], Suite]) -> None:
     assert second.code == 0
 
 
+@pytest.mark.parametrize("workers", [(), ("-n2",)])
+def test_a_folder_that_a_run_is_recorded_in_is_refused_to_another(
+    suite: Callable[[str], Suite], workers: tuple[str, ...]
+) -> None:
+    made = suite(CASES)
+    with _running(made, *workers) as (process, _):
+        others = [made.run("-k", "quick", *options) for options in ((), ("-n2",))]
+        ran = _end(process, made)
+    assert ran.code == 0, ran.out
+    assert len(ran.verdicts) == 18
+    assert set(ran.verdicts.values()) == {"conforms"}
+    for other in others:
+        assert "another run is at out; choose another --output" in other.out
+        assert "Traceback" not in other.out
+        assert other.code == pytest.ExitCode.USAGE_ERROR
+    assert made.run("-k", "quick").code == 0, "the folder is free again"
+
+
 @pytest.mark.parametrize("limit", [24, 48])
 def test_few_descriptors_are_enough_or_said_in_one_line(suite: Callable[[str], Suite], limit: int) -> None:
     made = suite(CASES)
@@ -281,6 +298,7 @@ def test_few_descriptors_are_enough_or_said_in_one_line(suite: Callable[[str], S
         assert "violates" not in ran.verdicts.values()
 
 
+TARGET = {4: "10.77.0.1", 6: "fd77::1"}
 SENDS = """
     @verifies("RFC9293:3.5-handshake")
     async def test_flood(tcp):
@@ -288,6 +306,13 @@ SENDS = """
         conn = await tcp.drive_to(State.ESTABLISHED)
         while True:
             tcp.station.transmit(conn.segment(ACK), tcp.trace)
+
+    @verifies("RFC9293:3.5-handshake")
+    async def test_prepared_flood(tcp):
+        '''It prepares answers without end.'''
+        conn = await tcp.drive_to(State.ESTABLISHED)
+        while True:
+            conn.prepare(when=ACK, reply=ACK)
 
     @verifies("RFC9293:3.5-handshake")
     async def test_elsewhere(tcp):
@@ -301,10 +326,18 @@ def test_what_a_case_sends_has_bounds(suite: Callable[[str], Suite]) -> None:
     ran = suite(SENDS).run()
     assert set(ran.verdicts.values()) == {"error"}
     for family, other in ((4, "10.77.0.2"), (6, "fd77::2")):
-        flood = ran.results[f"test_flood[ipv{family}]"]["message"]
-        assert flood == "flood: the case has sent 2,000 segments within a second, more are not sent"
+        for name in ("test_flood", "test_prepared_flood"):
+            flood = ran.results[f"{name}[ipv{family}]"]["message"]
+            assert flood == "flood: the case has sent 2,000 segments within a second, more are not sent"
+        sent = ran.results[f"test_flood[ipv{family}]"]["sent"]
+        assert sent["packets"] in range(2_000, 2_020)
+        assert sent["peak_per_s"] in range(1_000, 2_020), "they may lie in two seconds of the clock"
+        assert sent["to"] == [TARGET[family]]
         said = ran.results[f"test_elsewhere[ipv{family}]"]["message"]
         assert said.startswith(f"nothing is sent to {other}: the target's addresses are 10.77.0.1")
+    whole = max((one["run"]["sent"] for one in ran.results.values()), key=lambda sent: sent["packets"])
+    assert whole["packets"] == sum(one["sent"]["packets"] for one in ran.results.values())
+    assert whole["to"] == sorted(TARGET.values())
 
 
 SETS_THE_CLOCK = """
@@ -381,7 +414,8 @@ def test_sigkill_at_any_moment_leaves_nothing_and_loses_nothing(
     temporary = made.folder / "tmp"
     temporary.mkdir()
     monkeypatch.setenv("TMPDIR", str(temporary))
-    longest = 0.0
+    longest, spaces_seen = 0.0, 0
+    interfaces, own = _interfaces(), str(Path("/proc/self/ns/net").readlink())
     for at in range(6):
         mark = f"MARK={made.folder.name}-{victim}-{at}"
         monkeypatch.setenv(*mark.split("="))
@@ -390,13 +424,20 @@ def test_sigkill_at_any_moment_leaves_nothing_and_loses_nothing(
         # The first is let run to its end: how long that takes is within what the others are killed.
         if longest:
             time.sleep(moments.uniform(0.1, 1.0) * longest)
-            _kill(victim, process, _marked(mark))
+            processes = _marked(mark)
+            spaces = set(map(namespace, processes)) - {own, ""}
+            spaces_seen += len(spaces)
+            _kill(victim, process, processes)
+        else:
+            spaces = set()
         out, _ = process.communicate(timeout=60)
         longest = longest or time.monotonic() - began
-        _wait(lambda mark=mark: not _marked(mark))  # type: ignore[misc]
+        wait(lambda mark=mark, spaces=spaces: not _marked(mark) and not namespaces() & spaces)  # type: ignore[misc]
+        assert _interfaces() == interfaces
         assert list(temporary.iterdir()) == []
         _is_whole(made, out)
         shutil.rmtree(made.folder / "out", ignore_errors=True)
+    assert spaces_seen, "nothing was killed while there was a lab"
 
 
 def _is_whole(made: Suite, out: str) -> None:
@@ -436,6 +477,6 @@ def _marked(mark: str) -> list[int]:
     found = []
     for path in Path("/proc").glob("[0-9]*/environ"):
         with contextlib.suppress(OSError):
-            if mark.encode() in path.read_bytes().split(b"\0") and _alive(int(path.parent.name)):
+            if mark.encode() in path.read_bytes().split(b"\0") and alive(int(path.parent.name)):
                 found.append(int(path.parent.name))
     return found

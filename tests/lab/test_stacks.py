@@ -6,6 +6,7 @@ What is alike in all of them is here, what is one's alone in a file of its own.
 from __future__ import annotations
 
 import base64
+import shlex
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -88,6 +89,10 @@ STACKS: Mapping[str, Own] = {
 }
 
 
+# PyTCP can't do enough of what the others do.
+EVERY = pytest.mark.parametrize("stack", [*STACKS, "pytcp"], indirect=True)
+
+
 @pytest.fixture(params=STACKS)
 def stack(request: pytest.FixtureRequest) -> str:
     """One of them."""
@@ -100,8 +105,9 @@ def own(stack: str) -> Own:
     return STACKS[stack]
 
 
+@EVERY
 def test_agent_speaks_the_protocol(program: tuple[str, ...]) -> None:
-    assert not [one for one in check_agent(program[0]) if one.wrong]
+    assert not [one for one in check_agent(shlex.join(program)) if one.wrong]
 
 
 @FAMILY
@@ -197,6 +203,7 @@ def test_abort_resets(start: Callable[..., Wire]) -> None:
     assert peer.state() == "LISTEN"
 
 
+@EVERY
 def test_bad_requests_are_refused_by_name(start: Callable[..., Wire]) -> None:
     wire = start()
     for line, code in REFUSED.items():
@@ -205,6 +212,7 @@ def test_bad_requests_are_refused_by_name(start: Callable[..., Wire]) -> None:
     assert wire.call("sockets") == {"count": 0, "pending": 0}
 
 
+@EVERY
 def test_capabilities_are_those_of_the_protocol(start: Callable[..., Wire]) -> None:
     said = set(start().hello["capabilities"])
     assert {"app", "state", "virtual-time"} <= said
@@ -223,6 +231,7 @@ def test_options_are_what_they_were_set_to(start: Callable[..., Wire], own: Own)
         assert wire.call("option_set", socket=listener, level=level, name=name, value=value) == code
 
 
+@EVERY
 def test_real_clock_is_not_moved_by_the_harness(start: Callable[..., Wire]) -> None:
     """With the real clock a request is late by itself."""
     wire = start(clock="real")

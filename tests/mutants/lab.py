@@ -1,23 +1,26 @@
 """`make mutants`: the suite against every mutant, and which case noticed it.
 
-Each mutant is run with the cases that could notice, first the quick ones. Then the survivors are named. A case notices where
-it conforms on the real target, and says of the mutant that it breaks a rule: an error or an inconclusive case notices nothing.
+Each mutant is run with the cases that could notice: first the quick ones of the very rule, then all quick ones, then those that
+wait, until one has noticed. A case notices where it conforms on the real target, and says of the mutant that it breaks a rule: an
+error or an inconclusive case notices nothing.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import multiprocessing
 import os
 import shlex
 import shutil
+import signal
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -25,51 +28,100 @@ import pytest
 
 from conformance.plugin.marks import cases_folder
 from conformance.report import make_report
-from tests.mutants.plugin import MutantPlugin
+from tests.mutants.plugin import MutantPlugin, Without
 from tests.mutants.rules import Mutant, MutantError, mutants
-from tests.mutants.sources import SourceMutant, Sources, sources
+from tests.mutants.sources import STACK, SourceMutant, Sources, lacking, sources
 
 _BROKEN = ("violates", "breaks should")
 _ROOT = Path(__file__).parent.parent.parent
 _NAMED = 5
 """Killers that are named."""
 _ENOUGH = 0.95
+_WAITING = 8
+"""Runs of cases that wait, for each that works."""
+_LONGEST_S, _LOOK_S, _GRACE_S = 1200.0, 0.2, 2.0
 
 
 # Each run is a fork of a process that has imported everything, which takes as long as a small run does.
 _PROCESSES = multiprocessing.get_context("forkserver")
 _PROCESSES.set_forkserver_preload(["pytest", "conformance.api", "conformance.plugin.run", "conformance.report"])
 
+Records = Mapping[str, Mapping[str, Any]]
+"""What a run says of its cases, by id: their verdict, message and requirements."""
 
-def _run(arguments: Sequence[str], mutant: Mutant | None, said: Path) -> None:
+
+def _run(arguments: Sequence[str], plugins: Sequence[object], said: Path) -> None:
     """Run pytest in this process, which is for it alone; what it prints goes into a file."""
     os.chdir(_ROOT)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with said.open("wb") as file:
         for descriptor in (1, 2):
             os.dup2(file.fileno(), descriptor)
-    sys.exit(int(pytest.main(list(arguments), plugins=[MutantPlugin(mutant)] if mutant else [])))
+    sys.exit(int(pytest.main(list(arguments), plugins=list(plugins))))
 
 
-def verdicts(arguments: Sequence[str], output: Path, mutant: Mutant | None = None) -> dict[str, dict[str, Any]]:
-    """The record of a run in a process of its own, by case id; the folder is gone then. Raises MutantError: no run."""
-    words = ["-q", "-p", "no:cacheprovider", f"--output={output}", *arguments]
-    said = output.with_name(f"{output.name}.txt")
-    process = _PROCESSES.Process(target=_run, args=(words, mutant, said), daemon=True)
-    process.start()
-    process.join()
-    if process.exitcode == pytest.ExitCode.NO_TESTS_COLLECTED:
-        return {}
-    path = output / "results.jsonl"
-    if not path.exists():
-        raise MutantError(f"{output.name}: no run: {said.read_text(errors='replace')[-2000:]}")
-    records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    shutil.rmtree(output)
-    return {record["id"]: record for record in records}
+class Running:
+    """A run in a process of its own, and what it has recorded up to now; its folder is gone when it has ended."""
+
+    def __init__(self, arguments: Sequence[str], output: Path, plugins: Sequence[object] = ()) -> None:
+        self._output, self._said = output, output.with_name(f"{output.name}.txt")
+        self._lock, self._offset, self._cases = threading.Lock(), 0, dict[str, Mapping[str, Any]]()
+        self.ended = False
+        words = ["-q", "-p", "no:cacheprovider", "-p", "tests.bench.no_report", f"--output={output}", *arguments]
+        self._process = _PROCESSES.Process(target=_run, args=(words, plugins, self._said), daemon=True)
+
+    def cases(self) -> Records:
+        """What is recorded by now."""
+        path = self._output / "results.jsonl"
+        with self._lock:
+            if path.exists():
+                with path.open("rb") as file:
+                    file.seek(self._offset)
+                    for line in file:
+                        if line.endswith(b"\n"):
+                            self._offset += len(line)
+                            record = json.loads(line)
+                            kept = {name: record[name] for name in ("verdict", "message", "requirements")}
+                            self._cases[record["id"]] = kept
+            return dict(self._cases)
+
+    def wait(self, enough: Callable[[Records], bool] = lambda _: False) -> Records:
+        """What it has recorded at its end. Raises MutantError: no run, or one without end.
+
+        A little after what is recorded is `enough`, the run is stopped as by Ctrl-C.
+        """
+        self._process.start()
+        try:
+            self._wait(enough)
+            found = self.cases()
+            if not self._offset and self._process.exitcode != pytest.ExitCode.NO_TESTS_COLLECTED:
+                raise MutantError(f"{self._output.name}: no run: {self._last_words()}")
+            return found
+        finally:
+            with self._lock:
+                shutil.rmtree(self._output, ignore_errors=True)
+                self.ended = True
+
+    def _wait(self, enough: Callable[[Records], bool]) -> None:
+        end, stop, stopped = time.monotonic() + _LONGEST_S, math.inf, False
+        while self._process.is_alive():
+            self._process.join(_LOOK_S)
+            now = time.monotonic()
+            if stop == math.inf and enough(self.cases()):
+                stop = now + _GRACE_S
+            if now > end:
+                self._process.kill()
+                self._process.join()
+                raise MutantError(f"{self._output.name}: no end within {_LONGEST_S:g} s: {self._last_words()}")
+            if now > stop and not stopped and self._process.pid is not None:
+                os.kill(self._process.pid, signal.SIGINT)
+                stopped = True
+
+    def _last_words(self) -> str:
+        return self._said.read_text(errors="replace")[-2000:] if self._said.exists() else "it said nothing"
 
 
-def killers(
-    found: Mapping[str, Mapping[str, Any]], clean: Mapping[str, Mapping[str, Any]], breaks: str
-) -> list[dict[str, Any]]:
+def killers(found: Records, clean: Records, breaks: str) -> list[dict[str, Any]]:
     """The cases that notice; first those that verify the very requirement that is broken."""
     noticed = [
         {"case": name, "message": str(record["message"]), "verifies": breaks in record["requirements"]}
@@ -90,49 +142,70 @@ def files(chosen: Sequence[Mutant | SourceMutant]) -> list[str]:
     return sorted({word for one in chosen for word in arguments(one) if Path(word).exists()})
 
 
-@dataclass
 class Lab:
-    """Where mutants are run: the folder for what runs leave, options for all runs, the real targets without any mutant."""
+    """Where mutants are run: the folder for what runs leave, options for all runs, the real targets without any mutant.
 
-    folder: Path
-    options: Sequence[str]
-    tiers: Sequence[str]
-    stacks: Sources = field(default_factory=Sources)
-    clean: dict[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
+    Of what works, `jobs` runs go on at once; of what mostly waits, many more.
+    """
 
-    def prepare(self, chosen: Sequence[Mutant | SourceMutant]) -> None:
-        """Run what could notice on each target that is not changed. Raises MutantError."""
+    def __init__(self, folder: Path, options: Sequence[str], tiers: Sequence[str], jobs: int) -> None:
+        self._folder, self._options, self._tiers = folder, options, tiers
+        self.done = threading.Event()
+        """Nothing more is to be tried."""
+        self._stacks, self._clean = Sources(), dict[str, Running]()
+        self._working, self._waiting = threading.Semaphore(jobs), threading.Semaphore(_WAITING * jobs)
+
+    def prepare(self, chosen: Sequence[Mutant | SourceMutant], pool: ThreadPoolExecutor) -> list[Future[Records]]:
+        """Begin to run what could notice on each target that is not changed, until all is done. Raises MutantError."""
         for stack in sorted({_stack(one) for one in chosen}):
-            target = [f"--target={self.stacks.target('')}"] if stack else []
-            words = [*files([one for one in chosen if _stack(one) == stack]), *target, *self.options]
-            self.clean[stack] = verdicts([*words, f"--tier={self.tiers[-1]}"], self.folder / f"clean-{stack}")
+            target = [f"--target={self._stacks.target('')}"] if stack else []
+            words = [*files([one for one in chosen if _stack(one) == stack]), *target, *self._options]
+            self._clean[stack] = Running([*words, f"--tier={self._tiers[-1]}"], self._folder / f"clean-{stack}")
+        return [pool.submit(one.wait, lambda _: self.done.is_set()) for one in self._clean.values()]
+
+    def _clean_cases(self, stack: str, names: Collection[str]) -> Records:
+        """What is recorded of the target that is not changed, as soon as these are among it."""
+        while True:
+            ended = self._clean[stack].ended
+            known = self._clean[stack].cases()
+            if ended or known.keys() >= set(names):
+                return known
+            time.sleep(_LOOK_S)
 
     def tried(self, mutant: Mutant | SourceMutant) -> dict[str, Any]:
         """One mutant: killed, by which cases, after how many. Raises MutantError."""
-        started, found, ran = time.monotonic(), [], 0
-        on_wire = mutant if isinstance(mutant, Mutant) else None
-        target = [] if on_wire else [f"--target={self.stacks.target(mutant.id)}"]
+        plugins, target = [], []
+        if isinstance(mutant, Mutant):
+            plugins.append(MutantPlugin(mutant))
+        else:
+            target.append(f"--target={self._stacks.target(mutant.id)}")
+        started, ran, found = time.monotonic(), set[str](), list[dict[str, Any]]()
+        stack = _stack(mutant)
         # First the quick cases of the very rule that is broken, then all quick ones, then those that wait.
-        narrow = [f"--tier={self.tiers[0]}", f"--requirement={mutant.breaks}"]
-        for number, choice in enumerate([narrow, *([f"--tier={tier}"] for tier in self.tiers)]):
-            chosen = [*choice, *arguments(mutant), *target, *self.options]
-            records = verdicts(chosen, self.folder / f"{mutant.id}-{number}", on_wire)
-            ran += len(records)
-            found = killers(records, self.clean[_stack(mutant)], mutant.breaks)
+        narrow = [f"--tier={self._tiers[0]}", f"--requirement={mutant.breaks}"]
+        for number, choice in enumerate([narrow, *([f"--tier={tier}"] for tier in self._tiers)]):
+            if self.done.is_set():
+                raise MutantError(f"{mutant.id}: stopped")
+            words = [*choice, *arguments(mutant), *target, *self._options]
+            run = Running(words, self._folder / f"{mutant.id}-{number}", [*plugins, Without(frozenset(ran))])
+            with self._waiting if number == 2 and not stack else self._working:
+                records = run.wait(lambda seen: bool(killers(seen, self._clean[stack].cases(), mutant.breaks)))
+            ran |= records.keys()
+            broken = {name for name, record in records.items() if record["verdict"] in _BROKEN}
+            found = killers(records, self._clean_cases(stack, broken), mutant.breaks)
             if found:
                 break
         if not ran:
             raise MutantError(f"{mutant.id}: there are no cases in {mutant.cases}")
         return {
             "id": mutant.id,
-            "target": _stack(mutant) or "linux",
+            "target": stack or "linux",
             "breaks": mutant.breaks,
             "what": mutant.what,
             "killed": bool(found),
             "killers": found[:_NAMED],
             "noticed_by": len(found),
-            "cases_run": ran,
-            "survives": "" if found else mutant.survives,
+            "cases_run": len(ran),
             "seconds": round(time.monotonic() - started, 1),
         }
 
@@ -142,10 +215,10 @@ def _stack(mutant: Mutant | SourceMutant) -> str:
     return mutant.stack if isinstance(mutant, SourceMutant) else ""
 
 
-def told(one: Mapping[str, Any]) -> str:
-    """A mutant's fate in one line."""
+def told(one: Mapping[str, Any], reason: str) -> str:
+    """A mutant's fate in one line; `reason` is why it survives, where that is known."""
     if not one["killed"]:
-        return f"SURVIVED {one['id']} ({one['breaks']}): {one['what']}: {one['survives'] or 'no reason is known'}"
+        return f"SURVIVED {one['id']} ({one['breaks']}): {one['what']}: {reason or 'no reason is known'}"
     first = one["killers"][0]
     more = f" and {one['noticed_by'] - 1} more" if one["noticed_by"] > 1 else ""
     return f"killed   {one['id']}: {one['what']}; by {first['case']}{more}"
@@ -158,22 +231,35 @@ def run(
     family: str = "4",
     tiers: Sequence[str] = ("quick", "standard"),
 ) -> dict[str, Any]:
-    """Run these mutants, say the fate of each as it is known, and give what mutants.json holds. Raises MutantError."""
-    with tempfile.TemporaryDirectory(prefix="tcp-conformance-mutants-") as name, ThreadPoolExecutor(jobs) as pool:
-        lab = Lab(Path(name), [f"--family={family}"], tiers)
-        lab.prepare(chosen)
-        results = {}
+    """Run these mutants, say the fate of each as it is known, and give what mutants.json holds.
+
+    Raises MutantError where one could not be tried, when all others were.
+    """
+    threads = ThreadPoolExecutor(len(chosen) + 2)  # most of them wait for their turn
+    with tempfile.TemporaryDirectory(prefix="tcp-conformance-mutants-") as name, threads as pool:
+        lab = Lab(Path(name), [f"--family={family}"], tiers, jobs)
+        clean = lab.prepare(chosen, pool)
+        results, errors, reasons = {}, [], {one.id: one.survives for one in chosen}
         try:
             for future in as_completed([pool.submit(lab.tried, one) for one in chosen]):
-                one = future.result()
-                results[one["id"]] = one
-                print(told(one), flush=True)
+                try:
+                    one = future.result()
+                except MutantError as error:
+                    print(f"ERROR    {error}", flush=True)
+                    errors.append(str(error))
+                else:
+                    results[one["id"]] = one
+                    print(told(one, reasons[one["id"]]), flush=True)
         finally:
-            pool.shutdown(cancel_futures=True)
+            lab.done.set()
+        for run in clean:
+            run.result()
+    if errors:
+        raise MutantError(f"{len(errors)} of {len(chosen)} mutants could not be tried; the first: {errors[0]}")
     ordered = [results[one.id] for one in chosen]
-    survivors = [one["id"] for one in ordered if not one["killed"]]
+    survivors = [{"id": one["id"], "reason": reasons[one["id"]]} for one in ordered if not one["killed"]]
     killed = len(ordered) - len(survivors)
-    return {"schema": 1, "total": len(ordered), "killed": killed, "survivors": survivors, "mutants": ordered}
+    return {"schema": 2, "total": len(ordered), "killed": killed, "survivors": survivors, "mutants": ordered}
 
 
 def main() -> int:
@@ -181,14 +267,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make mutants", description=__doc__)
     parser.add_argument("ids", nargs="*", help="mutants by name (default: all)")
     parser.add_argument("--output", type=Path, default=_ROOT / "reports" / "latest", help="where mutants.json goes")
-    parser.add_argument("--jobs", type=int, default=2, help="how many are run at once")
+    parser.add_argument("--jobs", type=int, default=2, help="how many runs work at once (default: 2)")
     parser.add_argument("--family", default="4", choices=("4", "6", "both"))
     options = parser.parse_args()
     try:
         known: dict[str, Mutant | SourceMutant] = {**mutants(), **sources()}
         if unknown := [name for name in options.ids if name not in known]:
             sys.exit(f"no mutant is called {unknown[0]}")
-        found = run([known[name] for name in options.ids or known], jobs=options.jobs, family=options.family)
+        names = options.ids or (mutants() if lacking() else known)
+        if not options.ids and (lack := lacking()):
+            print(f"not run: {len(sources())} mutants of {STACK}, which can't be built: {lack}")
+        found = run([known[name] for name in names], jobs=options.jobs, family=options.family)
     except MutantError as error:
         sys.exit(str(error))
     options.output.mkdir(parents=True, exist_ok=True)
@@ -198,7 +287,7 @@ def main() -> int:
         make_report(options.output)
     share = found["killed"] / found["total"]
     print(f"{found['killed']} of {found['total']} mutants killed ({share:.1%}); {path}")
-    survivors = [one for one in found["mutants"] if not one["killed"]]
-    for one in survivors:
-        print(told(one))
-    return 1 if share < _ENOUGH or not all(one["survives"] for one in survivors) else 0
+    rows = {one["id"]: one for one in found["mutants"]}
+    for one in found["survivors"]:
+        print(told(rows[one["id"]], one["reason"]))
+    return 1 if share < _ENOUGH or not all(one["reason"] for one in found["survivors"]) else 0

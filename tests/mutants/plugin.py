@@ -1,12 +1,27 @@
-"""A pytest plugin that puts a mutant between the suite and every embedded lab of the run."""
+"""pytest plugins: one puts a mutant between the suite and every embedded lab of the run, one leaves out what was run before."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
+import pytest
+
+from conformance.plugin.marks import cases_folder
 from conformance.target.netns import NetnsTarget
 from tests.mutants.rules import Mutant
 from tests.mutants.wire import MutantApp, MutantLink
+
+
+class Without:
+    """Leaves out cases that were run before: `done` are their ids."""
+
+    def __init__(self, done: Collection[str]) -> None:
+        self._done = done
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """As soon as they are collected."""
+        items[:] = [one for one in items if one.nodeid.removeprefix(f"{cases_folder().name}/") not in self._done]
 
 
 class MutantPlugin:

@@ -3,6 +3,9 @@
 First the way: `from` the target or `to` it with flags (`any`; exact ones, where PSH is not looked at; or `+` and flags that
 have to be among them), or `app` and a call of the agent protocol. Then conditions, all of which have to hold (CONDITIONS).
 Behind the colon what is done instead (CHANGES; what needs the link or the agent is in wire.py).
+
+Of several rules all are held against the segment as its sender sent it, whatever an earlier one has made of it; what they do
+is done in their order: `to SYN: as RST` and `to SYN: exact` make of a SYN a RST at RCV.NXT.
 """
 
 from __future__ import annotations

@@ -65,6 +65,12 @@ def sources() -> dict[str, SourceMutant]:
     return found
 
 
+def lacking() -> str:
+    """What the stack's build lacks on this machine; nothing where it can be built."""
+    stack = stacks()[STACK]
+    return stack.lacks() if stack.missing else ""
+
+
 class Sources:
     """The stack's program with each defect, and without any, in a build folder that is kept: a crate is compiled for seconds."""
 
@@ -92,8 +98,8 @@ class Sources:
 
     def _copied(self, crate: Path) -> Path:
         """Copy agent and crate to where they are built, and give the crate's folder as the registry has it."""
-        if self._stack.missing:
-            raise MutantError(f"{STACK} can't be built: {self._stack.lacks()}")
+        if lack := lacking():
+            raise MutantError(f"{STACK} can't be built: {lack}")
         agent = self._folder / "agent"
         manifest = self._stack.source / "Cargo.toml"
         said = self._cargo("metadata", "--locked", "--format-version=1", f"--manifest-path={manifest}")

@@ -5,9 +5,13 @@ from __future__ import annotations
 import pytest
 
 from conformance.plugin.marks import cases_folder
+from conformance.wire import RST, SYN, Segment, Seq, dissect
+from conformance.wire.frames import Template
+from tests.fuzz.readers import Memory
 from tests.mutants.lab import files, run
 from tests.mutants.rules import Mutant, MutantError, loaded, mutants, rule
 from tests.mutants.sources import SourceMutant, sources
+from tests.mutants.wire import MutantLink
 
 QUICK = ("syn-ack-acknowledges-too-much", "exact-rst-ignored", "checksum-wrong")
 _ROW = 'id = "{}", breaks = "{}", what = "it", cases = "rfc5961", rule = "from SYN: drop"'
@@ -51,6 +55,17 @@ def test_words_that_are_not_known_are_refused(text: str, said: str) -> None:
         rule(text)
 
 
+def test_rules_are_held_against_the_segment_as_it_was_sent() -> None:
+    template = Template("02:00:00:00:00:01", "02:00:00:00:00:02", "10.77.4.1", "10.77.0.1")
+    syn = Segment("10.77.4.1", "10.77.0.1", 33000, 80, Seq(1000), flags=SYN)
+    rules = tuple(map(rule, ("to SYN: as RST", "to RST: drop", "to SYN: seq +7")))
+    link = Memory()
+    MutantLink(link, Mutant("one", "RFC9293:MUST-13", "it", "rfc5961", rules)).send(template.frame(syn))
+    (went,) = map(dissect, link.sent)
+    assert went is not None
+    assert (went.flags, went.seq, went.checksum_ok) == (RST, Seq(1007), True)
+
+
 def test_a_text_that_is_not_there_once_is_refused() -> None:
     one = SourceMutant("one", "RFC9293:MUST-13", "it", "rfc5961", "a.rs", "old", "new")
     assert one.applied("the old one") == "the new one"
@@ -60,10 +75,11 @@ def test_a_text_that_is_not_there_once_is_refused() -> None:
 
 
 def test_mutants_are_killed_and_one_that_does_nothing_survives(lab: None) -> None:
-    nothing = Mutant("nothing", "RFC9293:3.5-syn-ack", "nothing is changed", " ".join(_relative()))
+    same = "it is no other target"
+    nothing = Mutant("nothing", "RFC9293:3.5-syn-ack", "nothing is changed", " ".join(_relative()), survives=same)
     found = run([*(mutants()[name] for name in QUICK), nothing], tiers=["quick"])
-    assert found["total"] == 4
-    assert found["survivors"] == ["nothing"]
+    assert (found["total"], found["killed"]) == (4, 3)
+    assert found["survivors"] == [{"id": "nothing", "reason": same}]
     fates = {one["id"]: one for one in found["mutants"]}
     assert fates["nothing"]["cases_run"] > 50
     for name in QUICK:

@@ -131,6 +131,24 @@ def test_selection_is_plain_pytest(suite: Callable[[str], Suite]) -> None:
     assert "test_conforms[ipv4]" in ran.results
 
 
+def test_a_fixture_that_every_test_has_is_set_up_and_torn_down(suite: Callable[[str], Suite]) -> None:
+    made = suite("""
+        @verifies("RFC9293:MUST-13")
+        async def test_case(tcp):
+            \"\"\"Nothing.\"\"\"
+
+        def test_plain(around): pass
+    """)
+    (made.folder / "conftest.py").write_text(
+        "import pytest\n\n@pytest.fixture(autouse=True)\ndef around(request):\n"
+        "    print('before', request.node.name)\n    yield\n    print('after', request.node.name)\n"
+    )
+    ran = made.run("--family=4", "-s")
+    assert ran.code == pytest.ExitCode.OK, ran.out
+    for name in ("test_case[ipv4]", "test_plain"):
+        assert ran.out.index(f"before {name}") < ran.out.index(f"after {name}")
+
+
 def test_tiers_leave_out_what_waits_longer(suite: Callable[[str], Suite]) -> None:
     made = suite(
         '''

@@ -12,6 +12,8 @@ from conformance.report import make_report
 from conformance.report.mutants import read
 from tests.unit.test_report import assert_sound, make_record, save
 
+LOST: dict[str, Any] = {"killed": False, "killers": [], "noticed_by": 0}
+
 
 def mutant(name: str, **changes: Any) -> dict[str, Any]:
     """One mutant as `make mutants` writes it."""
@@ -23,25 +25,32 @@ def mutant(name: str, **changes: Any) -> dict[str, Any]:
         "killed": True,
         "killers": [{"case": "a.py::test_gone[ipv4]", "message": "came <RST>", "verifies": True}],
         "noticed_by": 1,
-        "survives": "",
     } | changes
 
 
-def keep(folder: Path, *mutants: dict[str, Any]) -> None:
+def content(*mutants: dict[str, Any], **reasons: str) -> str:
+    """What `make mutants` leaves; `reasons` are the survivors'."""
+    survivors = [{"id": name, "reason": reason} for name, reason in reasons.items()]
+    killed = len(mutants) - len(survivors)
+    found = {"schema": 2, "total": len(mutants), "killed": killed, "survivors": survivors, "mutants": mutants}
+    return json.dumps(found)
+
+
+def keep(folder: Path, *mutants: dict[str, Any], **reasons: str) -> None:
     """A run of one case, and what `make mutants` left beside it."""
     save(folder, make_record(), [])
-    (folder / "mutants.json").write_text(json.dumps({"schema": 1, "mutants": mutants}))
+    (folder / "mutants.json").write_text(content(*mutants, **reasons))
 
 
 def test_survivors_come_first_and_killers_lead_to_their_cases(tmp_path: Path) -> None:
     seen = {"case": make_record()["id"], "message": "took 5 s", "verifies": False}
-    lost = mutant("lost", killed=False, killers=[], noticed_by=0, survives="any window is <allowed>")
-    keep(tmp_path, mutant("first", killers=[seen]), lost, mutant("last"))
+    lost = mutant("lost", **LOST)
+    keep(tmp_path, mutant("first", killers=[seen]), lost, mutant("last"), lost="any window is <allowed>")
     index = make_report(tmp_path).read_text("utf-8")
     assert 'href="mutants.html"' in index
     assert_sound(tmp_path)
     text = (tmp_path / "mutants.html").read_text("utf-8")
-    assert "<b>2 of 3 mutants</b> killed" in text
+    assert "<b>2 of 3 mutants</b> killed, 1 survived." in text
     assert text.index("&lt;lost&gt;") < text.index("&lt;first&gt;") < text.index("&lt;last&gt;")
     assert "any window is &lt;allowed&gt;" in text
     assert text.count('<a href="cases/') == 1
@@ -50,7 +59,7 @@ def test_survivors_come_first_and_killers_lead_to_their_cases(tmp_path: Path) ->
 
 
 def test_a_survivor_without_a_reason_is_said_to_have_none(tmp_path: Path) -> None:
-    keep(tmp_path, mutant("lost", killed=False, killers=[], noticed_by=0))
+    keep(tmp_path, mutant("lost", **LOST), lost="")
     make_report(tmp_path)
     assert "no reason is known" in (tmp_path / "mutants.html").read_text("utf-8")
 
@@ -65,12 +74,21 @@ def test_without_mutants_there_is_no_page(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content",
-    ["", "[]", "{}", '{"mutants": [1]}', '{"mutants": [{}]}', json.dumps({"mutants": [mutant("a", killed=1)]})],
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"mutants": [], "survivors": [1]}',
+        '{"mutants": [1], "survivors": []}',
+        '{"mutants": [{}], "survivors": []}',
+        content(mutant("a", killed=1)),
+        content(mutant("lost", **LOST)),
+    ],
 )
-def test_a_damaged_file_is_said_on_the_overview(tmp_path: Path, content: str) -> None:
+def test_a_damaged_file_is_said_on_the_overview(tmp_path: Path, text: str) -> None:
     keep(tmp_path)
-    (tmp_path / "mutants.json").write_text(content)
+    (tmp_path / "mutants.json").write_text(text)
     assert "not what `make mutants` writes" in make_report(tmp_path).read_text("utf-8")
 
 

@@ -498,6 +498,33 @@ def test_headline(tmp_path: Path, verdicts: list[str], said: str) -> None:
     assert said in make_report(tmp_path).read_text("utf-8")
 
 
+def sent(packets: int, *to: str) -> dict[str, Any]:
+    return {"packets": packets, "peak_per_s": packets // 2, "to": to}
+
+
+def test_what_was_sent_is_told_with_the_case_that_sent_most(tmp_path: Path) -> None:
+    """Of each run the record that counts most holds, in whatever order they stand; an older one says nothing."""
+    for name, run, own, all_ in (
+        ("some", T0, sent(10, TARGET), sent(1_010, TARGET)),
+        ("most", T0, sent(900, TARGET), sent(1_000, TARGET)),
+        ("other", T0 + S, sent(30, SIX[TARGET]), sent(30, SIX[TARGET])),
+    ):
+        record = make_record(f"t.py::test_{name}", title=f"{name}.", sent=own)
+        save(tmp_path, record | {"run": {**record["run"], "started_ns": run, "sent": all_}}, [])
+    save(tmp_path, make_record("t.py::test_older"), [])
+    text = make_report(tmp_path).read_text("utf-8")
+    (line,) = re.findall(r"<dt>Sent</dt><dd>(.*?)</dd>", text)
+    said = re.sub("<[^>]*>", "", line)
+    assert (
+        said
+        == f"1,040 packets to {TARGET}, {SIX[TARGET]}; at most 505 in a second; most by one case: 900 (most. (IPv4))"
+    )
+    pages = {page.name: page.read_text("utf-8") for page in (tmp_path / "cases").iterdir()}
+    assert {name: "<dt>Sent</dt>" in page for name, page in pages.items() if "older" in name or "most" in name} == {
+        f"{case_name(f'rfc9293/t.py::test_{name}[ipv4]')}.html": name == "most" for name in ("older", "most")
+    }
+
+
 def test_both_families_of_a_case_share_a_row(run: Path) -> None:
     text = make_report(run).read_text("utf-8")
     row = next(line for line in text.splitlines() if "test_simultaneous_close</code>" in line)
@@ -779,7 +806,7 @@ def test_a_sent_segment_is_described_once(tmp_path: Path) -> None:
     assert shown[at - 1] == "FIN+ACK seq=+1 ack=+1 len=0"
     assert not [text for text in shown if "win=" in text]
     make_report(tmp_path)
-    whole = "does not cover the target&#39;s FIN: FIN+ACK seq=+1 ack=+1 win=64240"
+    whole = "does not cover the target&#x27;s FIN: FIN+ACK seq=+1 ack=+1 win=64240"
     assert page_of(tmp_path, record).count(whole) == 1
     without_capture = said(ET.fromstring(draw_ladder(record, [])))
     at = without_capture.index("FIN+ACK seq=+1 ack=+1 win=64240")

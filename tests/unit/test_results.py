@@ -251,9 +251,9 @@ def test_offsets_lead_back_to_the_record(path: Path) -> None:
         for case_id in "abc":
             writer.append(sample(id=case_id))
     for line in scan_results(path):
-        assert line.record == results.read_record(path, line.offset)
+        assert [line.record] == list(results.read_records(path, [line.offset]))
     with pytest.raises(RecordError, match="changed while it was read"):
-        results.read_record(path, 5)
+        list(results.read_records(path, [5]))
 
 
 def test_record_is_checked_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,7 +262,7 @@ def test_record_is_checked_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         writer.append(sample(id="a"))
     monkeypatch.setattr(results, "_differences", lambda *_: pytest.fail("checked again"))
     (line,) = scan_results(path, check=False)
-    assert line.record == results.read_record(path, line.offset)
+    assert [line.record] == list(results.read_records(path, [line.offset]))
 
 
 def test_missing_files_and_folders_that_cannot_be_are_one_line(tmp_path: Path) -> None:

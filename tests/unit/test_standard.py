@@ -275,6 +275,7 @@ def test_a_deviation_has_the_day_on_which_it_was_seen_its_own_or_the_profiles() 
         ("late_s = 0.5", "late_s = -1", "cannot be negative"),
         ('title = "A stack"', "", "title missing"),
         ('title = "A stack"', 'title = "A stack"\ndate = "yesterday"', "date 'yesterday' is no day; one is 2026-11-21"),
+        ('title = "A stack"', 'title = "A stack"\nprobes = "never"', "probes must be true or false, it is 'never'"),
     ],
 )
 def test_a_wrong_profile_says_where_and_what_would_be_right(old: str, new: str, says: str) -> None:

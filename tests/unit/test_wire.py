@@ -15,7 +15,7 @@ from scapy.utils import checksum
 from conformance.wire import ACK, FIN, SYN, URG, Flags, Segment, Seq, dissect, icmp
 from conformance.wire import options as opt
 from conformance.wire.frames import PreparedFrame, Template, neighbour_answer, neighbour_message, neighbour_question
-from conformance.wire.ip import fragments, ip_header
+from conformance.wire.ip import destination, fragments, ip_header
 from conformance.wire.segment import internet_checksum, packed
 
 MACS = ("02:00:00:00:00:01", "02:00:00:00:00:02")
@@ -194,6 +194,23 @@ def test_neighbours_are_asked_and_answered(family: int) -> None:
     assert said is not None
     assert (said.request, said.address, said.sender_mac) == (False, tester, MACS[0])
     assert answer[:6] == bytes.fromhex(MACS[1].replace(":", ""))
+
+
+@given(segments(), u16)
+def test_a_packet_goes_where_its_header_says(segment: Segment, number: int) -> None:
+    frame = Template(*MACS, segment.src, segment.dst).frame(segment)
+    assert [destination(one) for one in (frame, *fragments(frame, 8, number))] == [segment.dst] * (
+        1 + -(-len(segment.header()) // 8)
+    )
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_neighbour_discovery_is_no_packet_for_anybody(family: int) -> None:
+    tester, target = ADDRESSES[family]
+    asks = neighbour_question(MACS[1], target, tester)
+    asked = neighbour_message(asks)
+    assert asked is not None
+    assert destination(asks) is destination(neighbour_answer(asked, MACS[0])) is None
 
 
 @given(segments(), u32, u32)

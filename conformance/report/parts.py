@@ -1,0 +1,70 @@
+"""Pieces of HTML that several pages have. What is not ours goes through `escape`."""
+
+import re
+from collections.abc import Iterable, Mapping
+from functools import cache, lru_cache
+from typing import Any
+
+from markupsafe import Markup
+
+from conformance.report.text import NOTHING, VERDICTS, count, escape
+
+OUTCOMES = {
+    None: Markup(f'<span class="muted">{NOTHING}</span>'),
+    True: Markup('<span class="ok">✓ yes</span>'),
+    False: Markup('<span class="no">✗ no</span>'),
+}
+TABLE_END = Markup("\n</tbody>\n</table>\n</div>")
+
+
+@cache
+def slug(words: str) -> str:
+    """Words as a name for a class or an anchor: `breaks-should`."""
+    return re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")
+
+
+@cache
+def badge(verdict: str) -> Markup:
+    """A verdict with its sign and colour."""
+    sign = f'<span aria-hidden="true">{VERDICTS[verdict]}</span>'
+    return Markup(f'<span class="badge v-{slug(verdict)}">{sign} {verdict}</span>')
+
+
+def table(name: str, caption: str, columns: Iterable[str], kind: str) -> Markup:
+    """What stands before a table's rows: `columns` are names, those of numbers begin with #. `TABLE_END` stands behind them.
+
+    The table scrolls by itself where it is too wide.
+    """
+    return _table(name, caption, tuple(columns), kind)
+
+
+@lru_cache(64)
+def _table(name: str, caption: str, columns: tuple[str, ...], kind: str) -> Markup:
+    heads = "".join(
+        '<th scope="col"{}>{}</th>'.format(' class="number"' * one.startswith("#"), escape(one.removeprefix("#")))
+        for one in columns
+    )
+    return Markup(
+        f'<div class="scroll" role="region" aria-label="{escape(name)}" tabindex="0">\n<table class="{escape(kind)}">\n'
+        f"<caption>{escape(caption)}</caption>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n"
+    )
+
+
+def settings(found: Mapping[str, Any]) -> Markup:
+    """A target's settings, folded up."""
+    return _settings(tuple((key, str(value)) for key, value in found.items()))
+
+
+@lru_cache(64)
+def _settings(found: tuple[tuple[str, str], ...]) -> Markup:
+    if not found:
+        return Markup("none recorded\n")
+    rows = "".join(f"<div><dt>{escape(key)}</dt><dd>{escape(value)}</dd></div>\n" for key, value in found)
+    many = count(len(found), "setting")
+    return Markup(f'<details><summary>{many}</summary>\n<dl class="facts small">\n{rows}</dl></details>\n')
+
+
+def jitter(found: Mapping[str, Any]) -> str:
+    """How late the harness itself was, in words."""
+    said = (f"{key.replace('_us', '').replace('_', ' ')} {value} µs" for key, value in found.items())
+    return ", ".join(said) or "not measured"

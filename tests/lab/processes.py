@@ -1,0 +1,45 @@
+"""Processes as /proc tells of them, and waiting for what they come to."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+
+def wait(until: Callable[[], bool], *, seconds: float = 30) -> None:
+    """Until that is so."""
+    end = time.monotonic() + seconds
+    while not until():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def children(pid: int, *, deep: bool = True) -> list[int]:
+    """All descendants of a process, or only the nearest."""
+    found = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            for child in map(int, task.read_text().split()):
+                found += [child, *(children(child) if deep else ())]
+    return found
+
+
+def alive(pid: int) -> bool:
+    """Whether it is there, and no zombie."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
+    return False
+
+
+def namespace(pid: int) -> str:
+    """The network namespace of a process; nothing where it has ended."""
+    with contextlib.suppress(OSError):
+        return str(Path(f"/proc/{pid}/ns/net").readlink())
+    return ""
+
+
+def namespaces() -> set[str]:
+    """Those of all processes."""
+    return {namespace(int(process.name)) for process in Path("/proc").glob("[0-9]*")} - {""}
