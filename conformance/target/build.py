@@ -84,12 +84,13 @@ class Stack:
         return tuple(need for need in self.needs if not need.there)
 
     def is_built(self) -> bool:
-        """Whether its program was built from the sources as they are."""
-        return self._is_built_in(self.folder) and Path(self.program()[0]).exists()
+        """Whether its program was built from the sources as they are, and may be run."""
+        return self._is_built_in(self.folder)
 
     def _is_built_in(self, folder: Path) -> bool:
         stamp = folder / _STAMP
-        return stamp.is_file() and stamp.read_text() == self._digest()
+        fresh = stamp.is_file() and stamp.read_text() == self._digest()
+        return fresh and os.access(self._filled(self.command, folder)[0], os.X_OK)
 
     def program(self) -> tuple[str, ...]:
         """The program with its arguments."""
@@ -135,8 +136,8 @@ class Stack:
             first = next((one for one in lines if "error" in one.lower()), lines[-1])
             raise StackMissing(f"{self.name}: {line[0]} failed: {first.strip()[:200]} (all of it: {said[0]})")
 
-    def _filled(self, line: Sequence[str]) -> tuple[str, ...]:
-        places = {"{source}": str(self.source), "{build}": str(self.folder), "{python}": sys.executable}
+    def _filled(self, line: Sequence[str], folder: Path | None = None) -> tuple[str, ...]:
+        places = {"{source}": str(self.source), "{build}": str(folder or self.folder), "{python}": sys.executable}
         return tuple(functools.reduce(lambda word, pair: word.replace(*pair), places.items(), word) for word in line)
 
     def _digest(self) -> str:
