@@ -346,6 +346,7 @@ class Run:
         started = clock.now_ns()
         try:
             await station.target.ready()
+            await station.room(info.family)
             case = Case(
                 station=station,
                 target=station.target,
