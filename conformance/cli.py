@@ -24,7 +24,7 @@ from rich.table import Table
 from conformance.plugin import TIERS, whole_number
 from conformance.plugin.coverage import cases_by_requirement
 from conformance.plugin.marks import LEVELS, CaseInfo, cases_folder, describe, is_case
-from conformance.report.baseline import Baseline
+from conformance.report.baseline import Baseline, Deviation
 from conformance.report.compare import Comparison
 from conformance.report.text import NOTHING, bounds, clean, count, seconds
 from conformance.standard.catalogue import Requirement, level_of, requirements
@@ -614,18 +614,19 @@ def _show_comparison(found: Comparison) -> None:
         if rows:
             console.print(f"\n[bold]{title}[/] ({len(rows):,})")
             _show_rows(console, names, rows)
+    everywhere = set.intersection(*({one.key for one in run.deviations} for run in found.runs))
     for run in found.runs:
-        _show_deviations(console, run)
+        _show_deviations(console, run, [one for one in run.deviations if one.key not in everywhere])
     said = f"{count(found.common, 'case')} in all of them, {found.alone:,} in one only"
     console.print(f"\n{said}{': no case differs' if found.same and not found.problem else ''}")
 
 
-def _show_deviations(console: Console, run: Baseline) -> None:
-    """What the target does otherwise, each with the sentence that it breaks and the case that shows it in the fewest steps."""
-    if run.deviations:
-        title = escape(clean(f"What {run.target} {run.version} does otherwise"))
-        console.print(f"\n[bold]{title}[/] ({len(run.deviations):,})")
-    for one in run.deviations:
+def _show_deviations(console: Console, run: Baseline, deviations: Sequence[Deviation]) -> None:
+    """What that target alone does otherwise, with the sentence that it breaks and the case that shows it in the fewest steps."""
+    if deviations:
+        title = escape(clean(f"What {run.target} {run.version} does otherwise in {run.name}"))
+        console.print(f"\n[bold]{title}[/] ({len(deviations):,})")
+    for one in deviations:
         lines = [f"  the standard: {one.sentence}"] if one.sentence else []
         lines += [f"  {one.case}: {one.shows}", *(f"    {frame}" for frame in one.frames)]
         said = f"{one.reason} ({count(len(run.showing(one)), 'case')}; {one.source})"

@@ -17,7 +17,7 @@ from typing import Any
 
 from conformance.record.errors import RecordError
 from conformance.record.results import scan_results
-from conformance.report.text import VERDICTS, bounds, clean, count, seconds, step
+from conformance.report.text import NOTHING, VERDICTS, bounds, clean, count, seconds, step
 
 SCHEMA = 1
 FOLDER = Path("reports/baselines")
@@ -313,7 +313,7 @@ def _verdict(found: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One thing of a case that was one way and is another."""
+    """One thing of a case, or a setting of the target, that was one way and is another."""
 
     case: str
     then: str
@@ -323,7 +323,7 @@ class Change:
     @property
     def told(self) -> str:
         """The change in one line."""
-        thing = self.case if self.what == "verdict" else f"{self.case}: {self.what}"
+        thing = self.case if self.what in ("verdict", "setting") else f"{self.case}: {self.what}"
         return f"{thing}: {self.now}, was {self.then}"
 
 
@@ -336,6 +336,7 @@ class Changes:
     errors: list[Change] = field(default_factory=list)
     mended: list[Change] = field(default_factory=list)
     otherwise: list[Change] = field(default_factory=list)
+    settings: list[Change] = field(default_factory=list)
     choices: list[Change] = field(default_factory=list)
     times: list[Change] = field(default_factory=list)
     added: list[str] = field(default_factory=list)
@@ -356,6 +357,7 @@ class Changes:
             ("new errors", self.errors),
             ("mended", self.mended),
             ("other verdicts", self.otherwise),
+            ("other settings", self.settings),
             ("other choices", self.choices),
             ("timers that drifted", self.times),
             ("added", self.added),
@@ -369,6 +371,7 @@ def changes(then: Baseline, now: Baseline, *, whole: bool) -> Changes:
     Where `now` is a whole run, no selection, a case that is missing from a module that ran is gone.
     """
     found = Changes(then, compared=len(then.cases.keys() & now.cases.keys()))
+    found.settings += _settings(then.settings, now.settings)
     for case, new in sorted(now.cases.items()):
         old = then.cases.get(case)
         if old is None:
@@ -402,6 +405,13 @@ def _sort_in(found: Changes, change: Change) -> None:
         found.mended.append(change)
     elif change.then in VERDICTS:
         found.otherwise.append(change)
+
+
+def _settings(then: Mapping[str, str], now: Mapping[str, str]) -> Iterator[Change]:
+    """Settings of the target that are others; a baseline that has none at all is not asked."""
+    for name in sorted(then.keys() | now.keys() if then and now else ()):
+        if then.get(name) != now.get(name):
+            yield Change(name, then.get(name, NOTHING), now.get(name, NOTHING), "setting")
 
 
 def _choices(case: str, old: Result, new: Result) -> Iterator[Change]:

@@ -105,13 +105,13 @@ async def shrunk(tcp: Case, window: int) -> tuple[Connection, list[Received]]:
     """
     conn = await established_for_four(tcp, 10 * SIZE)
     assert conn.app is not None
-    conn.window = window
-    conn.prepare(when=ACK, text="shrinks the window")
     await conn.app.send(DATA[: 4 * SIZE])
     came = [
         await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=DATA[at : at + SIZE])
         for at in range(0, 4 * SIZE, SIZE)
     ]
+    conn.window = window
+    await conn.send(ACK, ack=came[0].segment.end, text="shrinks the window")
     return conn, came[1:]
 
 

@@ -1,6 +1,7 @@
 """Baselines and comparisons as functions over records: what is kept, what counts as worse, what is shown."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -319,6 +320,13 @@ def test_runs_differ_by_requirement_cell_state_and_setting(here: Path, capsys: p
     assert "Requirements (2)" in said
     assert "CLOSING\n  2 conforms  1 conforms, 1 violates" in said
     save("kept", here / "a")
+    lines = told(changes(load("kept"), load("b"), whole=True))
+    assert lines[lines.index("other settings (1):") + 1] == "  net.ipv4.tcp_timestamps: 0, was 1"
+    assert changes(replace(load("kept"), settings={}), load("b"), whole=True).settings == [], "an older one has none"
+    make_report(here / "b", load("kept"))
+    assert '<th scope="row"><code>net.ipv4.tcp_timestamps</code></th><td>setting</td><td>1</td><td>0</td>' in (
+        (here / "b" / "index.html").read_text()
+    )
     assert main(["compare", "kept", "b", "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["cells"]) == 1, "a baseline keeps what a case rests on"
 
@@ -349,13 +357,15 @@ def test_a_deviation_is_kept_and_shown_with_the_frames_that_show_it(
     assert main(["compare", "known", "other", "--html", "page/compare.html"]) == 0
     said = capsys.readouterr().out
     for line in (
-        "What linux 6.18 does otherwise (1)",
+        "What linux 6.18 does otherwise in known (1)",
         "it <does> so (2 cases; tcp.c)",
         "the standard: It MUST NOT.",
         f"{CASE.format('short')}: short failed",
         "1.000 s <- RST seq=+0",
     ):
         assert line in said, said
+    assert main(["compare", "known", "run"]) == 0
+    assert "does otherwise" not in capsys.readouterr().out, "it is in both"
     page = Path("page/compare.html").read_text()
     assert page.count(f'href="#1-{shown.key}"') == 2 and page.count(f'id="1-{shown.key}"') == 1
     assert "it &lt;does&gt; so" in page and "It MUST NOT." in page and "1.000 s &lt;- RST seq=+0" in page
