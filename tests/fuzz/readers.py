@@ -87,7 +87,6 @@ def station(data: bytes) -> None:
             routed=False,
             virtual=False,
             wire=Wire(),
-            app=None,
             closed_port=9,
             groups={},
             capabilities=frozenset(),
