@@ -82,11 +82,11 @@ def station(data: bytes) -> None:
         target: Any = SimpleNamespace(
             link=link,
             name="fuzz",
+            app=None,
             mac=TARGET_MAC,
             routed=False,
             virtual=False,
             wire=Wire(),
-            app=None,
             closed_port=9,
             groups={},
             capabilities=frozenset(),
