@@ -68,7 +68,14 @@ async def test_port_of_an_opening_connection_can_be_listened_on(tcp: Case, state
     if state is State.SYN_RECEIVED:
         await conn.send(SYN, text="simultaneous open")
         await conn.expect(SYN | ACK, seq=conn.irs, ack=conn.snd_nxt, length=0)
-    await tcp.app.call("listen", **listen_arguments(tcp, port))
+    refused = ""
+    try:
+        await tcp.app.call("listen", **listen_arguments(tcp, port))
+    except AppError as error:
+        if error.code not in IN_USE:
+            raise
+        refused = error.code
+    assert not refused, f"LISTEN on the port is refused with {refused}"
     await tcp.probe_listening(port)
     if state is State.SYN_RECEIVED:
         await conn.send(ACK)

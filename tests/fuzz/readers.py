@@ -82,6 +82,7 @@ def station(data: bytes) -> None:
         target: Any = SimpleNamespace(
             link=link,
             name="fuzz",
+            app=None,
             mac=TARGET_MAC,
             routed=False,
             virtual=False,

@@ -407,7 +407,10 @@ SEED = 9293
 def test_sigkill_at_any_moment_leaves_nothing_and_loses_nothing(
     suite: Callable[[str], Suite], victim: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Five moments each; a run's processes have a mark in their environment, and a folder for temporary files."""
+    """Five moments each, three of them while there is a lab.
+
+    A run's processes have a mark in their environment, and a folder for temporary files.
+    """
     made, moments = suite(SMALL), random.Random(f"{SEED} {victim}")
     print(f"seed {SEED} {victim}")
     options = ("-v", "--basetemp=base", *(("-n2",) if victim == "worker" else ()))
@@ -423,9 +426,12 @@ def test_sigkill_at_any_moment_leaves_nothing_and_loses_nothing(
         process = made.start(*options)
         # The first is let run to its end: how long that takes is within what the others are killed.
         if longest:
-            time.sleep(moments.uniform(0.1, 1.0) * longest)
-            processes = _marked(mark)
-            spaces = set(map(namespace, processes)) - {own, ""}
+            if at % 2:
+                wait(lambda mark=mark, process=process: process.poll() is not None or bool(_labs(mark) - {own}))  # type: ignore[misc]
+                time.sleep(moments.uniform(0, 1))  # as long as its cases last
+            else:
+                time.sleep(moments.uniform(0.1, 1.0) * longest)
+            spaces, processes = _labs(mark) - {own}, _marked(mark)
             spaces_seen += len(spaces)
             _kill(victim, process, processes)
         else:
@@ -470,6 +476,11 @@ def _kill(victim: str, process: subprocess.Popen[str], processes: Sequence[int])
     if chosen:
         with contextlib.suppress(ProcessLookupError):
             os.kill(chosen, signal.SIGKILL)
+
+
+def _labs(mark: str) -> set[str]:
+    """The network namespaces of what has that in its environment."""
+    return set(map(namespace, _marked(mark))) - {""}
 
 
 def _marked(mark: str) -> list[int]:
