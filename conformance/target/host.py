@@ -29,6 +29,7 @@ from conformance.wire.frames import neighbour_message, neighbour_probe, neighbou
 SERVICES = ("discard", "echo", "http", "chargen")
 _ANSWER_S, _TRIES, _CONFLICT_S = 1.0, 3, 1.0
 _BACK_S, _AGAIN_S = 180.0, 2.0
+_LOOKS = 10  # at its clock
 _AGENT = Path(__file__).with_name("agent.py")
 # ssh's own standard input carries first the agent's source and then the requests.
 _BOOT = 'import sys; s = sys.stdin.buffer; exec(compile(s.read(int(s.readline())), "agent.py", "exec"))'
@@ -269,6 +270,7 @@ class SshHost(LabHost):
         except AgentFault as fault:
             await agent.close()
             raise HarnessFault(await asyncio.to_thread(self._why, str(fault))) from None
+        await agent.synchronize(_LOOKS)
         self.version = str(hello.get("version", ""))
         self.capabilities = capabilities_of(hello) | self._of_wire
         return f"an agent on {self._host} ({self.version or 'of no version'})"
@@ -305,6 +307,7 @@ class SshHost(LabHost):
                     if time.monotonic() > until:
                         self._lost = f"{fault} ({_BACK_S:g} s after its agent ended)"
                     await asyncio.sleep(_AGAIN_S)
+        await self.app.synchronize()
 
     async def close(self) -> None:
         """Close the pipe: the agent closes its sockets and ends, and ssh with it."""

@@ -19,6 +19,7 @@ from conformance.target.virtual import VirtualMachine
 
 MAC, _TESTER_MAC = "02:00:00:00:00:77", "02:00:00:00:00:01"
 _MTU = 1500
+_LOOKS = 10  # at the clock of one that has it from elsewhere
 _STARTS = 2
 """How many instances with a clock of the machine's start at the same time: one may be a kernel that boots."""
 
@@ -96,13 +97,16 @@ class StackTarget:
                 await self._start()
         if not self.virtual:
             hello = await self.app.open()
+            await self.app.synchronize(_LOOKS)
         self.version = str(hello.get("version", ""))
         self.capabilities = capabilities_of(hello) | {"instances", "group-address", "prompt-wire"}
         if "sysctl" in self.capabilities and not self.virtual:
             self.capabilities |= {"settings"}
 
     async def ready(self) -> None:
-        """It vanishes with its agent."""
+        """It vanishes with its agent; its clock may be another one than ours."""
+        if not self.virtual:
+            await self.app.synchronize()
 
     async def alone(self, sysctl: Mapping[str, str]) -> StackTarget:
         """Another instance, with these settings. Raises HarnessFault."""
@@ -122,6 +126,7 @@ class StackTarget:
             try:
                 await other._start()
                 await other.app.open()
+                await other.app.synchronize(_LOOKS)
                 for name, value in sysctl.items():
                     await other.app.call("sysctl_set", name=name, value=value)
             except AppError as error:

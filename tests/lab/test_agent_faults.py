@@ -43,6 +43,8 @@ def answers():
             said = json.loads(line)
             said["ok"]["crashed"] = ["timer: no time"]
             line = json.dumps(said).encode() + b"\\n"
+        if mode == "other-clock" and b'"at_ns"' in line:
+            line = json.dumps({**(said := json.loads(line)), "at_ns": said["at_ns"] - 3_700_000_000}).encode() + b"\\n"
         say(line)
 
 
@@ -113,12 +115,24 @@ CASES = """
 """
 
 
+REFUSED = """
+    @verifies("RFC9293:3.5-handshake")
+    async def test_refused(tcp):
+        \"""We refuse, and the application is told at once.\"""
+        conn = await tcp.connect()
+        await conn.expect(SYN)
+        sent = await conn.send(RST | ACK)
+        told_ns = await conn.app.ends("ECONNREFUSED", wait_s=2, op="connected")
+        tcp.check_timing("told", 0.5 + (told_ns - sent.at_ns) / SECOND, Bound(0, 1, "the case"))
+"""
+
+
 @pytest.fixture
 def faulty(suite: Callable[[str], Suite], tmp_path: Path) -> Callable[..., Ran]:
     """Run the cases on a stack that is `command`, or lwIP behind the proxy in that mode."""
     lwip = stacks()["lwip"]
 
-    def run(mode: str = "", *, command: list[str] | None = None, clock: str = "virtual") -> Ran:
+    def run(mode: str = "", *, command: list[str] | None = None, clock: str = "virtual", cases: str = CASES) -> Ran:
         if command is None:
             try:
                 lwip.make()
@@ -127,7 +141,7 @@ def faulty(suite: Callable[[str], Suite], tmp_path: Path) -> Callable[..., Ran]:
             (tmp_path / "proxy.py").write_text(textwrap.dedent(PROXY))
             command = [sys.executable, "-S", str(tmp_path / "proxy.py"), mode, *lwip.program()]
         (tmp_path / "faulty.toml").write_text(f'kind = "stack"\ncommand = {command}\nclock = "{clock}"\n')
-        return suite(CASES).run("--target=faulty.toml", "--family=4")
+        return suite(cases).run("--target=faulty.toml", "--family=4")
 
     return run
 
@@ -179,6 +193,12 @@ def test_stack_of_which_a_part_crashes_violates(faulty: Callable[..., Ran]) -> N
 def test_call_that_an_application_lacks_is_not_applicable(faulty: Callable[..., Ran]) -> None:
     ran = faulty("lacks-accept")
     assert ran.verdicts == {"test_accepts[ipv4]": "not applicable", "test_asks_nobody[ipv4]": "conforms"}, ran.out
+
+
+def test_clock_of_the_agent_may_be_another_one(faulty: Callable[..., Ran]) -> None:
+    """It is 3.7 s behind: what it stamps counts by our clock."""
+    ran = faulty("other-clock", clock="real", cases=REFUSED)
+    assert ran.verdicts == {"test_refused[ipv4]": "conforms"}, ran.out
 
 
 def test_late_answer_takes_no_time_of_the_stack(faulty: Callable[..., Ran]) -> None:

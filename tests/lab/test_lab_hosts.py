@@ -166,12 +166,24 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
 
 
 def test_ssh_host_gives_the_verdicts_of_the_embedded_lab(hosts: Hosts) -> None:
-    ran = hosts.run(SSH, name="ssh")
-    embedded = hosts.run('kind = "netns"\n', name="embedded")
+    """Case for case, in all quick ones; but for what needs another host, or settings of its own."""
+    quick = "--tier=quick", "--family=4"
+    ran, embedded = (
+        hosts.run(target, *quick, cases="testcases", name=name)
+        for target, name in ((SSH, "ssh"), ('kind = "netns"\n', "embedded"))
+    )
     assert ran.results, ran.out
-    applicable = {name: verdict for name, verdict in ran.verdicts.items() if verdict != "not applicable"}
-    assert applicable == {name: embedded.verdicts[name] for name in applicable}
-    assert len(applicable) > len(embedded.verdicts) * 0.9
+    verdicts, others = ran.verdicts, embedded.verdicts
+    sure = {name for name in others if "inconclusive" not in (verdicts[name], others[name])}
+    applicable = {name: verdict for name, verdict in verdicts.items() if verdict != "not applicable"}
+    differ = {
+        name: (applicable[name], others[name]) for name in sure & applicable.keys() if applicable[name] != others[name]
+    }
+    assert not differ
+    missing = {one["message"] for one in ran.results.values() if one["verdict"] == "not applicable"}
+    lacks = {message.split()[1].rstrip(",") for message in missing if message.startswith("needs ")}
+    assert lacks <= {"settings", "instances", "group-address", "ip-options"}
+    assert len(applicable) > len(others) * 0.8
     assert not (hosts.folder / "agent.py").exists()
 
 

@@ -1,0 +1,80 @@
+"""The baselines that come with the checkout: what each target does, to compare and to hold later runs against."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from conformance.report.baseline import Baseline, load, written
+from conformance.report.compare import Comparison, compare
+from tests.conftest import clean_environment
+
+ROOT = Path(__file__).parent.parent.parent
+FOLDER = ROOT / "reports" / "baselines"
+NAMES = ("linux", "lwip", "gvisor", "smoltcp", "uml")
+
+
+@cache
+def kept(name: str) -> Baseline:
+    return load(name, FOLDER)
+
+
+@cache
+def all_of_them() -> Comparison:
+    return compare([kept(name) for name in NAMES])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_baseline_says_what_was_tested_in_both_families(name: str) -> None:
+    found = kept(name)
+    assert (found.target, bool(found.version), bool(found.at)) == (name, True, True)
+    for family in ("ipv4", "ipv6"):
+        assert sum(f"[{family}" in case for case in found.cases) > 1_500
+    assert not {one.verdict for one in found.cases.values()} & {"violates", "error"}
+    assert (FOLDER / f"{name}.json").read_text() == written(found), "one case a line, sorted: fit for a diff"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_deviations_are_explained(name: str) -> None:
+    """Each with the sentence that it breaks, and with the frames of a case that shows it."""
+    found = kept(name)
+    assert len(found.deviations) > 10
+    for one in found.deviations:
+        assert one.sentence and one.source and one.shows
+        assert found.cases[one.case].verdict == "deviates"
+    assert sum(bool(one.frames) for one in found.deviations) > 0.9 * len(found.deviations)
+
+
+def test_comparison_tells_what_lwip_is_known_for() -> None:
+    said = {one.case.rpartition("::")[2].partition("[")[0]: one for one in kept("lwip").deviations}
+    numbers = [one for one in said.values() if "6510" in one.reason]
+    intervals = [one for one in said.values() if "SYN" in one.reason and "3 s" in one.reason]
+    assert numbers and intervals
+    rows = {row.name: row.values for row in all_of_them().verdicts}
+    which = "rfc6298/test_s5_retransmission_of_syn.py::test_interval_between_syns_doubles[ipv4]"
+    assert rows[which] == ["deviates", "deviates", "conforms", "conforms", "conforms"]
+
+
+def test_comparison_of_all_is_made_from_the_checkout_alone(tmp_path: Path) -> None:
+    page = tmp_path / "compare.html"
+    done = subprocess.run(
+        [sys.executable, "-m", "conformance.cli", "compare", *NAMES, "--html", page],
+        cwd=ROOT,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    content = page.read_text()
+    for name in NAMES:
+        assert f"What {name} {kept(name).version} does otherwise" in done.stdout
+        assert f"What {name} {kept(name).version} does otherwise" in content
+    made = json.loads(json.dumps(all_of_them().as_json()))
+    assert made["common"] > 3_000
+    assert [run["name"] for run in made["runs"]] == list(NAMES)
