@@ -562,7 +562,7 @@ _CALLS: tuple[tuple[str, frozenset[str], Callable[[_Peer], Awaitable[None]]], ..
     ("receive waits, peeks and leaves octets unread", _APP, _receiving),
     ("shutdown closes one direction", _APP | {"half-close"}, _half_close),
     ("close sends a FIN, and the socket is gone", _APP, _closing),
-    ("abort sends a RST, and the socket is gone", _APP | {"linger"}, _aborting),
+    ("abort sends a RST, and the socket is gone", _APP | {"options:SO_LINGER"}, _aborting),
     ("a request that waits is cancelled", _APP, _cancelling),
     ("requests that wait are served in order", _APP, _ordered),
     ("an option that it lacks is refused", _APP, _options),

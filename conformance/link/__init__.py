@@ -31,8 +31,8 @@ class Wire:
 
     @property
     def attempts(self) -> int:
-        """How often a case that broke something has to break it in the same way before it is believed."""
-        return 4 if self.faulty else 1
+        """How often a case that broke something, and may not have, is tried again: it breaks in the same way each time."""
+        return 4 if self.faulty else 2
 
     def __str__(self) -> str:
         said = {"loses {:g} %": self.loss, "reorders {:g} %": self.reorder}

@@ -218,6 +218,7 @@ def _title_of(cell: Cell) -> str:
     return f"In {cell.state}{origin}: {cell.event}. Allowed: {allowed}."
 
 
+@cache
 def cases_folder() -> Path:
     """Where the cases are: beside the package in a checkout, inside it when installed."""
     package = Path(__file__).parent.parent
@@ -228,8 +229,14 @@ def cases_folder() -> Path:
 def case_id(item: pytest.Item) -> str:
     """The item's node id relative to the folder of cases, or as pytest has it for cases from elsewhere."""
     node = item.nodeid.partition("::")[2]
+    module = _module(item.path)
+    return f"{module}::{node}" if module else item.nodeid
+
+
+@cache
+def _module(path: Path) -> str:
+    """A module relative to the folder of cases; empty where it is elsewhere."""
     try:
-        module = item.path.relative_to(cases_folder())
+        return path.relative_to(cases_folder()).as_posix()
     except ValueError:
-        return item.nodeid
-    return f"{module.as_posix()}::{node}"
+        return ""

@@ -38,12 +38,11 @@ _T = TypeVar("_T")
 _MOST_VIRTUAL = 4
 # What violates while we were as late as that is tried again, up to so many cases, and until they took so long: a target that is
 # broken need not be run twice.
-_LATE_S, _MOST_DOUBTED, _LONGEST_DOUBTED_S = 0.05, 25, 240
-# A case begins when the loop came round with no more work than that (CPU time), or after so many rounds.
-_ROUND_S, _MOST_ROUNDS = 0.002, 200
+_LATE_S, _MOST_DOUBTED, _LONGEST_DOUBTED_S = 0.05, 100, 240
+# A case begins when the loop came round with no more work than that (CPU time) and is on time, or was asked so many times.
+_ROUND_S, _BEHIND_S, _PAUSE_S, _MOST_PAUSES = 0.002, 0.02, 0.005, 20
 # A case is tried again when the tester was on time for so long, or was asked so many times whether it was.
 _CALM_S, _MOST_ASKED = 1.0, 20
-_ATTEMPTS = 2
 _BROKEN = (Verdict.VIOLATES, Verdict.BREAKS_SHOULD)
 CaseFunction = Callable[..., Coroutine[Any, Any, None]]
 # What a socket call says of the connection itself; every other failure of a call is the harness's own.
@@ -223,7 +222,7 @@ class Run:
                 self._ended += 1
                 self._case_ended.notify_all()
         if why := self._unsure(outcome):
-            outcome, case = await self._again(info, function, arguments, outcome, why)
+            outcome, case = await self._again(info, function, arguments, why)
         await asyncio.get_running_loop().run_in_executor(None, self._record, outcome, case)
         self.done += 1
         return outcome
@@ -231,11 +230,12 @@ class Run:
     async def _begin(self) -> None:
         """Wait until the loop keeps up with the cases that run: many that begin in the same instant make each other late."""
         async with self._beginning:
-            for _ in range(_MOST_ROUNDS):
+            for _ in range(0 if self.target.virtual else _MOST_PAUSES):
                 began_s = time.thread_time()
                 await asyncio.sleep(0)
-                if time.thread_time() - began_s < _ROUND_S:
+                if time.thread_time() - began_s < _ROUND_S and self.clock.jitter.behind_s() < _BEHIND_S:
                     break
+                await asyncio.sleep(_PAUSE_S)
             self._begun += 1
 
     async def _calm(self) -> None:
@@ -257,26 +257,26 @@ class Run:
         info: CaseInfo,
         function: CaseFunction,
         arguments: Mapping[str, Any],
-        first: Outcome,
         why: str,
     ) -> tuple[Outcome, Case | None]:
         """Run a case that was unsure again, as soon as all is calm and then when all others have ended.
 
-        As often as its reason asks for: broken is what is broken in the same way every time.
+        As often as its reason asks for: broken is what then breaks in the same way every time.
         """
-        for attempt in range(max(_ATTEMPTS, self.target.wire.attempts)):
+        tried: list[Outcome] = []
+        for attempt in range(self.target.wire.attempts):
             await (self._others_ended() if attempt else self._calm())
             async with self._by_itself:
                 outcome, case = await self._attempt(info, function, arguments)
             outcome = replace(outcome, ran_again=why)
             if not self._unsure(outcome):
                 return outcome, case
-            if outcome.verdict is not first.verdict or not _alike(first.message, outcome.message):
-                break
-        if outcome.verdict is first.verdict and _alike(first.message, outcome.message):
-            return outcome, case
-        message = f"broken in one way ({first.message}), then in another ({outcome.message}): {self._unsure(outcome)}"
-        return replace(outcome, verdict=Verdict.INCONCLUSIVE, message=message, deviation=None), case
+            tried.append(outcome)
+        for other in tried:
+            if other.verdict is not outcome.verdict or not _alike(other.message, outcome.message):
+                message = f"broken in one way ({other.message}), then in another ({outcome.message}): {why}"
+                return replace(outcome, verdict=Verdict.INCONCLUSIVE, message=message, deviation=None), case
+        return outcome, case
 
     def _unsure(self, outcome: Outcome) -> str:
         """Why a verdict is not to be believed yet: it is none, or something else than the target may have broken the rule."""
@@ -346,6 +346,7 @@ class Run:
         started = clock.now_ns()
         try:
             await station.target.ready()
+            await station.room(info.family)
             case = Case(
                 station=station,
                 target=station.target,

@@ -355,6 +355,7 @@ class Changes:
         return [
             ("new violations", self.violations),
             ("new errors", self.errors),
+            ("other settings", self.settings),  # they may be why the rest is as it is
             ("mended", self.mended),
             ("other verdicts", self.otherwise),
             ("other settings", self.settings),

@@ -6,8 +6,9 @@ of the pages, the second reads one record and one capture at a time and writes i
 
 import os
 import shutil
+import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path, PurePosixPath
@@ -58,6 +59,7 @@ PLACES = {
     "pytest.html": "pytest",
 }
 FRAMES = 2_000  # frames shown on a page: a flood's capture is for wireshark
+SHARE = 400  # pages that are worth a process of their own
 LISTED = 150  # rows of an overview's table
 STATIC = ("style.css", "filter.js")
 _METHODS = frozenset(dir(dict))
@@ -151,15 +153,43 @@ def _write(run_dir: Path, results: Path, overview: Overview, order: Sequence[Ent
 
 
 def _cases(run_dir: Path, results: Path, environment: Environment, overview: Overview, order: Sequence[Entry]) -> None:
-    """Write the page of each case."""
+    """Write the page of each case: of many, a share in a process of its own for each further processor."""
     shell = _shell(environment)
+    processors = min(len(os.sched_getaffinity(0)), len(order) // SHARE + 1)
+
+    def write(share: int) -> None:
+        mine = range(share, len(order), processors)
+        records = read_records(results, [order[at].offset for at in mine])
+        for at, record in zip(mine, records, strict=True):
+            before, after = order[at - 1] if at else None, order[at + 1] if at + 1 < len(order) else None
+            around = Around(before, after, _history(overview, order[at]))
+            page = draw_page(shell, record, around, _evidence(run_dir, record))
+            put(pages / f"{order[at].page}.html", text.clean(page))
+
     pages = run_dir / "cases"
-    records = read_records(results, [entry.offset for entry in order])
-    for at, (entry, record) in enumerate(zip(order, records, strict=True)):
-        before, after = order[at - 1] if at else None, order[at + 1] if at + 1 < len(order) else None
-        around = Around(before, after, _history(overview, entry))
-        page = draw_page(shell, record, around, _evidence(run_dir, record))
-        put(pages / f"{entry.page}.html", text.clean(page))
+    others = {_forked(write, share): share for share in range(1, processors)}
+    try:
+        write(0)
+    finally:
+        ended = {share: os.waitpid(child, 0)[1] for child, share in others.items()}
+    for share in (share for share, status in ended.items() if status):
+        write(share)  # says here what is wrong, if it still is
+
+
+def _forked(work: Callable[[int], None], share: int) -> int:
+    """The id of a process that does the work, and nothing else of what this one would do at its end."""
+    with warnings.catch_warnings():
+        # Python warns of other threads, whose locks nobody would open again: the work takes none of theirs.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            work(share)
+            status = 0
+        finally:
+            os._exit(status)
+    return child
 
 
 def _shell(environment: Environment) -> Shell:

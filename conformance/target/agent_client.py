@@ -102,7 +102,7 @@ class AgentClient:
     def parse(self, line: bytes) -> dict[str, Any]:
         """A reply from its line. Raises AgentFault where the line is none."""
         try:
-            reply = json.loads(line)
+            reply = json.loads(line.decode())
             number, good = reply["id"], isinstance(reply.get("ok"), dict) or isinstance(reply.get("error"), dict)
             good = good and type(reply.get("at_ns", 0)) is int and (number is None or type(number) is int)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):

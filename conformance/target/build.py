@@ -65,12 +65,16 @@ class Stack:
         """The folder with its sources."""
         return _STACKS / self.name
 
-    @property
+    @functools.cached_property
     def folder(self) -> Path:
-        """The folder that it is built in: build/stacks/NAME of a checkout, else the user's cache."""
+        """The folder that it is built in: build/stacks/NAME of a checkout, else the user's cache.
+
+        Where somebody else has built it in the checkout, that serves, too.
+        """
         root = _STACKS.parent.parent.parent
-        if (root / "pyproject.toml").is_file() and os.access(root, os.W_OK):
-            return root / "build" / "stacks" / self.name
+        shared = root / "build" / "stacks" / self.name
+        if (root / "pyproject.toml").is_file() and (os.access(root, os.W_OK) or self._is_built_in(shared)):
+            return shared
         cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         return Path(cache) / "tcp-conformance" / "stacks" / self.name
 
@@ -80,9 +84,13 @@ class Stack:
         return tuple(need for need in self.needs if not need.there)
 
     def is_built(self) -> bool:
-        """Whether its program was built from the sources as they are."""
-        stamp = self.folder / _STAMP
-        return stamp.is_file() and stamp.read_text() == self._digest() and Path(self.program()[0]).exists()
+        """Whether its program was built from the sources as they are, and may be run."""
+        return self._is_built_in(self.folder)
+
+    def _is_built_in(self, folder: Path) -> bool:
+        stamp = folder / _STAMP
+        fresh = stamp.is_file() and stamp.read_text() == self._digest()
+        return fresh and os.access(self._filled(self.command, folder)[0], os.X_OK)
 
     def program(self) -> tuple[str, ...]:
         """The program with its arguments."""
@@ -128,8 +136,8 @@ class Stack:
             first = next((one for one in lines if "error" in one.lower()), lines[-1])
             raise StackMissing(f"{self.name}: {line[0]} failed: {first.strip()[:200]} (all of it: {said[0]})")
 
-    def _filled(self, line: Sequence[str]) -> tuple[str, ...]:
-        places = {"{source}": str(self.source), "{build}": str(self.folder), "{python}": sys.executable}
+    def _filled(self, line: Sequence[str], folder: Path | None = None) -> tuple[str, ...]:
+        places = {"{source}": str(self.source), "{build}": str(folder or self.folder), "{python}": sys.executable}
         return tuple(functools.reduce(lambda word, pair: word.replace(*pair), places.items(), word) for word in line)
 
     def _digest(self) -> str:

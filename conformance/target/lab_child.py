@@ -5,8 +5,9 @@ For each request on the channel (one JSON object a message) it forks a child tha
 hands back the packet sockets of the tester's end and the agent's channel (SCM_RIGHTS), and becomes the agent on the
 target's end. Nothing here has a name outside, so everything vanishes with its last process, even after SIGKILL.
 
-A request with a `command` is for a stack that is a process of its own: in an empty namespace it gets the agent's channel
-and one end of a wire, a pair of sockets that keeps frames apart (see docs/agent-protocol.md).
+A request with a `command` is for a stack that is a process of its own: it stays in our own namespace, in which there is
+nothing (one for each would take longer than the stack's start), and gets the agent's channel and one end of a wire, a pair of
+sockets that keeps frames apart (see docs/agent-protocol.md).
 """
 
 from __future__ import annotations
@@ -48,11 +49,12 @@ def _die_with_parent(parent: int) -> None:
 
 
 def _be_privileged() -> None:
-    """See that namespaces can be made; where they can't, become root of a user namespace, which is enough for ours."""
+    """Go into an empty network namespace; where we may not, as root of a user namespace, which is enough for ours."""
     try:
         _call("unshare", _CLONE_NEWNET)
     except PermissionError:
         _own_user_namespace()
+        _call("unshare", _CLONE_NEWNET)
 
 
 def _own_user_namespace() -> None:
@@ -133,7 +135,6 @@ def _become_agent(channel: socket.socket, request: dict[str, Any]) -> None:
     wire = None
     try:
         if command:
-            _call("unshare", _CLONE_NEWNET)
             wire, tester_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             said, sockets = {"pid": os.getpid()}, [tester_end]
         else:

@@ -17,6 +17,7 @@ import select
 import selectors
 import socket
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
@@ -85,26 +86,45 @@ class _VirtualApp(AgentClient):
         self._fault = self._fault or f"{self.name}: closed"
 
 
-class _Selector(selectors.DefaultSelector):
-    """Tells when the loop has nothing to do but to wait."""
+class _Selector(selectors.SelectSelector):
+    """Tells when the loop has nothing to do but to wait. It looks at no descriptor: all that comes comes by the machine."""
 
     idle: Callable[[float | None], None]
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is None or timeout > 0:
             self.idle(timeout)
-        return super().select(0)
+        return []
 
 
 class _Loop(asyncio.SelectorEventLoop):
     def __init__(self, machine: VirtualMachine) -> None:
         self._machine = machine
+        # Of this loop alone: asyncio.all_tasks walks over those of all loops, for each case over all cases of the run.
+        self._tasks = weakref.WeakSet[asyncio.Task[Any]]()
         selector = _Selector()
         selector.idle = machine.idle
         super().__init__(selector)
+        self.set_task_factory(self._make_task)
+
+    def _make_task(self, _: asyncio.AbstractEventLoop, work: Any, **keywords: Any) -> asyncio.Task[Any]:
+        task = asyncio.Task(work, loop=self, **keywords)
+        self._tasks.add(task)
+        return task
 
     def time(self) -> float:
         return self._machine.elapsed_ns / _SECOND
+
+    async def run(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
+        """Do that, and end what it left."""
+        try:
+            return await work()
+        finally:
+            left = [task for task in self._tasks if task is not asyncio.current_task() and not task.done()]
+            for task in left:
+                task.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
+            await self.shutdown_asyncgens()
 
 
 class VirtualMachine:
@@ -125,7 +145,10 @@ class VirtualMachine:
         self._frames_in = self._frames_out = 0
         self._lines: deque[bytes] = deque()
         self._replies: deque[dict[str, Any]] = deque()
-        self._part = bytearray()
+        self._part = b""
+        self._poll = select.poll()
+        for sock in (channel, wire):
+            self._poll.register(sock, select.POLLIN)
         self._read: list[bytes] = []
         self._came: deque[tuple[bytes, int]] = deque()
         self._last: object = None
@@ -154,8 +177,9 @@ class VirtualMachine:
         """Greet the agent, and run `work` in the stack's time. Raises AgentFault, and what `work` raises."""
         try:
             self._greet()
-            with asyncio.Runner(loop_factory=self._new_loop) as runner:
-                return runner.run(work())
+            self._loop = loop = _Loop(self)
+            with contextlib.closing(loop):
+                return loop.run_until_complete(loop.run(work))
         finally:
             self._channel.close()
             self._wire.close()
@@ -165,10 +189,6 @@ class VirtualMachine:
         for sock in (self._channel, self._wire):
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
-
-    def _new_loop(self) -> _Loop:
-        self._loop = _Loop(self)
-        return self._loop
 
     def _greet(self) -> None:
         until = time.monotonic() + ANSWER_S
@@ -286,7 +306,8 @@ class VirtualMachine:
             good = False
         if not good:
             raise AgentFault(f"{self.app.name}: `clock` was answered by {str(reply)[:120]}")
-        self._read_frames()
+        if self._frames_out != frames_out:
+            self._read_frames()
         if self._frames_out != frames_out:
             raise AgentFault(
                 f"{self.app.name}: the agent says that {frames_out} frames were sent, {self._frames_out} came"
@@ -298,13 +319,12 @@ class VirtualMachine:
     def _read_lines(self, until: float, what: str) -> None:
         """Wait for something from the agent; the wire is read meanwhile, so that the stack never waits for us."""
         left = until - time.monotonic()
-        both = [self._channel] if self._wire_gone else [self._channel, self._wire]
-        ready = select.select(both, [], [], left)[0] if left > 0 else []
+        ready = [descriptor for descriptor, _ in self._poll.poll(left * 1000)] if left > 0 else []
         if not ready:
             raise AgentFault(f"{self.app.name}: the agent {what} within {ANSWER_S:g} s")
-        if self._wire in ready:
+        if self._wire.fileno() in ready and not self._wire_gone:
             self._read_frames()
-        if self._channel not in ready:
+        if self._channel.fileno() not in ready:
             return
         try:
             piece = self._channel.recv(1 << 16)
@@ -315,7 +335,7 @@ class VirtualMachine:
         self._part += piece
         if b"\n" in piece:
             *whole, rest = self._part.split(b"\n")
-            self._lines += map(bytes, whole)
+            self._lines += whole
             self._part = rest
         elif len(self._part) > LONGEST_LINE:
             raise AgentFault(f"{self.app.name}: the agent said a line of more than {LONGEST_LINE >> 20} MiB")
@@ -330,6 +350,7 @@ class VirtualMachine:
                 frame = b""
             if not frame:
                 self._wire_gone = True  # the end of the process shows on the channel
+                self._poll.unregister(self._wire)
                 return
             self._frames_out += 1
             self._read.append(frame)

@@ -17,7 +17,7 @@ from conformance.judge import (
     retransmission_timeout,
 )
 from conformance.link import Wire
-from conformance.standard.profile import Profile
+from conformance.standard.profile import LATE_FRACTION, Profile
 from conformance.standard.states import State
 from conformance.target import Target
 from conformance.tester.app import Application, SocketOption
@@ -33,6 +33,8 @@ from conformance.wire import ACK, RST, SYN, Seq
 _WORD_S = 0.25
 _CROSSING_S = 0.005
 _WORD_EVERY_S = 0.01
+_TICK_S = 0.5
+"""The coarsest clock of a stack that nobody has described: BSD's slow timer."""
 
 
 class Case:
@@ -298,10 +300,10 @@ class Case:
         return tuple(self.timer(name, nominal_s) for nominal_s in schedule)
 
     def growth(self, name: str, source: str, *, factor: float = 2.0) -> Growth:
-        """A backoff by `factor`, by the precision of one of the profile's timers. Raises NotApplicable without that timer."""
-        self.timer(name)
-        timer = self.profile.timers[name]
-        return Growth(factor, timer.late_fraction, timer.late_s, source)
+        """A backoff by `factor`, by the precision of one of the profile's timers, or where it has none, of the coarsest clock."""
+        timer = self.profile.timers.get(name)
+        late = (LATE_FRACTION, _TICK_S) if timer is None else (timer.late_fraction, timer.late_s)
+        return Growth(factor, *late, source)
 
     def timeout_after(self, *round_trips_s: float, least_s: float | None = None) -> Bound:
         """The bound of the retransmission timeout after those round trips in seconds, in their order (RFC 6298, 2.2 and 2.3).

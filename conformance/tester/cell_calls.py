@@ -65,7 +65,7 @@ class Told:
 
 def capabilities(cell: Cell) -> tuple[str, ...]:
     """What a target must be able to do for the row."""
-    own = {"call-send-urgent": ("urgent",), "call-abort": ("linger",)}.get(cell.stimulus.slug, ())
+    own = {"call-send-urgent": ("urgent",), "call-abort": ("options:SO_LINGER",)}.get(cell.stimulus.slug, ())
     return ("app", *(word for word in ("state",) if word in cell.needs), *own)
 
 

@@ -39,12 +39,13 @@ _R2: Final[Mapping[State, tuple[int, Mapping[str, str]]]] = {
     State.SYN_RECEIVED: (1, {"net.ipv4.tcp_synack_retries": "1"}),
 }
 _R2_OF_DATA: Final[tuple[int, Mapping[str, str]]] = (2, {"net.ipv4.tcp_retries2": "2"})
+_CAPABILITIES: Final = {"user-timeout": "options:TCP_USER_TIMEOUT", "keepalive": "keepalive"}
 _FIRST_TIMER: Final = {State.SYN_SENT: "syn-rto", State.SYN_RECEIVED: "syn-ack-rto"}
 
 
 def capabilities(cell: Cell) -> tuple[str, ...]:
     """What a target must be able to do for the row."""
-    needs = ["app", *(word for word in ("user-timeout", "keepalive") if word in cell.needs)]
+    needs = ["app", *(name for word, name in _CAPABILITIES.items() if word in cell.needs)]
     if cell.stimulus.slug == "timeout-persist":
         needs.append("prompt-wire")  # the first probe waits for the timeout, which grows with the round trip
     return (*needs, "settings") if settings(cell) else tuple(needs)

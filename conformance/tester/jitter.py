@@ -25,10 +25,13 @@ class Jitter:
         self.due_ns: int | None = None
         """When the loop is to wake next: what it is late by now counts before it has come to say so."""
         self._summed: tuple[float, dict[str, float]] | None = None
+        self._woke_ns = 0
 
     def note(self, kind: str, at_ns: int, late_ns: int) -> None:
         """At `at_ns` something was done that was due `late_ns` before."""
         self._samples[kind].append(late_ns)
+        if kind == "loop":
+            self._woke_ns = late_ns
         if late_ns >= _NOTABLE_NS:
             self._notable.append((at_ns, late_ns))
 
@@ -38,6 +41,11 @@ class Jitter:
         if self.due_ns is not None and self.due_ns <= until_ns:
             found.append(steady_ns() - self.due_ns)
         return max(0, *found, 0) / 1e9
+
+    def behind_s(self) -> float:
+        """How late the loop is now, or was when it last woke, in seconds."""
+        overdue_ns = 0 if self.due_ns is None else steady_ns() - self.due_ns
+        return max(overdue_ns, self._woke_ns) / 1e9
 
     def summary(self) -> dict[str, float]:
         """Median, 99th percentile and the greatest of the last samples of each kind, in microseconds; a second old at most."""

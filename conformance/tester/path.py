@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from conformance.tester.case import Case
 
 _QUIET_S = 5.0
+# No estimate of a path's MTU has to go so low that data needs more (RFC 1191, 3: never below 68 octets).
+_MOST_PACKETS = 400
 
 
 def size_of(segment: Segment) -> int:
@@ -41,14 +43,14 @@ class Path:
     acks: list[Sent] = field(default_factory=list)
 
     async def deliver(self, data: bytes, *, within: float = _QUIET_S) -> None:
-        """Take what the target sends, and acknowledge what arrives, until that data has. Raises Violation.
+        """Take what the target sends, and acknowledge what arrives, until that data has. Raises Violation, of tiny packets too.
 
         `within` is the longest time without any segment of it, in seconds.
         """
         conn = self.conn
         start = conn.acked
         assert start is not None
-        arrived, beyond = bytearray(), dict[int, bytes]()
+        arrived, beyond, count = bytearray(), dict[int, bytes](), 0
         while len(arrived) < len(data):
             taken = await conn.allow(Expectation(ACK), within=within, strict=True)
             if taken is None:
@@ -60,6 +62,12 @@ class Path:
                 await self._drop(received)
                 continue
             self.carried.append(received)
+            count += 1
+            if count > _MOST_PACKETS:
+                size = size_of(received.segment)
+                raise Violation(
+                    f"{len(arrived)} of {len(data)} octets arrived in {count} packets, the last of {size} octets"
+                )
             at = received.segment.seq - start
             beyond[at] = max(beyond.get(at, b""), received.segment.payload, key=len)
             _join(arrived, beyond)

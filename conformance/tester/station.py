@@ -47,6 +47,7 @@ class Station:
         self._introduced: dict[str, asyncio.Future[None]] = {}
         self._fresh = {family: iter(target.pool(family)) for family in (4, 6)}
         self._free: dict[int, deque[str]] = {4: deque(), 6: deque()}
+        self._released = asyncio.Event()
         self._target_ports = itertools.cycle(range(10_000, 32_000))
         self._own_ports = itertools.cycle(TESTER_PORTS)
         self.fault: str | None = None
@@ -62,14 +63,26 @@ class Station:
         Addresses are used again, the one that rested longest first: a host's table of neighbours is small, and on Linux
         it is one for all network namespaces.
         """
-        fresh = (str(one) for one in self._fresh[family] if str(one) not in self._allowed)
-        address = self._free[family].popleft() if self._free[family] else next(fresh, "")
-        if not address:
+        if not self._has_free(family):
             raise HarnessFault(
                 f"all tester addresses of {self.target.pool(family)} are in use: lower --concurrency or give a larger pool"
             )
+        address = self._free[family].popleft()
         self._traces[packed(address)] = trace
         return address
+
+    def _has_free(self, family: int) -> bool:
+        free = self._free[family]
+        if not free:
+            fresh = (str(one) for one in self._fresh[family] if str(one) not in self._allowed)
+            free.extend(itertools.islice(fresh, 1))
+        return bool(free)
+
+    async def room(self, family: int) -> None:
+        """Wait until there is an address of that family, or nobody has one that might be given back."""
+        while not self._has_free(family) and any((len(one) > 4) is (family == 6) for one in self._traces):
+            self._released.clear()
+            await self._released.wait()
 
     def release(self, address: str, *, spoiled: bool = False) -> None:
         """Give the address back: we no longer answer for it. One that is spoiled is not used again."""
@@ -83,6 +96,7 @@ class Station:
                 del table[one]
         if not spoiled:
             self._free[6 if ":" in address else 4].append(address)
+        self._released.set()
 
     def port(self) -> int:
         """A port of the target that no other case uses (below the range from which its kernel picks)."""

@@ -111,7 +111,7 @@ async def test_user_timeout_option_of_the_target(tcp: Case, by: str) -> None:
     await conn.confirm(State.ESTABLISHED)
 
 
-@verifies("RFC5482:3-next", needs=("app", "user-timeout"))
+@verifies("RFC5482:3-next", needs=("app", "options:TCP_USER_TIMEOUT"))
 async def test_new_user_timeout_is_announced_or_not(tcp: Case) -> None:
     """The application sets a new user timeout on a connection, and then sends data.
 
@@ -133,7 +133,7 @@ async def test_new_user_timeout_is_announced_or_not(tcp: Case) -> None:
     await conn.confirm(State.ESTABLISHED)
 
 
-@verifies("RFC5482:3-changeable", "RFC5482:3.1-unchanged", needs=("app", "user-timeout"), lasts=4)
+@verifies("RFC5482:3-changeable", "RFC5482:3.1-unchanged", needs=("app", "options:TCP_USER_TIMEOUT"), lasts=4)
 async def test_user_timeout_of_the_application_stands(tcp: Case) -> None:
     """The application has set a user timeout of 1.5 s; ours suggests 120 s. Then its data is not acknowledged.
 

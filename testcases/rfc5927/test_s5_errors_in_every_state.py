@@ -180,7 +180,7 @@ async def test_soft_error_does_not_abort_a_synchronized_connection(tcp: Case, pl
     await still_there(conn, place)
 
 
-@verifies("RFC9293:SHLD-25", "RFC9293:MUST-56", needs=("app", "user-timeout"), lasts=4)
+@verifies("RFC9293:SHLD-25", "RFC9293:MUST-56", needs=("app", "options:TCP_USER_TIMEOUT"), lasts=4)
 async def test_soft_error_is_told_to_the_application(tcp: Case) -> None:
     """A host unreachable comes about data in flight, and nobody ever acknowledges the data; TCP_USER_TIMEOUT is 1.5 s.
 

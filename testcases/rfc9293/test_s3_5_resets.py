@@ -374,7 +374,7 @@ async def expect_forgotten(tcp: Case, conn: Connection) -> None:
     "RFC9293:3.3.2-note-3",
     "RFC9293:3.5.2-reset-time-wait",
     "claim:C-21",
-    needs=("app", "linger"),
+    needs=("app", "options:SO_LINGER"),
 )
 async def test_abort_sends_one_reset(tcp: Case, state: State, by: str, cells: tuple[str, ...]) -> None:
     """The application closes with SO_LINGER zero.
@@ -398,7 +398,7 @@ async def test_abort_sends_one_reset(tcp: Case, state: State, by: str, cells: tu
         pytest.param(State.TIME_WAIT, ("SA-379",), id="time-wait"),
     ],
 )
-@verifies("RFC9293:3.10.5-closing", needs=("app", "linger"))
+@verifies("RFC9293:3.10.5-closing", needs=("app", "options:SO_LINGER"))
 async def test_abort_after_both_have_closed_forgets_the_connection(
     tcp: Case, state: State, cells: tuple[str, ...]
 ) -> None:

@@ -150,7 +150,7 @@ async def test_size_is_announced_and_can_be_received(tcp: Case, by: str) -> None
     await conn.deliver(DATA[:size])
 
 
-@verifies("RFC9293:MAY-3", "RFC9293:MUST-67", needs=("app", "maximum-segment"))
+@verifies("RFC9293:MAY-3", "RFC9293:MUST-67", needs=("app", "options:TCP_MAXSEG"))
 async def test_size_that_is_the_default_may_be_announced_too(tcp: Case) -> None:
     """The application limits the target's segments to the default size, 536 octets or 1220, and opens.
 

@@ -53,7 +53,7 @@ async def test_full_segment_is_not_held_back_by_nagle(tcp: Case) -> None:
     await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=data[SIZE:], label="the rest:")
 
 
-@verifies("RFC9293:MUST-17", needs=("app", "no-delay"))
+@verifies("RFC9293:MUST-17", needs=("app", "options:TCP_NODELAY"))
 async def test_nagle_can_be_switched_off(tcp: Case) -> None:
     """On one of two connections the application has switched the Nagle algorithm off; on both it writes three times.
 

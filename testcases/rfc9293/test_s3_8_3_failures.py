@@ -8,7 +8,7 @@ R2_S, R2_OF_SYN_S = 100, 180
 BACKED_OFF_S = 200  # no document says how far a timeout may be backed off: here it may double until R2 is over
 
 
-@verifies("RFC9293:MUST-21", "RFC1122:4.2.3.5-r1-r2", needs=("app", "user-timeout"), lasts=3)
+@verifies("RFC9293:MUST-21", "RFC1122:4.2.3.5-r1-r2", needs=("app", "options:TCP_USER_TIMEOUT"), lasts=3)
 async def test_application_sets_how_long_is_retransmitted(tcp: Case) -> None:
     """On one of two connections the application sets R2 to a second and a half; on neither is its data acknowledged.
 

@@ -240,7 +240,7 @@ async def test_connection_stays_open_while_probes_are_answered(tcp: Case) -> Non
 
 async def closed_by_the_target(tcp: Case) -> tuple[Connection, bytes]:
     """A connection whose target offers no window any more, because its application does not read; and what it was sent."""
-    conn = await tcp.listen(options=SMALL_BUFFER if "receive-buffer" in tcp.target.capabilities else ())
+    conn = await tcp.listen(options=SMALL_BUFFER if "options:SO_RCVBUF" in tcp.target.capabilities else ())
     conn.syn_options = (opt.mss(PIECE),)
     await tcp.drive_to(State.ESTABLISHED, conn=conn)
     await conn.probe()

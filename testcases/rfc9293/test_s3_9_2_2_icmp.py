@@ -161,7 +161,7 @@ async def test_source_quench_is_discarded(tcp: Case) -> None:
 # What the application is told
 
 
-@verifies("RFC9293:MUST-47", "RFC9293:SHLD-25", "RFC9293:SHLD-20", needs=("app", "error-reports"), lasts=0.5)
+@verifies("RFC9293:MUST-47", "RFC9293:SHLD-25", "RFC9293:SHLD-20", needs=("app", "options:IP_RECVERR"), lasts=0.5)
 async def test_application_is_told_of_a_soft_error_if_it_wants(tcp: Case) -> None:
     """A router says that our host is unreachable, while the application wants such reports, and again when it wants none.
 

@@ -87,7 +87,7 @@ async def test_recording_ip_option_may_be_supported(tcp: Case, option: bytes, na
 
 
 @BY
-@verifies("RFC9293:MUST-49", needs=("app", "time-to-live"))
+@verifies("RFC9293:MUST-49", needs=("app", "options:IP_TTL"))
 async def test_time_to_live_is_configurable(tcp: Case, by: str) -> None:
     """The application sets the TTL (IPv6: hop limit) to 77, and later to 3.
 
@@ -181,7 +181,7 @@ async def asked_route(tcp: Case) -> Connection:
     return conn
 
 
-@verifies("RFC9293:MUST-51", needs=("app", "ip-options"))
+@verifies("RFC9293:MUST-51", needs=("app", "options:IP_OPTIONS"))
 async def test_application_may_give_a_source_route(tcp: Case) -> None:
     """The application opens actively and gives a source route.
 
@@ -194,7 +194,7 @@ async def test_application_may_give_a_source_route(tcp: Case) -> None:
     await conn.confirm(State.ESTABLISHED)
 
 
-@verifies("RFC9293:MUST-52", needs=("app", "ip-options", "settings"), sysctl=ROUTED)
+@verifies("RFC9293:MUST-52", needs=("app", "options:IP_OPTIONS", "settings"), sysctl=ROUTED)
 async def test_route_of_the_application_goes_before_a_received_one(tcp: Case) -> None:
     """The application opens actively with a source route, and our SYN+ACK has come by another one.
 

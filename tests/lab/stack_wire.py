@@ -6,6 +6,7 @@ import json
 import socket
 import subprocess
 from collections.abc import Sequence
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,8 @@ class Wire:
         self.frames_in = self.frames_out = 0
         self.now_ns = 0
         self.number = 0
+        self.late: list[dict[str, Any]] = []
+        """Replies to requests that waited, as they came while the clock was moved."""
         self.hello = self.reply()["hello"]
         if self.virtual:
             self.step(0)
@@ -78,7 +81,10 @@ class Wire:
 
     def step(self, until_ns: int) -> list[Segment]:
         """Move the clock; what the stack has sent since the last step, our neighbours' messages answered."""
-        reply = self.call("clock", until_ns=until_ns, frames_in=self.frames_in)
+        number = self.ask(op="clock", until_ns=until_ns, frames_in=self.frames_in)
+        while (answer := self.reply())["id"] != number:
+            self.late.append(answer)
+        reply = answer["ok"]
         self.now_ns = reply["now_ns"]
         came = [self.link.recv(65536) for _ in range(reply["frames_out"] - self.frames_out)]
         self.frames_out = reply["frames_out"]
@@ -149,7 +155,7 @@ class Peer:
         assert (answer.flags, answer.ack) == (SYN | ACK, ISS + 1)
         self.send(ACK)
         accepted = self.wire.call("accept", socket=listener["socket"], timeout=1)
-        assert (accepted["address"], accepted["port"]) == (OURS[self.family], self.port)
+        assert (ip_address(accepted["address"]), accepted["port"]) == (ip_address(OURS[self.family]), self.port)
         return int(accepted["socket"])
 
 

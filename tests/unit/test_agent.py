@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from conformance.target import agent as agent_module
+from tests.capabilities import undocumented
 
 AGENT = Path(agent_module.__file__)
 COMMAND = [sys.executable, "-I", "-S", str(AGENT)]
@@ -274,9 +275,10 @@ def test_says_hello_unasked_and_when_asked(agent: Running) -> None:
     assert agent.hello["name"] == "linux"
     assert (agent.hello["version"], agent.hello["agent"]) == (os.uname().release, "1")
     assert agent.hello["protocol"] == 1
-    assert {"app", "state", "ipv4", "linger", "keepalive", "user-timeout", "half-close", "urgent"} <= set(
-        agent.hello["capabilities"]
-    )
+    found = set(agent.hello["capabilities"])
+    assert not undocumented(found)
+    assert {"app", "state", "ipv4", "keepalive", "half-close", "urgent"} <= found
+    assert {"options:SO_LINGER", "options:TCP_NODELAY", "options:TCP_USER_TIMEOUT"} <= found
 
 
 def test_replies_carry_the_time_of_the_call(agent: Running) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from conformance.standard import _data, catalogue, tc8
+from tests.capabilities import undocumented
 from tests.conftest import clean_environment
 
 
@@ -69,3 +70,7 @@ def test_a_mistake_in_the_tc8_map_is_said_in_one_line(change: tuple[str, str], l
     with pytest.raises(_data.DataError) as raised:
         tc8.parse(right.replace(*change), "tc8.toml")
     assert str(raised.value).startswith(line)
+
+
+def test_every_capability_that_a_case_needs_is_in_the_agents_protocol() -> None:
+    assert not undocumented({name for row in listed() for name in row["needs"]})

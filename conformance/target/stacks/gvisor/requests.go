@@ -64,7 +64,8 @@ func posixName(err tcpip.Error) string {
 // call is an operation as a request asks for it. nil, nil: it is answered later.
 type call func(a *agent, number int64, request map[string]json.RawMessage) (any, error)
 
-// operation makes a call of a method. Its arguments are a struct: `json` names each, `default` tells what it is when left out.
+// operation makes a call of a method. Its arguments are a struct: `json` names each, `default` tells what it is when left out,
+// and a *socket is the one of that number.
 func operation[T any](method func(a *agent, number int64, arguments T) (any, error)) call {
 	return func(a *agent, number int64, request map[string]json.RawMessage) (any, error) {
 		var arguments T
@@ -81,13 +82,22 @@ func operation[T any](method func(a *agent, number int64, arguments T) (any, err
 				}
 				value = json.RawMessage(standard)
 			}
-			null := bytes.Equal(value, []byte("null")) && field.Type.Kind() != reflect.Pointer
+			null := bytes.Equal(value, []byte("null")) && field.Type != reflect.TypeFor[*seconds]()
 			if err := json.Unmarshal(value, fields.Field(i).Addr().Interface()); err != nil || null {
 				return nil, refuse("bad-request", "%s: %s is needed, not %.80s", name, kind(field.Type), value)
 			}
 		}
 		for name := range request {
 			return nil, refuse("bad-request", "%.80s: there is no such argument", name)
+		}
+		for i := range fields.NumField() {
+			if asked, ok := fields.Field(i).Interface().(*socket); ok {
+				known := a.sockets[asked.number]
+				if known == nil {
+					return nil, refuse("no-such-socket", "no socket %d", asked.number)
+				}
+				fields.Field(i).Set(reflect.ValueOf(known))
+			}
 		}
 		return method(a, number, arguments)
 	}
@@ -98,7 +108,7 @@ func kind(t reflect.Type) string {
 	switch reflect.Zero(t).Interface().(type) {
 	case uint16:
 		return "a whole number from 0 to 65535"
-	case int64, int, uint64:
+	case int64, int, uint64, *socket:
 		return "a whole number"
 	case bool:
 		return "true or false"
@@ -118,6 +128,9 @@ func kind(t reflect.Type) string {
 		return t.String()
 	}
 }
+
+// UnmarshalJSON implements json.Unmarshaler: a socket that has its number alone.
+func (s *socket) UnmarshalJSON(text []byte) error { return json.Unmarshal(text, &s.number) }
 
 // family is that of addresses, 4 or 6.
 type family int

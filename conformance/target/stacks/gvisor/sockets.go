@@ -2,7 +2,9 @@ package main
 
 import (
 	"bytes"
+	"maps"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
@@ -108,13 +110,6 @@ func (a *agent) add(f family, ep tcpip.Endpoint) *socket {
 	return s
 }
 
-func (a *agent) socket(number int64) (*socket, error) {
-	if s, known := a.sockets[number]; known {
-		return s, nil
-	}
-	return nil, refuse("no-such-socket", "no socket %d", number)
-}
-
 func (s *socket) named(at tcpip.FullAddress) map[string]any {
 	return map[string]any{"socket": s.number, "address": s.family.text(at.Addr), "port": at.Port}
 }
@@ -144,8 +139,11 @@ func (a *agent) open(f family, options []option, reuse bool, address tcpip.Addre
 
 func (a *agent) hello() any {
 	capabilities := []string{
-		"app", "state", "ipv4", "ipv6", "half-close", "linger", "keepalive", "user-timeout", "receive-buffer",
-		"timestamps", "sack", "rack", "wscale",
+		"app", "state", "ipv4", "ipv6", "half-close", "keepalive", "timestamps", "sack", "rack", "wscale",
+		"options:SO_LINGER", "options:TCP_CONGESTION",
+	}
+	for _, name := range slices.Sorted(maps.Keys(sockopts)) {
+		capabilities = append(capabilities, "options:"+name)
 	}
 	if a.clock.virtual {
 		capabilities = append(capabilities, "virtual-time")
@@ -234,13 +232,10 @@ func (a *agent) listen(_ int64, to struct {
 }
 
 func (a *agent) accept(number int64, from struct {
-	Socket  int64    `json:"socket"`
+	Socket  *socket  `json:"socket"`
 	Timeout *seconds `json:"timeout" default:"null"`
 }) (any, error) {
-	s, err := a.socket(from.Socket)
-	if err != nil {
-		return nil, err
-	}
+	s := from.Socket
 	a.wait(&pending{number: number, socket: s, queue: "accept", try: func() (any, error) {
 		var remote tcpip.FullAddress
 		ep, _, failure := s.ep.Accept(&remote)
@@ -297,13 +292,10 @@ func (a *agent) connect(_ int64, to struct {
 }
 
 func (a *agent) connected(number int64, of struct {
-	Socket  int64    `json:"socket"`
+	Socket  *socket  `json:"socket"`
 	Timeout *seconds `json:"timeout" default:"null"`
 }) (any, error) {
-	s, err := a.socket(of.Socket)
-	if err != nil {
-		return nil, err
-	}
+	s := of.Socket
 	a.wait(&pending{number: number, socket: s, queue: "send", try: func() (any, error) {
 		s.noteOpened()
 		switch {
@@ -320,15 +312,12 @@ func (a *agent) connected(number int64, of struct {
 }
 
 func (a *agent) send(number int64, what struct {
-	Socket int64  `json:"socket"`
-	Data   []byte `json:"data"`
-	Urgent bool   `json:"urgent" default:"false"`
-	Wait   bool   `json:"wait" default:"true"`
+	Socket *socket `json:"socket"`
+	Data   []byte  `json:"data"`
+	Urgent bool    `json:"urgent" default:"false"`
+	Wait   bool    `json:"wait" default:"true"`
 }) (any, error) {
-	s, err := a.socket(what.Socket)
-	if err != nil {
-		return nil, err
-	}
+	s := what.Socket
 	if what.Urgent {
 		return nil, noUrgent
 	}
@@ -363,17 +352,14 @@ func (a *agent) send(number int64, what struct {
 }
 
 func (a *agent) receiveData(number int64, from struct {
-	Socket  int64    `json:"socket"`
+	Socket  *socket  `json:"socket"`
 	Count   int      `json:"count" default:"1"`
 	Maximum int      `json:"maximum" default:"65536"`
 	Timeout *seconds `json:"timeout" default:"null"`
 	Urgent  bool     `json:"urgent" default:"false"`
 	Peek    bool     `json:"peek" default:"false"`
 }) (any, error) {
-	s, err := a.socket(from.Socket)
-	if err != nil {
-		return nil, err
-	}
+	s := from.Socket
 	switch {
 	case from.Urgent:
 		return nil, noUrgent
@@ -431,13 +417,10 @@ func (s *socket) take(count, maximum int, peek bool) (any, error) {
 }
 
 func (a *agent) shutdown(_ int64, what struct {
-	Socket int64  `json:"socket"`
-	How    string `json:"how"`
+	Socket *socket `json:"socket"`
+	How    string  `json:"how"`
 }) (any, error) {
-	s, err := a.socket(what.Socket)
-	if err != nil {
-		return nil, err
-	}
+	s := what.Socket
 	way, known := ways[what.How]
 	if !known {
 		return nil, refuse("bad-request", "how: one of send, receive, both is needed, not %.80q", what.How)
@@ -447,12 +430,9 @@ func (a *agent) shutdown(_ int64, what struct {
 
 // close forgets the socket. Where it lingers, the answer waits for the peer, as close(2) does.
 func (a *agent) close(number int64, which struct {
-	Socket int64 `json:"socket"`
+	Socket *socket `json:"socket"`
 }) (any, error) {
-	s, err := a.socket(which.Socket)
-	if err != nil {
-		return nil, err
-	}
+	s := which.Socket
 	a.drop(s)
 	s.ep.Close()
 	linger := s.ep.SocketOptions().GetLinger()
@@ -471,12 +451,9 @@ func (a *agent) close(number int64, which struct {
 }
 
 func (a *agent) abort(_ int64, which struct {
-	Socket int64 `json:"socket"`
+	Socket *socket `json:"socket"`
 }) (any, error) {
-	s, err := a.socket(which.Socket)
-	if err != nil {
-		return nil, err
-	}
+	s := which.Socket
 	a.drop(s)
 	s.ep.SocketOptions().SetLinger(tcpip.LingerOption{Enabled: true})
 	s.ep.Close()
@@ -484,27 +461,21 @@ func (a *agent) abort(_ int64, which struct {
 }
 
 func (a *agent) optionSet(_ int64, what struct {
-	Socket int64   `json:"socket"`
+	Socket *socket `json:"socket"`
 	Level  string  `json:"level"`
 	Name   string  `json:"name"`
 	Value  setting `json:"value"`
 }) (any, error) {
-	s, err := a.socket(what.Socket)
-	if err != nil {
-		return nil, err
-	}
+	s := what.Socket
 	return empty{}, option{what.Level, what.Name, what.Value}.apply(s.ep)
 }
 
 func (a *agent) optionGet(_ int64, which struct {
-	Socket int64  `json:"socket"`
-	Level  string `json:"level"`
-	Name   string `json:"name"`
+	Socket *socket `json:"socket"`
+	Level  string  `json:"level"`
+	Name   string  `json:"name"`
 }) (any, error) {
-	s, err := a.socket(which.Socket)
-	if err != nil {
-		return nil, err
-	}
+	s := which.Socket
 	if err := checkName(which.Level, which.Name); err != nil {
 		return nil, err
 	}
@@ -526,12 +497,9 @@ func (a *agent) optionGet(_ int64, which struct {
 
 // error tells what ended the connection (remembered), or an error that it survived (once).
 func (a *agent) error(_ int64, of struct {
-	Socket int64 `json:"socket"`
+	Socket *socket `json:"socket"`
 }) (any, error) {
-	s, err := a.socket(of.Socket)
-	if err != nil {
-		return nil, err
-	}
+	s := of.Socket
 	failure := s.ep.LastError()
 	s.noteFailure(failure)
 	switch {

@@ -549,10 +549,21 @@ static bool with_options(const struct call *call, struct sock *one, struct tcp_p
 
 /* Opening */
 
+/* lwIP's tcp_bind takes any address. */
+static bool is_ours(const ip_addr_t *address) {
+  if (ip_addr_isany(address) || ip_addr_isloopback(address)) return true;
+  if (IP_IS_V6(address)) return netif_get_ip6_addr_match(&wire, ip_2_ip6(address)) >= 0;
+  return ip4_addr_cmp(ip_2_ip4(address), netif_ip4_addr(&wire));
+}
+
 static struct tcp_pcb *bound(const struct call *call, struct sock *one, bool reuse) {
   ip_addr_t local;
   u16_t its_port;
   if (!address(call, "address", one->family, &local) || !port(call, "port", &its_port)) return NULL;
+  if (!is_ours(&local)) {
+    refuse(call->id, "EADDRNOTAVAIL", "%s is no address of this host", text(call, "address"));
+    return NULL;
+  }
   struct tcp_pcb *pcb = tcp_new_ip_type(one->family == 6 ? IPADDR_TYPE_V6 : IPADDR_TYPE_V4);
   if (pcb == NULL) {
     refuse(call->id, "ENOMEM", "lwIP has no pcb left");
@@ -937,9 +948,11 @@ static void op_cancel(const struct call *call) {
 /* What the stack agrees to in a handshake is not said: the harness finds it by asking. */
 static void say_hello(void) {
   printf("\"name\":\"lwip\",\"version\":\"%s\",\"agent\":\"1\",\"protocol\":1,\"capabilities\":[\"app\",\"state\","
-         "\"ipv4\",\"ipv6\",\"half-close\",\"linger\",\"keepalive\",\"no-delay\",\"type-of-service\","
-         "\"time-to-live\",\"virtual-time\"]",
+         "\"ipv4\",\"ipv6\",\"half-close\",\"keepalive\",\"virtual-time\"",
          LWIP_VERSION_STRING);
+  for (size_t i = 0; i < sizeof OPTIONS / sizeof *OPTIONS; i++)
+    if (OPTIONS[i].option != MAXSEG) printf(",\"options:%s\"", OPTIONS[i].name); /* lwIP tells that one, and takes none */
+  putchar(']');
 }
 
 static void op_hello(const struct call *call) {
@@ -1034,7 +1047,7 @@ static const struct operation OPERATIONS[] = {
 static bool is_of_kind(const struct json *value, char kind) {
   switch (kind) {
     case 'i': return value->kind == JSON_NUMBER && value->is_whole;
-    case 'n': return value->kind == JSON_NUMBER || value->kind == JSON_NULL;
+    case 'n': return value->kind == JSON_NULL || (value->kind == JSON_NUMBER && value->number >= 0);
     case 's': return value->kind == JSON_TEXT;
     case 'b': return value->kind == JSON_BOOL;
     case 'a': return value->kind == JSON_ARRAY;

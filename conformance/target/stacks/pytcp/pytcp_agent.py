@@ -56,7 +56,7 @@ from pytcp.lib.ip4_address import Ip4Address, Ip4Host  # noqa: E402
 from pytcp.lib.ip6_address import Ip6Address, Ip6Host  # noqa: E402
 from pytcp.lib.mac_address import MacAddress  # noqa: E402
 from pytcp.lib.packet import PacketRx  # noqa: E402
-from pytcp.lib.socket import AF_INET4, AF_INET6  # noqa: E402
+from pytcp.lib.socket import AF_INET4, AF_INET6, gaierror  # noqa: E402
 from pytcp.protocols.tcp.session import ConnError, FsmState  # noqa: E402
 from pytcp.protocols.tcp.socket import TcpSocket  # noqa: E402
 
@@ -186,11 +186,16 @@ class Socket:
 
 @contextmanager
 def _posix() -> Iterator[None]:
-    """PyTCP's OSErrors have their number in the text alone, but for the one of a socket that has no peer."""
+    """PyTCP's OSErrors have their number in the text alone.
+
+    None has the one of a socket that has no peer, and a gaierror, which is of an address that no network of its own has.
+    """
     try:
         yield
     except BlockingIOError:
         raise
+    except gaierror as error:
+        raise OSError(errno.ENETUNREACH, str(error)) from None
     except OSError as error:
         found = _ERRNO.search(str(error))
         raise OSError(int(found[1]) if found else errno.ENOTCONN, str(error)) from None

@@ -16,6 +16,18 @@ const BUFFER: usize = 65_536;
 /// The stack's clock in milliseconds, for time stamps (RFC 7323): smoltcp wants a function without arguments.
 pub static MILLISECONDS: AtomicU32 = AtomicU32::new(0);
 
+/// What `Options` takes, as the agent's hello says it.
+pub const CAPABILITIES: [&str; 8] = [
+    "options:TCP_NODELAY",
+    "options:SO_KEEPALIVE",
+    "options:TCP_KEEPIDLE",
+    "options:TCP_USER_TIMEOUT",
+    "options:IP_TTL",
+    "options:SO_RCVBUF",
+    "options:SO_SNDBUF",
+    "options:SO_LINGER",
+];
+
 /// Options under their names in Linux's API.
 #[derive(Clone)]
 pub struct Options {
