@@ -8,6 +8,7 @@ error or an inconclusive case notices nothing.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import math
 import multiprocessing
@@ -114,7 +115,8 @@ class Running:
                 self._process.join()
                 raise MutantError(f"{self._output.name}: no end within {_LONGEST_S:g} s: {self._last_words()}")
             if now > stop and not stopped and self._process.pid is not None:
-                os.kill(self._process.pid, signal.SIGINT)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(self._process.pid, signal.SIGINT)
                 stopped = True
 
     def _last_words(self) -> str:
