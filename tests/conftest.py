@@ -16,11 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from conformance.target import HarnessFault
 from conformance.target.netns import NetnsTarget
 
 _IMPORTS = "from conformance.api import *\nimport asyncio, pytest\nfrom conformance.target import HarnessFault\n\n\n"
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 # Files that wait for minutes; what little they work leaves room for the others meanwhile.
 _LONGEST = ("test_last_checks.py", "test_timers.py", "test_readme.py")

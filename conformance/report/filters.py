@@ -1,7 +1,9 @@
 """Filters that need no script: a list of choices, and a style sheet that hides the rows that were not chosen.
 
 A row says what it is in `data-is`, in words: `violates`, `level-must`, `in-closing`, `s-rfc9293-3-6`. An option's value is
-such a word. The rules below are all that CSS needs; `filter.js` does the same where script is allowed, and finds text.
+such a word. Document and section, which all rows of a part of the page share, the part says itself in `data-part`: to hold
+thousands of rows against a hundred sections took a browser longer than all else. The rules below are all that CSS needs;
+`filter.js` does the same where script is allowed, and finds text.
 """
 
 import re
@@ -17,10 +19,11 @@ from conformance.report.text import LEVELS, VERDICTS
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """One list of choices: its name, and each choice's word with what people read."""
+    """One list of choices: its name, and each choice's word with what people read; whether it chooses whole parts."""
 
     name: str
     choices: Sequence[tuple[str, str]]
+    of_parts: bool = False
 
 
 def tokens(row: Mapping[int, Entry]) -> str:
@@ -31,6 +34,11 @@ def tokens(row: Mapping[int, Entry]) -> str:
         found |= dict.fromkeys((_word("d", entry.document), _word("s", entry.document, entry.section)))
         found |= dict.fromkeys(_word("in", state) for state in entry.states)
     return " ".join(found)
+
+
+def part_tokens(document: str, sections: Iterable[str]) -> str:
+    """The words of a part of the page: its document, and its sections if it is a list of cases."""
+    return " ".join((_word("d", document), *(_word("s", document, section) for section in sections)))
 
 
 def requirement_tokens(row: Row) -> str:
@@ -49,7 +57,7 @@ def of_cases(order: Iterable[Entry], *, several: bool) -> list[Filter]:
     states = [*STATES, *sorted(seen - set(STATES))]
     found = [
         *_common({entry.verdict for entry in entries}, {entry.level for entry in entries}),
-        Filter("Section", list(sections.items())),
+        Filter("Section", list(sections.items()), of_parts=True),
         Filter("State", [(_word("in", state), state) for state in states if state in seen]),
     ]
     if several:
@@ -63,7 +71,7 @@ def of_requirements(rows: Iterable[Row]) -> list[Filter]:
     documents = dict.fromkeys(row.document for row in found)
     every = [
         *_common({row.verdict for row in found}, {row.level for row in found}),
-        Filter("Document", [(_word("d", one), one or "no document") for one in documents]),
+        Filter("Document", [(_word("d", one), one or "no document") for one in documents], of_parts=True),
     ]
     return [one for one in every if len(one.choices) > 1]
 
@@ -75,18 +83,19 @@ def _common(verdicts: set[str], levels: set[str]) -> list[Filter]:
     ]
 
 
-def of_all(*filters: Sequence[Filter]) -> list[str]:
-    """Every word that any of them chooses by."""
-    return list(dict.fromkeys(word for some in filters for one in some for word, _ in one.choices))
-
-
-def rules(words: Iterable[str]) -> str:
-    """The style sheet: a chosen word hides the rows, and the sections, that have it not."""
-    lines = ["/* Made with the pages: which rows a choice hides. */"]
-    for word in words:
+def rules(found: Iterable[Filter]) -> str:
+    """The style sheet: a chosen word hides the rows, and the parts, that have it not."""
+    words = {word: one.of_parts for one in found for word, _ in one.choices}
+    hidden = []
+    for word, of_parts in words.items():
         chosen = f'main:has(.filter option[value="{word}"]:checked)'
-        lines.append(f'{chosen} :is([data-is]:not([data-is~="{word}"]), .part:not(:has([data-is~="{word}"])))')
-    return "\n".join((lines[0], ",\n".join(lines[1:]) + " { display: none; }" if lines[1:] else "", ""))
+        if of_parts:
+            hidden.append(f'{chosen} .part:not([data-part~="{word}"])')
+        else:
+            hidden.append(f'{chosen} [data-is]:not([data-is~="{word}"])')
+            hidden.append(f'{chosen} .part:not(:has([data-is~="{word}"]))')
+    head = "/* Made with the pages: which rows a choice hides. */\n"
+    return head + (",\n".join(hidden) + " { display: none; }\n" if hidden else "")
 
 
 @cache

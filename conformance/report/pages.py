@@ -133,7 +133,7 @@ def _write(run_dir: Path, results: Path, overview: Overview, order: Sequence[Ent
     put(run_dir / "results.sarif", sarif.as_sarif(overview, rows))
     put(run_dir / baseline.LAST, baseline.written(overview.now()))
     chosen = filters.of_cases(order, several=overview.several)
-    put(run_dir / "filter.css", filters.rules(filters.of_all(chosen, filters.of_requirements(rows))))
+    put(run_dir / "filter.css", filters.rules([*chosen, *filters.of_requirements(rows)]))
     index_page = run_dir / "index.html"
     besides = {name: what for name, what in BESIDES.items() if (run_dir / name).is_file()}
     shown = environment.get_template("index.html").render(
@@ -405,6 +405,7 @@ def _environment() -> Environment:
         draw_series=timing.draw_series,
         tell_series=timing.told,
         tokens=filters.tokens,
+        part_tokens=filters.part_tokens,
         requirement_tokens=filters.requirement_tokens,
         places={},
         outcomes=parts.OUTCOMES,

@@ -53,6 +53,23 @@ async def test_half_closed_by_us_the_target_still_sends(tcp: Case, by: str) -> N
     await conn.confirm(State.CLOSED)
 
 
+@verifies("RFC9293:3.10.7.4-fin", "RFC9293:3.6.1-half-closed", "claim:C-14")
+async def test_application_is_told_of_our_close_not_before_our_fin(tcp: Case) -> None:
+    """The application reads while there is nothing, reads what we send, and reads again when our FIN has come.
+
+    The target must tell it of the end of the stream then, and not before.
+    """
+    conn = await tcp.drive_to(State.ESTABLISHED)
+    assert conn.app is not None
+    await conn.app.fails("receive", "timeout", wait_s=0.2, count=1)
+    await conn.send(ACK | PSH, payload=DATA)
+    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    assert not await conn.app.at_end(), "the application is told with the data that we have closed, which we have not"
+    await conn.send(FIN | ACK)
+    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    assert await conn.app.at_end(), "the application is not told that we have closed"
+
+
 @verifies("RFC9293:3.6.1-half-closed", "RFC9293:3.10.8-retransmission", "claim:C-14", cells=["SA-408", "SA-270"])
 async def test_half_closed_by_us_lost_data_is_sent_again(tcp: Case) -> None:
     """In CLOSE-WAIT the target sends data, and we do not acknowledge it at first.

@@ -33,7 +33,7 @@ def nearly(draw: st.DrawFn, seeds: tuple[bytes, ...]) -> bytes:
 
 @pytest.mark.parametrize("name", READERS)
 def test_any_octets_are_data(name: str) -> None:
-    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=60, suppress_health_check=list(HealthCheck))
     @given(st.one_of(st.binary(max_size=4096), nearly(SEEDS[name])))
     def feed(data: bytes) -> None:
         READERS[name](data)

@@ -1,16 +1,17 @@
-"""A pytest plugin that counts the checks of each case, and in a second run breaks the last one.
+"""A pytest plugin that notes the last check of each case, and in a second run breaks it.
 
-`MUTANT_FILE` names a JSON file: case id -> the kinds of its checks in their order. Without `MUTANT_KIND` the file is written;
-with it, the file is read, and the last check of each case is given something slightly wrong: a segment whose seq, ack or flags
+`MUTANT_FILE` names a JSON file: case id -> the kind of its last check and where it is made: the functions and lines that lead
+there, so that it is found again where a target takes more segments one time than another. Without `MUTANT_KIND` the file is
+written; with it, the file is read, and what is checked there is given something slightly wrong: a segment whose seq, ack or flags
 differ (as `MUTANT_KIND` says), an extra segment where silence is owed, another state, another octet of data, an interval that is
 too long, an outcome that is not allowed. What the target really sent is all there: only the one thing is changed.
 """
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
-from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,15 +30,22 @@ from conformance.wire import URG, Segment
 _FILE = Path(os.environ["MUTANT_FILE"])
 _KIND = os.environ.get("MUTANT_KIND", "")
 _KNOWN: dict[str, list[str]] = json.loads(_FILE.read_text()) if _KIND else {}
-_SEEN: dict[str, list[str]] = defaultdict(list)
+_LAST: dict[str, list[str]] = {}
 
 
 def _is_last(case: Case, kind: str) -> bool:
-    """Count a check of the case; whether it is the one to break."""
-    checks = _SEEN[case.name]
-    checks.append(kind)
-    known = _KNOWN.get(case.name, [])
-    return bool(_KIND) and len(checks) == len(known) and known[-1] == kind
+    """Note a check of the case; whether it is the one to break."""
+    check = _LAST[case.name] = [kind, _place()]
+    return _KNOWN.get(case.name) == check
+
+
+def _place() -> str:
+    """The calls that lead here from the run of a case, as `function:line`."""
+    calls, frame = [], inspect.currentframe()
+    while frame is not None and frame.f_code.co_name != "_in_place":
+        calls.append(f"{frame.f_code.co_name}:{frame.f_lineno}")
+        frame = frame.f_back
+    return " ".join(calls)
 
 
 def _wrong(segment: Segment) -> Segment:
@@ -133,7 +141,7 @@ def _begin_anew() -> None:
     open_ = Case.open
 
     async def opened(self: Case) -> None:
-        _SEEN.pop(self.name, None)
+        _LAST.pop(self.name, None)
         await open_(self)
 
     Case.open = opened  # type: ignore[method-assign]
@@ -146,4 +154,4 @@ _patch()
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     if not _KIND:
-        _FILE.write_text(json.dumps(_SEEN))
+        _FILE.write_text(json.dumps(_LAST))

@@ -107,7 +107,8 @@ class Sources:
         pristine = Path(next(one["manifest_path"] for one in packages if one["name"] == _CRATE)).parent
         for source, copy in ((pristine, crate), (self._stack.source, agent)):
             shutil.rmtree(copy, ignore_errors=True)
-            shutil.copytree(source, copy)
+            # Younger than what was built before: cargo would take the last mutant's build for that of an old file.
+            shutil.copytree(source, copy, copy_function=shutil.copy)
         with (agent / "Cargo.toml").open("a", encoding="utf-8") as file:
             file.write(f'\n[patch.crates-io]\n{_CRATE} = {{ path = "{crate}" }}\n')
         return pristine

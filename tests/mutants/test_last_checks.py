@@ -15,7 +15,7 @@ from tests.conftest import Ran, clean_environment
 
 KINDS = ("seq", "ack", "flags")
 NOTICED = ("violates", "breaks should", "deviates")
-# Where a target may answer in one segment or in two, a run has more checks than another, and the last may be missed.
+# A target may take another way this time, and a busy machine have no verdict.
 ATTEMPTS = 6
 # What the target says there is what the case is to find out, so that any number will do.
 FREE = {
@@ -72,7 +72,7 @@ def test_every_case_fails_when_its_last_check_is_broken(lab: None, tmp_path: Pat
         kind: {
             name
             for name in conforming
-            if (kind, _function(name)) not in FREE and (checks[name][-1] == "segment" or kind == KINDS[0])
+            if (kind, _function(name)) not in FREE and (checks[name][0] == "segment" or kind == KINDS[0])
         }
         for kind in KINDS
     }
@@ -82,5 +82,5 @@ def test_every_case_fails_when_its_last_check_is_broken(lab: None, tmp_path: Pat
             ran = _end(process, tmp_path / kind)
             verdicts = {one["id"]: one["verdict"] for one in ran.results.values()}
             left[kind] = {name for name in left[kind] if verdicts.get(name) not in NOTICED}
-    survivors = sorted(f"{kind} {checks[name][-1]} {name}" for kind in KINDS for name in left[kind])
+    survivors = sorted(f"{kind} {checks[name][0]} {name}" for kind in KINDS for name in left[kind])
     assert not survivors, "\n".join(survivors)

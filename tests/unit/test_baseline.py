@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from conformance.cli import main
@@ -85,7 +85,6 @@ results = st.builds(
 )
 
 
-@settings(deadline=None)  # it writes a file
 @given(st.dictionaries(st.text(), results))
 def test_what_is_written_is_read_again(tmp_path_factory: pytest.TempPathFactory, cases: dict[str, Result]) -> None:
     path = tmp_path_factory.getbasetemp() / "any.json"

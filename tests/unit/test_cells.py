@@ -271,7 +271,7 @@ def test_the_model_agrees_with_every_row(cell: Cell) -> None:
     assert not fault(cell, NUMBERS)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(positions)
 def test_the_model_agrees_wherever_the_sequence_numbers_lie(at: Numbers) -> None:
     assert not [wrong for cell in cells.cells() if cell.kind != "arc" and (wrong := fault(cell, at))]

@@ -128,7 +128,9 @@ def test_every_choice_of_a_filter_has_a_rule_and_a_row(run: Path) -> None:
         page = (run / name).read_text("utf-8")
         words = re.findall(r'<option value="([^"]+)"', page)
         rows = {word for found in re.findall(r'data-is="([^"]*)"', page) for word in found.split()}
+        parts = {word for found in re.findall(r'data-part="([^"]*)"', page) for word in found.split()}
         assert set(words) <= rows
+        assert {word for word in words if word.startswith(("d-", "s-"))} <= parts <= rows
         assert all(f'option[value="{word}"]:checked' in rules for word in words)
         assert len(words) == len(set(words))
     assert {"violates", "level-should", "in-closing", "s-rfc9293-3-6-1"} <= set(

@@ -62,7 +62,7 @@ from pytcp.protocols.tcp.socket import TcpSocket  # noqa: E402
 
 _SECOND, _TICK_NS = 1_000_000_000, 1_000_000
 _START_NS = 1000 * _SECOND
-_LONGEST_STEP_NS = 60 * _SECOND  # in ticks that takes about a second
+_LONGEST_STEP_NS = 10 * _SECOND  # takes a few tenths of a second of the machine's
 _FRAME_LIMIT = 65536
 _LINK_WAIT_MS = 5000  # how long frames that were announced may take to come
 _ERRNO = re.compile(r"\[Errno (\d+)\]")
@@ -107,11 +107,12 @@ class Socket:
     def setblocking(self, _: bool) -> None:
         """Nothing blocks."""
 
-    def bind(self, address: tuple[str, int]) -> None:
+    def bind(self, address: tuple[Any, ...]) -> None:
         with _posix():
-            self._sock.bind(address)
+            self._sock.bind(address[:2])
 
-    def listen(self) -> None:
+    def listen(self, _: int) -> None:
+        """PyTCP has no backlog."""
         self._sock.listen()
 
     def accept(self) -> tuple[Socket, tuple[str, int]]:
@@ -168,7 +169,8 @@ class Socket:
         self._sock.close()
 
     def close(self) -> None:
-        self._sock.close()
+        if self.session is not None:
+            self._sock.close()
 
     def getsockopt(self, level: int, name: int, *_: int) -> int:
         if (level, name) != (socket.SOL_SOCKET, socket.SO_ERROR):
@@ -355,19 +357,6 @@ class PyTcpAgent(agent.Agent):
         }
 
     @agent.operation
-    def listen(
-        self, number: int, *, family: int, address: str, port: int, backlog: int = 16, options: Any = ()
-    ) -> dict[str, Any]:
-        """PyTCP has no backlog."""
-        host = agent.packed(family, address, "address")[0]
-        sock: Any = Socket(TcpSocket(_FAMILIES[family]))
-        sock.bind((host, port))
-        sock.listen()
-        added = self.add(sock, family)
-        added.listening = True
-        return agent.named(added, sock.getsockname())
-
-    @agent.operation
     def connect(
         self,
         number: int,
@@ -380,12 +369,11 @@ class PyTcpAgent(agent.Agent):
         reuse: bool = False,
         options: Any = (),
     ) -> dict[str, Any]:
-        host = agent.packed(family, address, "address")[0]
-        remote = agent.packed(family, remote_address, "remote_address")[0]
-        sock: Any = Socket(TcpSocket(_FAMILIES[family]))
+        local, remote = agent.packed(family, address, "address"), agent.packed(family, remote_address, "remote_address")
+        sock: Any = new_socket(family)
         if address or port:
-            sock.bind((host, port))
-        sock.connect((remote, remote_port))
+            sock.bind((local[0], port))
+        sock.connect((remote[0], remote_port))
         return agent.named(self.add(sock, family), sock.getsockname())
 
     @agent.operation
@@ -452,6 +440,11 @@ def version() -> str:
     return folder.stem.partition("-")[2]
 
 
+def new_socket(family: int, *_: Any, **__: Any) -> Any:
+    """In the place of the agent's own: PyTCP has no options."""
+    return Socket(TcpSocket(_FAMILIES[family]))
+
+
 def tick() -> None:
     """One round of PyTCP's timer thread, which sleeps a millisecond in each (see `_Nap`)."""
     stack.timer._run_thread = True
@@ -494,6 +487,7 @@ def main() -> None:
     clock = Clock(virtual=os.environ["TCP_CONFORMANCE_CLOCK"] == "virtual")
     if clock.virtual:
         random.seed(0)  # the same run twice is the same, initial sequence numbers too
+    agent.new_socket = new_socket
     agent.time = clock  # type: ignore[assignment, attr-defined]
     agent.KINDS.update(options=no_options, until_ns=agent.whole(0, 1 << 62), frames_in=agent.whole(0, 1 << 62))
     for name in ("abort", "at_mark", "info", "sysctl_get", "sysctl_set"):
