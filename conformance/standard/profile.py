@@ -235,5 +235,12 @@ def _patterns(value: str | Sequence[str]) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else tuple(value)
 
 
-def _matches(patterns: Sequence[str], ids: Sequence[str]) -> bool:
-    return any(_data.glob(pattern).fullmatch(name) for pattern in patterns for name in ids)
+def _matches(patterns: tuple[str, ...], ids: Sequence[str]) -> bool:
+    matches = _any_of(patterns).fullmatch
+    return any(matches(name) for name in ids)
+
+
+@functools.cache
+def _any_of(patterns: tuple[str, ...]) -> re.Pattern[str]:
+    """What matches all that any of the globs does: a profile has hundreds, and each case is looked for in all of them."""
+    return re.compile("|".join(_data.glob(pattern).pattern for pattern in patterns) or r"(?!)")
