@@ -358,7 +358,6 @@ class Changes:
             ("other settings", self.settings),  # they may be why the rest is as it is
             ("mended", self.mended),
             ("other verdicts", self.otherwise),
-            ("other settings", self.settings),
             ("other choices", self.choices),
             ("timers that drifted", self.times),
             ("added", self.added),

@@ -321,6 +321,7 @@ def test_runs_differ_by_requirement_cell_state_and_setting(here: Path, capsys: p
     save("kept", here / "a")
     lines = told(changes(load("kept"), load("b"), whole=True))
     assert lines[lines.index("other settings (1):") + 1] == "  net.ipv4.tcp_timestamps: 0, was 1"
+    assert lines.count("other settings (1):") == 1
     assert changes(replace(load("kept"), settings={}), load("b"), whole=True).settings == [], "an older one has none"
     make_report(here / "b", load("kept"))
     assert '<th scope="row"><code>net.ipv4.tcp_timestamps</code></th><td>setting</td><td>1</td><td>0</td>' in (
