@@ -263,7 +263,8 @@ class SshHost(LabHost):
             command, stdin=theirs.fileno(), stdout=theirs.fileno(), stderr=subprocess.PIPE
         )
         theirs.close()
-        await asyncio.to_thread(ours.sendall, f"{len(source)}\n".encode() + source)
+        with contextlib.suppress(OSError):  # ssh has ended already; it says why
+            await asyncio.to_thread(ours.sendall, f"{len(source)}\n".encode() + source)
         agent = self.app = AgentClient(ours, self.name)
         try:
             hello = await agent.open()

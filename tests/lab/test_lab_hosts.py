@@ -268,6 +268,7 @@ def test_the_testers_own_address_serves_with_resets_kept_back(hosts: Hosts) -> N
         (('host = "target"', 'host = "nobody.invalid"'), "ssh nobody.invalid: "),
         (('host = "target"', 'host = "target"\npython = "python9"'), "no python9 on target"),
         (('ssh = ["-F"', 'ssh = ["-o", "UserKnownHostsFile=/dev/null", "-F"'), "Host key verification failed"),
+        (('ssh = ["-F"', 'ssh = ["-o", "NoSuchOption=1", "-F"'), "onfiguration option"),
         (('ipv4 = "10.88.0.1"', 'ipv4 = "10.88.0.99"'), "10.88.0.99 does not answer ARP on lab0"),
         (('interface = "lab0"', 'interfaces = "lab0"'), "unknown key 'interfaces'; did you mean interface?"),
         (("tester = ", "testers = "), "unknown key 'testers'; did you mean tester?"),
@@ -275,7 +276,7 @@ def test_the_testers_own_address_serves_with_resets_kept_back(hosts: Hosts) -> N
     ],
     ids=[
         "tester-is-target", "target-is-tester", "public", "multicast", "interface", "name", "python", "host-key",
-        "silent", "typo", "typo-of-tester", "range",
+        "option", "silent", "typo", "typo-of-tester", "range",
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_a_lab_host_is_one_line(hosts: Hosts, change: tuple[str, str], line: str) -> None:
