@@ -189,7 +189,7 @@ def _self_contained(output: Path) -> int:
 
     try:
         print(f"report: {make_single(output)}")
-    except RecordError as error:
+    except (RecordError, OSError) as error:
         print(f"tcp-conformance run: {error}", file=sys.stderr)
         return 1
     return 0

@@ -145,7 +145,7 @@ class VirtualMachine:
         self._frames_in = self._frames_out = 0
         self._lines: deque[bytes] = deque()
         self._replies: deque[dict[str, Any]] = deque()
-        self._part = b""
+        self._part = bytearray()
         self._poll = select.poll()
         for sock in (channel, wire):
             self._poll.register(sock, select.POLLIN)
@@ -335,7 +335,7 @@ class VirtualMachine:
         self._part += piece
         if b"\n" in piece:
             *whole, rest = self._part.split(b"\n")
-            self._lines += whole
+            self._lines += map(bytes, whole)
             self._part = rest
         elif len(self._part) > LONGEST_LINE:
             raise AgentFault(f"{self.app.name}: the agent said a line of more than {LONGEST_LINE >> 20} MiB")

@@ -5,7 +5,6 @@ A stack that crashes while its agent lives is another matter: that is the target
 
 from __future__ import annotations
 
-import re
 import sys
 import textwrap
 import time
@@ -157,7 +156,7 @@ def faulty(suite: Callable[[str], Suite], tmp_path: Path) -> Callable[..., Ran]:
         ("no-reply", "said something that is not the protocol"),
         ("wrong-kind", "said something that is not the protocol"),
         ("floods", "did not answer"),
-        ("endless-line", "(a line of more than 16 MiB|did not answer)"),  # which comes first is the machine's
+        ("endless-line", "a line of more than 16 MiB"),
     ],
 )
 def test_agent_that_fails_is_an_error(faulty: Callable[..., Ran], mode: str, said: str, clock: str) -> None:
@@ -165,7 +164,7 @@ def test_agent_that_fails_is_an_error(faulty: Callable[..., Ran], mode: str, sai
     ran = faulty(mode, clock=clock)
     assert ran.verdicts == {"test_accepts[ipv4]": "error", "test_asks_nobody[ipv4]": "conforms"}, ran.out
     message = ran.results["test_accepts[ipv4]"]["message"]
-    assert re.search(said, message) and "\n" not in message
+    assert said in message and "\n" not in message
     assert "Traceback" not in ran.out and "never awaited" not in ran.out
     assert time.monotonic() - before < 60
 
