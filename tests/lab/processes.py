@@ -16,13 +16,13 @@ def wait(until: Callable[[], bool], *, seconds: float = 30) -> None:
         time.sleep(0.02)
 
 
-def children(pid: int, *, deep: bool = True) -> list[int]:
-    """All descendants of a process, or only the nearest."""
+def children(pid: int) -> list[int]:
+    """All descendants of a process."""
     found = []
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
         with contextlib.suppress(OSError):
             for child in map(int, task.read_text().split()):
-                found += [child, *(children(child) if deep else ())]
+                found += [child, *children(child)]
     return found
 
 

@@ -20,6 +20,7 @@ import pytest
 
 from tests.conftest import Ran, clean_environment
 from tests.lab import host_segment
+from tests.lab.processes import children
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 CASES = "testcases/rfc9293/test_s3_6_closing.py"
@@ -89,7 +90,7 @@ class Hosts:
     def restart(self, away_s: float) -> None:
         """As if the host were started anew while a run is under way: its agent ends, and for a while ssh gets nowhere."""
         until = time.monotonic() + 60
-        while not (agents := [pid for pid in _below(self.process.pid) if b"agent.py" in _command_of(pid)]):
+        while not (agents := [pid for pid in children(self.process.pid) if b"agent.py" in _command_of(pid)]):
             assert time.monotonic() < until, "no agent was started"
             time.sleep(0.05)
         time.sleep(3)
@@ -108,15 +109,6 @@ class Hosts:
         """Into the tester's network namespace."""
         space = os.open(f"/proc/{self.process.pid}/ns/net", os.O_RDONLY)
         assert _LIBC.setns(space, 0x40000000) == 0
-
-
-def _below(pid: int) -> list[int]:
-    """All descendants of a process."""
-    found = []
-    with contextlib.suppress(OSError):
-        for child in map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()):
-            found += [child, *_below(child)]
-    return found
 
 
 def _command_of(pid: int) -> bytes:
