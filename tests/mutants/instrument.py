@@ -1,10 +1,12 @@
 """A pytest plugin that notes the last check of each case, and in a second run breaks it.
 
-`MUTANT_FILE` names a JSON file: case id -> the kind of its last check and where it is made: the functions and lines that lead
-there, so that it is found again where a target takes more segments one time than another. Without `MUTANT_KIND` the file is
-written; with it, the file is read, and what is checked there is given something slightly wrong: a segment whose seq, ack or flags
-differ (as `MUTANT_KIND` says), an extra segment where silence is owed, another state, another octet of data, an interval that is
-too long, an outcome that is not allowed. What the target really sent is all there: only the one thing is changed.
+At its end it writes `last-KIND.json` into the folder `MUTANT_FOLDER`: case id -> the kind of its last check and where it is made:
+the functions and lines that lead there, so that it is found again where a target takes more segments one time than another;
+of the cases only in which nothing was broken.
+With a `MUTANT_KIND`, `checks.json` is read from there: case id -> the last checks seen so far, one for each way the target took.
+What is checked at one of them is given something slightly wrong: a segment whose seq, ack or flags differ (as `MUTANT_KIND`
+says), an extra segment where silence is owed, another state, another octet of data, an interval that is too long, an outcome
+that is not allowed. What the target really sent is all there: only the one thing is changed.
 """
 
 from __future__ import annotations
@@ -27,16 +29,20 @@ from conformance.tester.connection import Connection, Received
 from conformance.tester.jitter import Jitter
 from conformance.wire import URG, Segment
 
-_FILE = Path(os.environ["MUTANT_FILE"])
+_FOLDER = Path(os.environ["MUTANT_FOLDER"])
 _KIND = os.environ.get("MUTANT_KIND", "")
-_KNOWN: dict[str, list[str]] = json.loads(_FILE.read_text()) if _KIND else {}
+_KNOWN: dict[str, list[list[str]]] = json.loads((_FOLDER / "checks.json").read_text()) if _KIND else {}
 _LAST: dict[str, list[str]] = {}
+_BROKEN: set[str] = set()
 
 
 def _is_last(case: Case, kind: str) -> bool:
     """Note a check of the case; whether it is the one to break."""
     check = _LAST[case.name] = [kind, _place()]
-    return _KNOWN.get(case.name) == check
+    if check not in _KNOWN.get(case.name, ()):
+        return False
+    _BROKEN.add(case.name)
+    return True
 
 
 def _place() -> str:
@@ -153,5 +159,6 @@ _patch()
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    if not _KIND:
-        _FILE.write_text(json.dumps(_LAST))
+    (_FOLDER / f"last-{_KIND}.json").write_text(
+        json.dumps({name: last for name, last in _LAST.items() if name not in _BROKEN})
+    )
