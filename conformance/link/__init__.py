@@ -31,8 +31,11 @@ class Wire:
 
     @property
     def attempts(self) -> int:
-        """How often a case that broke something, and may not have, is tried again: it breaks in the same way each time."""
-        return 4 if self.faulty else 2
+        """How often a case that broke something, and may not have, is tried again: it breaks in the same way each time.
+
+        A wire that delays leaves less time to answer before a timer of the target's runs out.
+        """
+        return 4 if self.faulty or self.delay_s else 2
 
     def __str__(self) -> str:
         said = {"loses {:g} %": self.loss, "reorders {:g} %": self.reorder}

@@ -38,7 +38,7 @@ _T = TypeVar("_T")
 _MOST_VIRTUAL = 4
 # What violates while we were as late as that is tried again, up to so many cases, and until they took so long: a target that is
 # broken need not be run twice.
-_LATE_S, _MOST_DOUBTED, _LONGEST_DOUBTED_S = 0.05, 100, 240
+_LATE_S, _MOST_DOUBTED, _LONGEST_DOUBTED_S = 0.02, 100, 240
 # A case begins when the loop came round with no more work than that (CPU time) and is on time, or was asked so many times.
 _ROUND_S, _BEHIND_S, _PAUSE_S, _MOST_PAUSES = 0.002, 0.02, 0.005, 20
 # A case is tried again when the tester was on time for so long, or was asked so many times whether it was.
