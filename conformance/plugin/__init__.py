@@ -13,6 +13,7 @@ import re
 import shlex
 import uuid
 from collections.abc import Generator
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -393,23 +394,29 @@ class ConformancePlugin:
         }
         if report.when == ("setup" if report.failed else "call"):
             report.duration = outcome.duration_s
-        self._link(item, report, outcome)
+        self._link(report, outcome)
         return report
 
-    def _link(self, item: pytest.Item, report: pytest.TestReport, outcome: Outcome) -> None:
+    def _link(self, report: pytest.TestReport, outcome: Outcome) -> None:
         """Links to the case's page and capture in pytest-html's report, by relative path."""
-        target = self._config.getoption("htmlpath", None)
-        if self._config.pluginmanager.get_plugin("html") is None or not target or self._run is None:
+        if self._to_output is None:
             return
         from pytest_html import extras  # noqa: PLC0415
 
         from conformance.record import case_name  # noqa: PLC0415
 
-        base = os.path.relpath(self._run.output, Path(target).parent)
-        links = [extras.url(f"{base}/cases/{case_name(outcome.info.id)}.html", name="case")]
+        links = [extras.url(f"{self._to_output}/cases/{case_name(outcome.info.id)}.html", name="case")]
         if outcome.capture:
-            links.append(extras.url(f"{base}/{outcome.capture}", name="capture"))
+            links.append(extras.url(f"{self._to_output}/{outcome.capture}", name="capture"))
         report.extras = [*getattr(report, "extras", []), *links]  # type: ignore[attr-defined]
+
+    @cached_property
+    def _to_output(self) -> str | None:
+        """The way from pytest-html's report to the run's folder; None where there is no such report."""
+        target = self._config.getoption("htmlpath", None)
+        if self._config.pluginmanager.get_plugin("html") is None or not target or self._run is None:
+            return None
+        return os.path.relpath(self._run.output, Path(target).parent)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_html_results_table_header(self, cells: list[str]) -> None:

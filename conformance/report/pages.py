@@ -4,8 +4,11 @@ Two passes over `results.jsonl`: the first keeps a few fields of each case for t
 of the pages, the second reads one record and one capture at a time and writes its page.
 """
 
+import contextlib
+import gc
 import os
 import shutil
+import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -14,7 +17,8 @@ from importlib import resources
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from jinja2 import Environment, FileSystemBytecodeCache, PackageLoader, StrictUndefined, Template
+from jinja2.bccache import Bucket
 from markupsafe import Markup
 
 from conformance.record.errors import RecordError
@@ -183,6 +187,7 @@ def _forked(work: Callable[[int], None], share: int) -> int:
         warnings.simplefilter("ignore", DeprecationWarning)
         child = os.fork()
     if child == 0:
+        gc.disable()  # it writes to every object it looks at, and the kernel would copy all that memory
         status = 1
         try:
             work(share)
@@ -379,9 +384,21 @@ class _Environment(Environment):
         return super().getattr(obj, attribute)
 
 
+class _CompiledTemplates(FileSystemBytecodeCache):
+    """Templates as bytecode, where Python keeps ours: to compile them takes longer than to write the main pages."""
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        """Keep one, where that is wanted and may be done."""
+        if not sys.dont_write_bytecode:
+            with contextlib.suppress(OSError):
+                Path(self.directory).mkdir(exist_ok=True)
+                super().dump_bytecode(bucket)
+
+
 def _environment() -> Environment:
     environment = _Environment(
         loader=PackageLoader("conformance.report"),
+        bytecode_cache=_CompiledTemplates(str(Path(__file__).parent / "templates" / "__pycache__")),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -21,7 +21,7 @@ from tests.unit.test_report import make_record, save, simultaneous_close
 
 CASES = 5_000
 _ROOT = Path(__file__).parents[2]
-_HTML, _JUNIT = ("--html=out/pytest.html", "--self-contained-html"), ("--junitxml=out/junit.xml",)
+_HTML, _JUNIT = ("--html={}/pytest.html", "--self-contained-html"), ("--junitxml={}/junit.xml",)
 _REPORTS: dict[str, Sequence[str]] = {
     "our pages": (),
     "our pages and pytest-html": _HTML,
@@ -157,7 +157,10 @@ def _share_of_suite() -> Number:
 
 
 def _cpu_s(folder: Path, *options: str) -> float:
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--output=out", *options]
+    # A folder of its own: ext4 takes long to make files where as many were removed a moment ago.
+    output = tempfile.mkdtemp(dir=folder)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--output={output}"]
+    command += [option.format(output) for option in options]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     environment = {**os.environ, "PYTHONPATH": str(_ROOT)}
     # Where Python keeps no bytecode, each run would compile pytest and us again.
