@@ -7,7 +7,7 @@ from conformance.standard.states import SYNCHRONIZED, State
 from conformance.target import AppError
 from conformance.tester.case import Case
 from conformance.tester.clock import SECOND
-from conformance.tester.connection import Connection, Offer, Received, ReceivedIcmp, Sent, resets
+from conformance.tester.connection import Connection, Offer, Received, Sent, resets
 from conformance.tester.kinds import KINDS, Kind
 from conformance.tester.path import Path, size_of
 from conformance.wire import ACK, CWR, ECE, FIN, NO_FLAGS, PSH, RST, SYN, URG, Flags, Segment, Seq, icmp
@@ -40,7 +40,6 @@ __all__ = [
     "Offer",
     "Path",
     "Received",
-    "ReceivedIcmp",
     "Segment",
     "Sent",
     "Seq",

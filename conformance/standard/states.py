@@ -71,9 +71,6 @@ NON_SYNCHRONIZED = frozenset({State.LISTEN, State.SYN_SENT, State.SYN_RECEIVED})
 RECEIVES_DATA = frozenset({State.ESTABLISHED, State.FIN_WAIT_1, State.FIN_WAIT_2})
 """Text that arrives is delivered (RFC 9293, 3.10.7.4, seventh step)."""
 
-SENDS_DATA = frozenset({State.ESTABLISHED, State.CLOSE_WAIT})
-"""SEND is served at once (RFC 9293, 3.10.2)."""
-
 FIN_RECEIVED = frozenset({State.CLOSE_WAIT, State.CLOSING, State.LAST_ACK, State.TIME_WAIT})
 """The peer's FIN has been taken in."""
 

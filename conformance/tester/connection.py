@@ -45,15 +45,6 @@ class Received:
 
 
 @dataclass(frozen=True)
-class ReceivedIcmp:
-    """An ICMP error from the target about a segment of ours, with the kernel's receive stamp."""
-
-    message: icmp.IcmpMessage
-    at_ns: int
-    frame: Frame
-
-
-@dataclass(frozen=True)
 class Sent:
     """A segment of ours with the kernel's transmit stamp."""
 
@@ -124,8 +115,6 @@ class Connection:
         """Our own end's state, as far as the ladder needs it."""
         self.listener: AppSocket | None = None
         self.app: AppSocket | None = None
-        self.icmp_seen: list[ReceivedIcmp] = []
-        """ICMP errors from the target about what we sent: they are noted, and no expectation looks at them."""
         self._queue: deque[Received] = deque()
         self._arrived: asyncio.Future[None] | None = None
         self._prepared: list[_Prepared] = []
@@ -327,21 +316,10 @@ class Connection:
             self._arrived.set_result(None)
 
     def _on_icmp(self, message: icmp.IcmpMessage, frame: Frame) -> None:
-        self.icmp_seen.append(ReceivedIcmp(message, frame.at_ns, frame))
+        """Note an ICMP error from the target about what we sent; no expectation looks at it."""
         text = f"ICMP type {message.type} code {message.code}"
         frame.comment = text
         self._case.trace.step("receive", frame.at_ns, frame=frame, ok=True, text=text, expected="")
-        if self._arrived is not None and not self._arrived.done():
-            self._arrived.set_result(None)
-
-    async def wait_icmp(self, *, within: float = REACTION_S) -> ReceivedIcmp | None:
-        """The first ICMP error from the target that is not taken from `icmp_seen` yet; None when none came in time."""
-        until_ns = self._case.clock.now_ns() + round(within * SECOND)
-        while not self.icmp_seen:
-            self._arrived = asyncio.get_running_loop().create_future()
-            if not await self._case.clock.wait(self._arrived, until_ns) and not self.icmp_seen:
-                return None
-        return self.icmp_seen.pop(0)
 
     def _answer(self, flags: int, ack: int) -> bool:
         """Send the first answer that is prepared for a segment with those flags; returns whether there are more."""
