@@ -26,12 +26,13 @@ from conformance.plugin.coverage import cases_by_requirement
 from conformance.plugin.marks import LEVELS, CaseInfo, cases_folder, describe, is_case
 from conformance.report.baseline import Baseline, Deviation
 from conformance.report.compare import Comparison
-from conformance.report.text import NOTHING, bounds, clean, count, seconds
+from conformance.report.text import NOTHING, VERDICTS, bounds, clean, count, seconds
 from conformance.standard.catalogue import Requirement, level_of, requirements
 from conformance.standard.cells import Cell, cell, cells
 from conformance.standard.states import State
 from conformance.standard.tc8 import Family, families
 
+_LISTED = 100  # rows of a table in the terminal
 _NUMBERED = re.compile(r":(MUST|SHLD|MAY|REC)-\d+$")  # as RFC 9293 numbers its own requirements
 
 
@@ -158,6 +159,11 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("others", nargs="+", metavar="B")
     compare.add_argument("--json", action="store_true", help="as JSON")
     compare.add_argument("--html", type=Path, metavar="FILE", help="as a page, too")
+    compare.add_argument(
+        "--all",
+        action="store_true",
+        help=f"every row (default: {_LISTED} of a table), and each deviation with its frames",
+    )
     compare.set_defaults(function=_compare)
     return parser
 
@@ -561,7 +567,7 @@ def _compare(options: argparse.Namespace, rest: list[str]) -> int:
     if found is not None and options.json:
         print(json.dumps(found.as_json(), indent=2))
     elif found is not None:
-        _show_comparison(found)
+        _show_comparison(found, whole=options.all)
     return 2 if wrong or found is None or found.problem else 0
 
 
@@ -571,7 +577,7 @@ def _say_problems(command: str, run: Baseline) -> None:
         print(f"tcp-conformance {command}: {run.name}: {many} left out: {run.problems[0]}", file=sys.stderr)
 
 
-def _show_comparison(found: Comparison) -> None:
+def _show_comparison(found: Comparison, *, whole: bool) -> None:
     console = Console(highlight=False)
     heads = [clean(one.name) for one in found.runs]
     targets = [clean(f"{one.name}\n{one.target} {one.version}") for one in found.runs]
@@ -582,6 +588,21 @@ def _show_comparison(found: Comparison) -> None:
     console.print(counts)
     tables = (
         ("Settings", heads, [(row.name, row.values) for row in found.settings]),
+        (
+            "Cells by state",
+            heads,
+            [
+                (
+                    state,
+                    [
+                        ", ".join(f"{one[verdict]} {verdict}" for verdict in VERDICTS if one.get(verdict))
+                        for one in counts
+                    ],
+                )
+                for state, counts in found.states.items()
+                if any(one != counts[0] for one in counts)
+            ],
+        ),
         ("Other verdicts", heads, [(row.name, row.values) for row in found.verdicts]),
         ("Other choices", heads, [(f"{row.name}: {row.what}", row.values) for row in found.choices]),
         (
@@ -600,38 +621,33 @@ def _show_comparison(found: Comparison) -> None:
         ),
         ("Requirements", heads, [(row.name, row.values) for row in found.requirements]),
         ("Other cells", heads, [(row.name, row.values) for row in found.cells]),
-        (
-            "Cells by state",
-            heads,
-            [
-                (state, [", ".join(f"{number} {verdict}" for verdict, number in one.items()) for one in counts])
-                for state, counts in found.states.items()
-                if any(one != counts[0] for one in counts)
-            ],
-        ),
     )
     for title, names, rows in tables:
         if rows:
             console.print(f"\n[bold]{title}[/] ({len(rows):,})")
-            _show_rows(console, names, rows)
+            shown = rows if whole else rows[:_LISTED]
+            _show_rows(console, names, shown)
+            if left := len(rows) - len(shown):
+                console.print(f"[dim]and {left:,} more: --all, or --html FILE for a page[/]")
     everywhere = set.intersection(*({one.key for one in run.deviations} for run in found.runs))
     for run in found.runs:
-        _show_deviations(console, run, [one for one in run.deviations if one.key not in everywhere])
+        _show_deviations(console, run, [one for one in run.deviations if one.key not in everywhere], whole=whole)
     said = f"{count(found.common, 'case')} in all of them, {found.alone:,} in one only"
     console.print(f"\n{said}{': no case differs' if found.same and not found.problem else ''}")
 
 
-def _show_deviations(console: Console, run: Baseline, deviations: Sequence[Deviation]) -> None:
-    """What that target alone does otherwise, with the sentence that it breaks and the case that shows it in the fewest steps."""
+def _show_deviations(console: Console, run: Baseline, deviations: Sequence[Deviation], *, whole: bool) -> None:
+    """What that target alone does otherwise; if `whole`, with the sentence that it breaks and the case that shows it best."""
     if deviations:
         title = escape(clean(f"What {run.target} {run.version} does otherwise in {run.name}"))
         console.print(f"\n[bold]{title}[/] ({len(deviations):,})")
     for one in deviations:
-        lines = [f"  the standard: {one.sentence}"] if one.sentence else []
-        lines += [f"  {one.case}: {one.shows}", *(f"    {frame}" for frame in one.frames)]
         said = f"{one.reason} ({count(len(run.showing(one)), 'case')}; {one.source})"
         console.print(escape(clean(said)), soft_wrap=True)
-        console.print(escape(clean("\n".join(lines))), soft_wrap=True, style="dim")
+        if whole:
+            lines = [f"  the standard: {one.sentence}"] if one.sentence else []
+            lines += [f"  {one.case}: {one.shows}", *(f"    {frame}" for frame in one.frames)]
+            console.print(escape(clean("\n".join(lines))), soft_wrap=True, style="dim")
 
 
 def _show_rows(console: Console, heads: Sequence[str], rows: Sequence[tuple[str, Sequence[str | None]]]) -> None:
