@@ -331,7 +331,7 @@ def test_runs_differ_by_requirement_cell_state_and_setting(here: Path, capsys: p
     assert main(["compare", "a", "b"]) == 0
     said = capsys.readouterr().out
     assert "Requirements (2)" in said
-    assert "CLOSING\n  2 conforms  1 conforms, 1 violates" in said
+    assert "CLOSING\n  2 conforms  1 violates, 1 conforms" in said
     save("kept", here / "a")
     lines = told(changes(load("kept"), load("b"), whole=True))
     assert lines[lines.index("other settings (1):") + 1] == "  net.ipv4.tcp_timestamps: 0, was 1"
