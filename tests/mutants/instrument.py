@@ -26,8 +26,8 @@ from conformance.standard.states import State
 from conformance.tester.app import AppSocket
 from conformance.tester.case import Case
 from conformance.tester.connection import Connection, Received
-from conformance.tester.jitter import Jitter
 from conformance.wire import URG, Segment
+from tests.mutants.anew import begin_anew
 
 _FOLDER = Path(os.environ["MUTANT_FOLDER"])
 _KIND = os.environ.get("MUTANT_KIND", "")
@@ -142,19 +142,7 @@ def _patch() -> None:
     Case.check_series = in_a_row  # type: ignore[method-assign]
 
 
-def _begin_anew() -> None:
-    """A case that runs again counts its checks again; and the tester's own jitter excuses nothing here."""
-    open_ = Case.open
-
-    async def opened(self: Case) -> None:
-        _LAST.pop(self.name, None)
-        await open_(self)
-
-    Case.open = opened  # type: ignore[method-assign]
-    Jitter.worst_s = lambda *_: 0.0  # type: ignore[method-assign]
-
-
-_begin_anew()
+begin_anew(_LAST)
 _patch()
 
 

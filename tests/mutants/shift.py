@@ -17,7 +17,7 @@ import pytest
 
 from conformance.judge import Bound, Series
 from conformance.tester.case import Case
-from conformance.tester.jitter import Jitter
+from tests.mutants.anew import begin_anew
 
 _FILE = Path(os.environ["SHIFT_FILE"])
 _SHIFT = os.environ.get("SHIFT", "")
@@ -53,19 +53,7 @@ def _patch() -> None:
     Case.check_timing, Case.check_series = timed, in_a_row  # type: ignore[method-assign]
 
 
-def _begin_anew() -> None:
-    """A case that runs again counts its checks again; and the tester's own jitter excuses nothing here."""
-    open_ = Case.open
-
-    async def opened(self: Case) -> None:
-        _SEEN.pop(self.name, None)
-        await open_(self)
-
-    Case.open = opened  # type: ignore[method-assign]
-    Jitter.worst_s = lambda *_: 0.0  # type: ignore[method-assign]
-
-
-_begin_anew()
+begin_anew(_SEEN)
 _patch()
 
 
