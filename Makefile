@@ -29,7 +29,7 @@ lint: $(VENV)/installed-dev
 bench: $(VENV)/installed-dev
 	@$(BIN)/python -m tests.bench $(ARGS)
 
-# Hours: all cases again and again, on busy cores and bad wires.
+# More than an hour: all cases again and again, on busy cores and bad wires.
 soak: $(VENV)/installed-dev
 	@$(BIN)/python -m tests.soak $(ARGS)
 
