@@ -16,7 +16,7 @@ from tests.conftest import clean_environment
 
 ROOT = Path(__file__).parent.parent.parent
 FOLDER = ROOT / "reports" / "baselines"
-NAMES = ("linux", "lwip", "gvisor", "smoltcp", "uml")
+NAMES = ("linux", "lwip", "gvisor", "smoltcp", "uml", "pytcp")
 
 
 @cache
@@ -57,7 +57,7 @@ def test_comparison_tells_what_lwip_is_known_for() -> None:
     assert numbers and intervals
     rows = {row.name: row.values for row in all_of_them().verdicts}
     which = "rfc6298/test_s5_retransmission_of_syn.py::test_interval_between_syns_doubles[ipv4]"
-    assert rows[which] == ["deviates", "deviates", "conforms", "conforms", "conforms"]
+    assert rows[which] == ["deviates", "deviates", "conforms", "conforms", "conforms", "conforms"]
 
 
 def test_comparison_of_all_is_made_from_the_checkout_alone(tmp_path: Path) -> None:
