@@ -7,7 +7,7 @@ from conformance.api import ACK, PSH, SECOND, Bound, Case, Connection, Expectati
 SMALL = b"a few octets"
 SIZE = 1000
 # How long data that waits for an acknowledgment is watched.
-WAITS_S = 0.1
+WAITS_S = 0.15
 
 
 async def established(tcp: Case) -> Connection:
