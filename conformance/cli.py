@@ -11,7 +11,7 @@ import json
 import re
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -592,13 +592,7 @@ def _show_comparison(found: Comparison, *, whole: bool) -> None:
             "Cells by state",
             heads,
             [
-                (
-                    state,
-                    [
-                        ", ".join(f"{one[verdict]} {verdict}" for verdict in VERDICTS if one.get(verdict))
-                        for one in counts
-                    ],
-                )
+                (state, [_tally(one) for one in counts])
                 for state, counts in found.states.items()
                 if any(one != counts[0] for one in counts)
             ],
@@ -634,6 +628,11 @@ def _show_comparison(found: Comparison, *, whole: bool) -> None:
         _show_deviations(console, run, [one for one in run.deviations if one.key not in everywhere], whole=whole)
     said = f"{count(found.common, 'case')} in all of them, {found.alone:,} in one only"
     console.print(f"\n{said}{': no case differs' if found.same and not found.problem else ''}")
+
+
+def _tally(counts: Mapping[str, int]) -> str:
+    """`1 violates, 2 conforms`."""
+    return ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts.get(verdict))
 
 
 def _show_deviations(console: Console, run: Baseline, deviations: Sequence[Deviation], *, whole: bool) -> None:
