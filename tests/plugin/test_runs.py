@@ -459,3 +459,26 @@ def test_an_ordinary_user_needs_no_privilege(lab: None, tmp_path: Path) -> None:
 
 def _reachable(path: Path) -> bool:
     return all(folder.stat().st_mode & 0o005 == 0o005 for folder in [path, *path.parents])
+
+
+CROSSING = '''
+    @pytest.mark.parametrize("late_ns", [400_000, 5_000_000])
+    @verifies("RFC9293:MUST-13")
+    async def test_syn_again(tcp, late_ns):
+        """The target's SYN again, so long after our answer to it, and before what answers that."""
+        conn = await tcp.drive_to(State.SYN_SENT)
+        syn = next(frame for frame in tcp.trace.frames if frame.inbound)
+        sent = await conn.send(SYN | ACK)
+        tcp.station._sort(syn.data, sent.at_ns + late_ns)
+        conn._queue.rotate(1)
+        await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+'''
+
+
+def test_a_syn_again_in_the_moment_of_our_answer_is_no_answer_to_it(suite: Callable[[str], Suite]) -> None:
+    ran = suite(CROSSING).run()
+    assert ran.verdicts == {
+        f"test_syn_again[ipv{family}-{late_ns}]": verdict
+        for family in (4, 6)
+        for late_ns, verdict in ((400_000, "conforms"), (5_000_000, "violates"))
+    }
