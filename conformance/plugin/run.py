@@ -283,7 +283,8 @@ class Run:
         if outcome.verdict is Verdict.INCONCLUSIVE:
             return outcome.message
         broken = outcome.verdict in _BROKEN
-        if self.target.wire.faulty and (broken or outcome.stopped_deviating):
+        # What the wire has lost may be what a case takes for granted.
+        if self.target.wire.faulty and (broken or outcome.stopped_deviating or outcome.verdict is Verdict.ERROR):
             return f"on a wire that {self.target.wire}: {outcome.message}"
         if not broken:
             return ""

@@ -131,3 +131,32 @@ def test_a_slow_disk_does_not_hold_the_loop(suite: Callable[[str], Suite]) -> No
     ran = suite(SLOW_DISK).run("--family=4")
     assert set(ran.verdicts.values()) == {"conforms"}
     assert len(ran.verdicts) == 8
+
+
+BAD_WIRE = '''
+    from collections import Counter
+
+    TRIED = Counter()
+
+
+    @verifies("RFC9293:MUST-13")
+    @pytest.mark.parametrize("how", ["once", "always", "otherwise"])
+    @pytest.mark.parametrize("what", [Violation, KeyError])
+    async def test_breaks(tcp, what, how):
+        """Something is not as it should be: the first time, each time, or each time something else."""
+        TRIED[what, how] += 1
+        if how != "once" or TRIED[what, how] == 1:
+            raise what("abcdef"[TRIED[what, how]] if how == "otherwise" else "as ever")
+'''
+
+
+def test_what_breaks_on_a_wire_that_loses_is_tried_again(suite: Callable[[str], Suite]) -> None:
+    made = suite(BAD_WIRE)
+    (made.folder / "lab.toml").write_text("[wire]\nloss = 1e-9\n")
+    ran = made.run("--target=lab.toml", "--family=4")
+    assert ran.verdicts == {
+        f"test_breaks[ipv4-{what}-{how}]": verdict
+        for what, as_it_is in (("Violation", "violates"), ("KeyError", "error"))
+        for how, verdict in (("once", "conforms"), ("always", as_it_is), ("otherwise", "inconclusive"))
+    }
+    assert all(one["ran_again"].startswith("on a wire that loses 1e-07 %: ") for one in ran.results.values())
