@@ -1,4 +1,4 @@
-"""What reports cost: 5,000 cases made into pages, the overview in a browser, and a suite's reports beside the suite."""
+"""What reports cost: 5,000 cases made into pages, the overview in a browser, and a suite's reports as a part of the suite."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ import resource
 import subprocess
 import sys
 import tempfile
-import textwrap
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,24 +19,9 @@ from tests.bench.numbers import Number, number
 from tests.unit.test_report import make_record, save, simultaneous_close
 
 CASES = 5_000
+SHARES_CASES = 1_000
+RUNS = 5
 _ROOT = Path(__file__).parents[2]
-_HTML, _JUNIT = ("--html={}/pytest.html", "--self-contained-html"), ("--junitxml={}/junit.xml",)
-_REPORTS: dict[str, Sequence[str]] = {
-    "our pages": (),
-    "our pages and pytest-html": _HTML,
-    "our pages and JUnit XML": _JUNIT,
-    "all reports": (*_HTML, *_JUNIT),
-}
-_SUITE = '''
-    import pytest
-    from conformance.api import State, verifies
-
-    @pytest.mark.parametrize("number", range({}))
-    @verifies("RFC9293:3.5-handshake")
-    async def test_opens_and_closes(tcp, number):
-        """A connection is opened, and closed by the target."""
-        await tcp.drive_to(State.TIME_WAIT)
-'''
 
 
 def write_run(folder: Path, cases: int = CASES, *, captures: bool = True) -> None:
@@ -122,54 +106,49 @@ def _open_s(page: Path) -> list[float]:
 
 
 def _shares() -> list[Number]:
-    """What reports add to a run, in percent of the CPU time of that run without any."""
-    kinds: dict[str, Sequence[str]] = {"bare": ("-p", "tests.bench.no_report"), **_REPORTS}
-    found: dict[str, list[float]] = {name: [] for name in kinds}
-    for _ in range(5):
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            (folder / "test_many.py").write_text(textwrap.dedent(_SUITE.format(500)))
-            (folder / "pytest.ini").write_text("[pytest]\n")
-            for kind, options in kinds.items():
-                found[kind].append(_cpu_s(folder, *options))
-    how = "user and system time of `pytest` on 1,000 cases, each opens and closes one connection"
-    numbers = [number("report.bare", "1,000 cases without reports", "s", found["bare"], how)]
-    for kind in _REPORTS:
-        extra = [(full - bare) / bare * 100 for full, bare in zip(found[kind], found["bare"], strict=True)]
-        what = f"{kind} beside 1,000 cases"
-        said = f"{how}: what it takes more with {kind}, in percent of what it takes without, run in turn"
-        numbers.append(
-            number(f"report.share.{kind}", what, "%", extra, said, aim=10 if kind == "all reports" else None)
-        )
-    return [*numbers, _share_of_suite()]
-
-
-def _share_of_suite() -> Number:
-    """The same of the suite's own cases: those of the quick tier, once each."""
+    """What reports take of the processor time of a run of the suite, in percent."""
+    found: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as name:
-        options = [str(_ROOT / "testcases"), "--tier=quick", f"--rootdir={_ROOT}", f"-c{_ROOT / 'pyproject.toml'}"]
-        bare = _cpu_s(Path(name), *options, "-p", "tests.bench.no_report")
-        full = _cpu_s(Path(name), *options, *_REPORTS["all reports"])
-    how = "user and system time of `pytest testcases --tier quick` with all reports, more than without, in percent of that"
-    return number(
-        "report.share.quick", "all reports beside the quick tier", "%", [(full - bare) / bare * 100], how, aim=10
+        # One folder for all: ext4 takes long to make files where as many were removed a moment ago.
+        runs = [_took(Path(name) / str(turn)) for turn in range(RUNS)]
+    for took in runs:
+        total = took.pop("total")
+        shares = {part: 100 * seconds / total for part, seconds in took.items()}
+        for part, share in {**shares, "total": total, "all": sum(shares.values())}.items():
+            found.setdefault(part, []).append(share)
+    how = (
+        f"user and system time of `pytest testcases --tier quick` on {SHARES_CASES:,} of its cases with all reports, "
+        "noted within that run"
     )
+    ours = found["our pages"]
+    pytests = [everything - one for everything, one in zip(found["all"], ours, strict=True)]
+    what = f"of the CPU time of {SHARES_CASES:,} cases"
+    return [
+        number("report.run", f"{SHARES_CASES:,} cases with all reports, CPU", "s", found["total"], how),
+        *(
+            number(f"report.share.{part}", f"{part} {what}", "%", found[part], how)
+            for part in ("pytest-html", "JUnit XML")
+        ),
+        number("report.share.pytest", f"reports of pytest, both {what}", "%", pytests, how, aim=10),
+        number("report.share.ours", f"our pages {what}", "%", ours, how),
+        number("report.share.all", f"all reports {what}", "%", found["all"], how),
+    ]
 
 
-def _cpu_s(folder: Path, *options: str) -> float:
-    # A folder of its own: ext4 takes long to make files where as many were removed a moment ago.
-    output = tempfile.mkdtemp(dir=folder)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--output={output}"]
-    command += [option.format(output) for option in options]
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    environment = {**os.environ, "PYTHONPATH": str(_ROOT)}
+def _took(output: Path) -> dict[str, float]:
+    """Seconds of each report in one run, and `total`."""
+    noted = output.with_suffix(".json")
+    command = [sys.executable, "-m", "pytest", "-q", "testcases", "--tier=quick", "-p", "tests.bench.shares"]
+    command += ["-p", "no:cacheprovider", f"--output={output}", f"--junitxml={output}/junit.xml"]
+    command += [f"--html={output}/pytest.html", "--self-contained-html"]
+    environment = {**os.environ, "SHARES_FILE": str(noted), "SHARES_CASES": str(SHARES_CASES)}
     # Where Python keeps no bytecode, each run would compile pytest and us again.
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
-    done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, env=environment, text=True, check=False)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(command, cwd=_ROOT, stdout=subprocess.PIPE, env=environment, text=True, check=False)
     if done.returncode not in (0, 1):
         raise HarnessFault(f"the suite did not run: {done.stdout[-300:]}")
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    took: dict[str, float] = json.loads(noted.read_text())
+    return took
 
 
 if __name__ == "__main__":
