@@ -475,13 +475,19 @@ class ConformancePlugin:
         try:
             self._overview = overview = gather(output, check=False)
             self._hold_against_baseline(session, overview)
-            self._page = write_report(output, overview)
+            self._page = write_report(output, overview, coming=self._coming(output))
             self._tell_the_step(overview)
         except RecordError as error:
             problems.append(str(error))
         self._problems = problems
         if problems and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def _coming(self, output: Path) -> set[str]:
+        """The names of pytest's own reports that go into the run's folder: they are written last of all."""
+        named = (self._config.getoption(option, None) for option in ("htmlpath", "xmlpath"))
+        paths = [Path(os.path.expandvars(name)).expanduser().resolve() for name in named if name]
+        return {path.name for path in paths if path.parent == output.resolve()}
 
     def _hold_against_baseline(self, session: pytest.Session, overview: Overview) -> None:
         """Decide a finished run's exit code by what got worse; a run that was stopped early can only get worse by it."""

@@ -11,7 +11,7 @@ import shutil
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path, PurePosixPath
@@ -81,19 +81,20 @@ def make_report(run_dir: Path, since: baseline.Baseline | None = None, *, whole:
     return write_report(run_dir, overview)
 
 
-def write_report(run_dir: Path, overview: Overview) -> Path:
+def write_report(run_dir: Path, overview: Overview, *, coming: Collection[str] = ()) -> Path:
     """Write `index.html`, `style.css` and `cases/*.html` into a run's folder, and give the path of the first.
 
     A run that checked cells of the documented machine gets `states.html` too, one whose cases name requirements
     `requirements.html`, `requirements.csv` and `requirements.json`, one that measured times `timing.html`, a folder with
     `mutants.json` `mutants.html`.
-    `summary.md`, `results.sarif` and `verdicts.json` (the run as a baseline) are always there.
+    `summary.md`, `results.sarif` and `verdicts.json` (the run as a baseline) are always there. The overview leads to pytest's
+    own reports where they are in the folder, or are `coming`: names of files that are written into it afterwards.
 
     Reads the folder's `results.jsonl` and captures alone; may be called again at any time, also while the run
     goes on. Missing or damaged parts are said on the pages. RecordError when the pages can't be written.
     """
     try:
-        return _write(run_dir, run_dir / "results.jsonl", overview, overview.order)
+        return _write(run_dir, overview, coming)
     except OSError as error:
         raise RecordError(f"can't write the report in {run_dir}: {error.strerror or error}") from error
 
@@ -113,13 +114,13 @@ def clear(run_dir: Path) -> None:
         (run_dir / name).unlink(missing_ok=True)
 
 
-def _write(run_dir: Path, results: Path, overview: Overview, order: Sequence[Entry]) -> Path:
-    environment = _environment()
+def _write(run_dir: Path, overview: Overview, coming: Collection[str]) -> Path:
+    environment, order = _environment(), overview.order
     pages = run_dir / "cases"
     pages.mkdir(exist_ok=True)
     for name in STATIC:
         put(run_dir / name, static(name))
-    _cases(run_dir, results, environment, overview, order)
+    _cases(run_dir, environment, overview)
     written = {f"{entry.page}.html" for entry in order}
     for old in pages.glob("*.html"):  # cases of an earlier run in the same folder
         if old.name not in written:
@@ -127,7 +128,7 @@ def _write(run_dir: Path, results: Path, overview: Overview, order: Sequence[Ent
     (run_dir / "report.html").unlink(missing_ok=True)  # joined from pages that are no more
     rows = overview.requirements.rows()
     found = _mutants_of(run_dir, overview)
-    places = [name for name in PLACES if _is_there(run_dir, name, overview, found)]
+    places = [name for name in PLACES if name in coming or _is_there(run_dir, name, overview, found)]
     environment.globals["places"] = {name: PLACES[name] for name in places}
     cells = _states(run_dir, environment, overview)
     table = _requirements(run_dir, environment, overview, rows)
@@ -139,7 +140,7 @@ def _write(run_dir: Path, results: Path, overview: Overview, order: Sequence[Ent
     chosen = filters.of_cases(order, several=overview.several)
     put(run_dir / "filter.css", filters.rules([*chosen, *filters.of_requirements(rows)]))
     index_page = run_dir / "index.html"
-    besides = {name: what for name, what in BESIDES.items() if (run_dir / name).is_file()}
+    besides = {name: what for name, what in BESIDES.items() if name in coming or (run_dir / name).is_file()}
     shown = environment.get_template("index.html").render(
         overview=overview,
         cells=cells,
@@ -156,14 +157,14 @@ def _write(run_dir: Path, results: Path, overview: Overview, order: Sequence[Ent
     return index_page
 
 
-def _cases(run_dir: Path, results: Path, environment: Environment, overview: Overview, order: Sequence[Entry]) -> None:
+def _cases(run_dir: Path, environment: Environment, overview: Overview) -> None:
     """Write the page of each case: of many, a share in a process of its own for each further processor."""
-    shell = _shell(environment)
+    shell, order = _shell(environment), overview.order
     processors = min(len(os.sched_getaffinity(0)), len(order) // SHARE + 1)
 
     def write(share: int) -> None:
         mine = range(share, len(order), processors)
-        records = read_records(results, [order[at].offset for at in mine])
+        records = read_records(run_dir / "results.jsonl", [order[at].offset for at in mine])
         for at, record in zip(mine, records, strict=True):
             before, after = order[at - 1] if at else None, order[at + 1] if at + 1 < len(order) else None
             around = Around(before, after, _history(overview, order[at]))

@@ -8,7 +8,7 @@ from typing import Any
 import conformance.report
 
 
-def _none(run_dir: Path, overview: Any) -> Path:
+def _none(run_dir: Path, *_: Any, **__: Any) -> Path:
     return run_dir / "index.html"
 
 

@@ -60,6 +60,8 @@ def test_three_violations_are_named_first_and_their_frames_are_marked(suite: Cal
     index = (ran.output / "index.html").read_text()
     first = index[index.index("<main>") :].partition("</section>")[0]
     assert 'id="violates"' in first
+    for name in ("pytest.html", "junit.xml"):  # written after it
+        assert f'href="{name}"' in index and (ran.output / name).is_file()
     links = re.findall(r'<th scope="row"><a href="([^"]+)"', first)
     assert len(links) == 3
     for link in links:
