@@ -85,6 +85,8 @@ class Outcome:
     """Why a first run, among the others, gave no verdict."""
     states: tuple[str, ...] = ()
     """The states that the target was seen in, in their order."""
+    raised_itself: bool = False
+    """It ended with an exception of the case's own: no fault of harness, agent or lab."""
 
 
 @dataclass(frozen=True)
@@ -284,7 +286,7 @@ class Run:
             return outcome.message
         broken = outcome.verdict in _BROKEN
         # What the wire has lost may be what a case takes for granted.
-        if self.target.wire.faulty and (broken or outcome.stopped_deviating or outcome.verdict is Verdict.ERROR):
+        if self.target.wire.faulty and (broken or outcome.stopped_deviating or outcome.raised_itself):
             return f"on a wire that {self.target.wire}: {outcome.message}"
         if not broken:
             return ""
@@ -427,6 +429,7 @@ class Run:
             stopped is not None,
             capture,
             states=states,
+            raised_itself=verdict is Verdict.ERROR and not isinstance(raised, HarnessFault),
         )
 
     def _deviations(self, info: CaseInfo) -> tuple[Sequence[Deviation], Sequence[Deviation]]:
