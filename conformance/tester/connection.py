@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 REACTION_S = 1.0
 # No document says how long the first timeout may be at most; stacks begin with up to 3 s (RFC 2988).
 RETRANSMITTED_S = 10.0
-# A SYN may go again within milliseconds (Linux: once what came was no answer to it), and leave one processor of the target in
-# the moment in which another takes what we answer.
+# Linux sends its SYN again within milliseconds of an unacceptable ACK: that copy may leave one processor of the target while
+# another takes our answer. No stack is known to do so with a SYN,ACK.
 _SAME_MOMENT_NS = 1_000_000
 _NOT_PSH = 0xFF & ~int(PSH)
 # What a repetition may lack: CWR is of the first new data alone (RFC 3168, 6.1.2).
@@ -363,7 +363,7 @@ class Connection:
     def _harmless(self, received: Received) -> bool:
         """Whether the target repeats what it sent and we left unacknowledged, as it may at any time, and says nothing new."""
         segment = received.segment
-        crossing_ns = max(self._case.crossing_ns, _SAME_MOMENT_NS if segment.flags & SYN else 0)
+        crossing_ns = max(self._case.crossing_ns, _SAME_MOMENT_NS if segment.flags & (SYN | ACK) == SYN else 0)
         return (
             bool(segment.length)
             and not segment.flags & RST

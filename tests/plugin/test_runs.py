@@ -472,6 +472,15 @@ CROSSING = '''
         tcp.station._sort(syn.data, sent.at_ns + late_ns)
         conn._queue.rotate(1)
         await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+
+    @verifies("RFC9293:MUST-13")
+    async def test_syn_ack_again(tcp):
+        """The target's SYN,ACK again, 0.4 ms after our ACK of it."""
+        conn = await tcp.drive_to(State.SYN_RECEIVED)
+        syn_ack = next(frame for frame in tcp.trace.frames if frame.inbound)
+        sent = await conn.send(ACK)
+        tcp.station._sort(syn_ack.data, sent.at_ns + 400_000)
+        await conn.silence()
 '''
 
 
@@ -481,4 +490,4 @@ def test_a_syn_again_in_the_moment_of_our_answer_is_no_answer_to_it(suite: Calla
         f"test_syn_again[ipv{family}-{late_ns}]": verdict
         for family in (4, 6)
         for late_ns, verdict in ((400_000, "conforms"), (5_000_000, "violates"))
-    }
+    } | dict.fromkeys(("test_syn_ack_again[ipv4]", "test_syn_ack_again[ipv6]"), "violates")
