@@ -413,10 +413,15 @@ class ConformancePlugin:
     @cached_property
     def _to_output(self) -> str | None:
         """The way from pytest-html's report to the run's folder; None where there is no such report."""
-        target = self._config.getoption("htmlpath", None)
-        if self._config.pluginmanager.get_plugin("html") is None or not target or self._run is None:
+        report = self._report_of_pytest("htmlpath")
+        if self._config.pluginmanager.get_plugin("html") is None or report is None or self._run is None:
             return None
-        return os.path.relpath(self._run.output, Path(target).parent)
+        return os.path.relpath(self._run.output, report.parent)
+
+    def _report_of_pytest(self, option: str) -> Path | None:
+        """Where pytest writes a report of its own: its plugins look for variables and `~` in what the option says."""
+        said = self._config.getoption(option, None)
+        return Path(os.path.expandvars(said)).expanduser() if said else None
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_html_results_table_header(self, cells: list[str]) -> None:
@@ -485,9 +490,8 @@ class ConformancePlugin:
 
     def _coming(self, output: Path) -> set[str]:
         """The names of pytest's own reports that go into the run's folder: they are written last of all."""
-        named = (self._config.getoption(option, None) for option in ("htmlpath", "xmlpath"))
-        paths = [Path(os.path.expandvars(name)).expanduser().resolve() for name in named if name]
-        return {path.name for path in paths if path.parent == output.resolve()}
+        reports = filter(None, map(self._report_of_pytest, ("htmlpath", "xmlpath")))
+        return {report.name for report in reports if report.parent.resolve() == output.resolve()}
 
     def _hold_against_baseline(self, session: pytest.Session, overview: Overview) -> None:
         """Decide a finished run's exit code by what got worse; a run that was stopped early can only get worse by it."""
