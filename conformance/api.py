@@ -1,15 +1,15 @@
 """What a case imports: one line at the top of its module."""
 
+from conformance.case.case import Case
+from conformance.case.kinds import KINDS, Kind
+from conformance.case.path import Path, size_of
 from conformance.judge import Bound, Expectation, Growth, Inconclusive, NotApplicable, Violation
 from conformance.plugin.marks import verifies, verifies_cell
 from conformance.standard.cells import Cell, cells
 from conformance.standard.states import SYNCHRONIZED, State
 from conformance.target import AppError
-from conformance.tester.case import Case
 from conformance.tester.clock import SECOND
 from conformance.tester.connection import Connection, Offer, Received, Sent, resets
-from conformance.tester.kinds import KINDS, Kind
-from conformance.tester.path import Path, size_of
 from conformance.wire import ACK, CWR, ECE, FIN, NO_FLAGS, PSH, RST, SYN, URG, Flags, Segment, Seq, icmp
 from conformance.wire import options as opt
 

@@ -11,15 +11,15 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from conformance.case.case import Case
 from conformance.judge import Violation
-from conformance.plugin.engine import Engine
+from conformance.run.engine import Engine
 from conformance.standard.profile import profile
 from conformance.standard.states import State
 from conformance.target import AppError, HarnessFault
 from conformance.target.host import LabHost
 from conformance.target.load import load_target
 from conformance.target.netns import NetnsTarget
-from conformance.tester.case import Case
 from conformance.tester.clock import Clock
 from conformance.tester.connection import Connection
 from conformance.tester.station import Station

@@ -22,11 +22,11 @@ import pytest
 if TYPE_CHECKING:
     from conformance.plugin.marks import CaseInfo
     from conformance.plugin.progress import Progress
-    from conformance.plugin.run import Outcome, Run
     from conformance.plugin.selection import Selection
     from conformance.plugin.workers import Controller
     from conformance.report import Overview
     from conformance.report.baseline import Baseline
+    from conformance.run.run import Outcome, Run
 
 _MARKERS = (
     "verifies(*ids, cells, level, needs, lasts, quick, alone, sysctl): what a conformance case checks (set by @verifies)",
@@ -160,7 +160,7 @@ def family() -> int:
 
 @pytest.fixture
 def tcp(family: int) -> Any:
-    """The case's handle on tester and target (see conformance.tester.case.Case).
+    """The case's handle on tester and target (see conformance.case.case.Case).
 
     What an item gets here stands in for it: the real one is made when the case starts, on the engine's loop.
     """
@@ -293,10 +293,10 @@ class ConformancePlugin:
         return future
 
     def _start(self) -> Run:
-        from conformance.plugin.folder import claim  # noqa: PLC0415
-        from conformance.plugin.run import Run  # noqa: PLC0415
         from conformance.record import RecordError  # noqa: PLC0415
         from conformance.report import clear  # noqa: PLC0415
+        from conformance.run.folder import claim  # noqa: PLC0415
+        from conformance.run.run import Run  # noqa: PLC0415
         from conformance.target import HarnessFault  # noqa: PLC0415
         from conformance.target.load import TargetFileError, load_target  # noqa: PLC0415
 

@@ -13,9 +13,9 @@ from conformance.standard.cells import cells
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
 
-    from conformance.plugin.run import Run
     from conformance.report import Overview
     from conformance.report.overview import Entry
+    from conformance.run.run import Run
 
 _EVERY_S = 10.0
 _EVERY_ON_TERMINAL_S = 0.5

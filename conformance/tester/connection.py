@@ -18,8 +18,8 @@ from conformance.wire.frames import PreparedFrame, Template
 from conformance.wire.ip import IpHeader, ip_header
 
 if TYPE_CHECKING:
-    from conformance.tester.app import AppSocket
-    from conformance.tester.case import Case
+    from conformance.case.app import AppSocket
+    from conformance.case.case import Case
 
 # A reaction without a timer of its own is owed at once; an acknowledgment may be delayed by less than 0.5 s (MUST-40).
 REACTION_S = 1.0

@@ -3,7 +3,7 @@
 import pytest
 
 from conformance.api import ACK, RST, SYN, Case, Connection, Expectation, State, verifies
-from conformance.tester.app import AppSocket
+from conformance.case.app import AppSocket
 
 COOKIES = "net.ipv4.tcp_syncookies"
 BACKLOG = "net.ipv4.tcp_max_syn_backlog"

@@ -3,7 +3,7 @@
 import pytest
 
 from conformance.api import Case, Cell, cells, verifies_cell
-from conformance.tester.cell_calls import capabilities, run_call
+from conformance.cells.calls import capabilities, run_call
 
 ROWS = [verifies_cell(row, needs=capabilities(row)) for row in cells() if row.kind == "call"]
 

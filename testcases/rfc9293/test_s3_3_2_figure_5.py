@@ -3,9 +3,9 @@
 import pytest
 
 from conformance.api import Case, Cell, verifies_cell
+from conformance.cells.arcs import run_arc
+from conformance.cells.timeouts import lasts
 from conformance.standard.cells import arcs
-from conformance.tester.cell_arcs import run_arc
-from conformance.tester.cell_timeouts import lasts
 
 ROWS = [verifies_cell(row, needs=("app",), lasts=lasts(row)) for row in arcs()]
 

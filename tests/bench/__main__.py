@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from conformance.plugin.engine import Engine
+from conformance.run.engine import Engine
 from conformance.target import HarnessFault
 from tests.bench import intervals, load, reaction, report, scripts, segments, suite
 from tests.bench.lab import open_lab

@@ -11,9 +11,9 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
+from conformance.case.case import Case
 from conformance.standard.profile import profile
 from conformance.target.netns import NetnsTarget
-from conformance.tester.case import Case
 from conformance.tester.clock import SECOND, Clock
 from conformance.tester.station import Station
 

@@ -9,8 +9,8 @@ import time
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+from conformance.case.case import Case
 from conformance.standard.states import State
-from conformance.tester.case import Case
 from conformance.tester.connection import Connection
 from tests.bench.lab import Lab
 from tests.bench.numbers import Number, number

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from itertools import pairwise
 
+from conformance.case.case import Case
 from conformance.standard.states import State
-from conformance.tester.case import Case
 from conformance.tester.clock import SECOND
 from conformance.tester.connection import Connection
 from conformance.wire import ACK, SYN, Flags, dissect

@@ -18,6 +18,7 @@ from typing import Any
 
 from netaddr import IPRange
 
+from conformance.case.case import Case
 from conformance.link import FaultHandler, FrameHandler, Wire
 from conformance.record import RecordError, read_results
 from conformance.record.pcapng import read_pcapng
@@ -27,7 +28,6 @@ from conformance.standard.profile import profile
 from conformance.target import AgentFault, AppError, agent
 from conformance.target.agent_client import AgentClient
 from conformance.target.load import TargetFileError, load_target
-from conformance.tester.case import Case
 from conformance.tester.clock import Clock
 from conformance.tester.station import Station
 from conformance.wire import ACK, SYN, Segment, Seq, dissect, options

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
+from conformance.case.case import Case
+from conformance.cells.arcs import run_arc
+from conformance.cells.calls import run_call
+from conformance.cells.timeouts import run_timeout, settings
 from conformance.judge import Verdict
 from conformance.plugin.marks import CaseInfo
-from conformance.plugin.run import Outcome, Run
+from conformance.run.run import Outcome, Run
 from conformance.standard.cells import Cell, cells
 from conformance.standard.states import State
 from conformance.standard.vocabulary import RESPONSES, Response
 from conformance.target.load import load_target
-from conformance.tester.case import Case
-from conformance.tester.cell_arcs import run_arc
-from conformance.tester.cell_calls import run_call
-from conformance.tester.cell_timeouts import run_timeout, settings
 
 RUNNERS: dict[str, Callable[[Case, Cell], Awaitable[None]]] = {"call": run_call, "timeout": run_timeout, "arc": run_arc}
 ROWS = [row for row in cells() if row.kind in RUNNERS and row.runs]

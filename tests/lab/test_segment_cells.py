@@ -7,19 +7,19 @@ from dataclasses import replace
 
 import pytest
 
+from conformance.case.case import Case
+from conformance.cells.segments import capabilities, run_segment, settings, wraps
+from conformance.cells.settle import works
 from conformance.judge import Verdict
 from conformance.plugin.marks import CaseInfo
-from conformance.plugin.run import Outcome as CaseOutcome
-from conformance.plugin.run import Run
+from conformance.run.run import Outcome as CaseOutcome
+from conformance.run.run import Run
 from conformance.standard.cells import Cell, Outcome, cells
 from conformance.standard.profile import profile
 from conformance.standard.states import SYNCHRONIZED, State
 from conformance.standard.vocabulary import RESPONSES, Response
 from conformance.target import HarnessFault
 from conformance.target.netns import NetnsTarget
-from conformance.tester.case import Case
-from conformance.tester.cell import works
-from conformance.tester.cell_segments import capabilities, run_segment, settings, wraps
 from conformance.wire import RST, dissect
 
 QUARTER = 1 << 30

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from conformance.tester.case import Case
+from conformance.case.case import Case
 from conformance.tester.jitter import Jitter
 
 

@@ -20,11 +20,11 @@ from typing import Any
 
 import pytest
 
+from conformance.case.app import AppSocket
+from conformance.case.case import Case
 from conformance.judge import Bound
-from conformance.plugin.run import Run
+from conformance.run.run import Run
 from conformance.standard.states import State
-from conformance.tester.app import AppSocket
-from conformance.tester.case import Case
 from conformance.tester.connection import Connection, Received
 from conformance.wire import URG, Segment
 from tests.mutants.anew import begin_anew

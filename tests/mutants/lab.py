@@ -45,7 +45,7 @@ _LONGEST_S, _LOOK_S, _GRACE_S = 1200.0, 0.2, 2.0
 
 # Each run is a fork of a process that has imported everything, which takes as long as a small run does.
 _PROCESSES = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload(["pytest", "conformance.api", "conformance.plugin.run", "conformance.report"])
+_PROCESSES.set_forkserver_preload(["pytest", "conformance.api", "conformance.run.run", "conformance.report"])
 
 Records = Mapping[str, Mapping[str, Any]]
 """What a run says of its cases, by id: their verdict, message and requirements."""

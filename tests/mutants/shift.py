@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
+from conformance.case.case import Case
 from conformance.judge import Bound, Series
-from conformance.tester.case import Case
 from tests.mutants.anew import begin_anew
 
 _FILE = Path(os.environ["SHIFT_FILE"])

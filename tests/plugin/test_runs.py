@@ -386,7 +386,7 @@ def test_a_known_deviation_is_expected_and_strict(suite: Callable[[str], Suite],
         '''
     )
     (made.folder / "conftest.py").write_text(
-        "import conformance.plugin.run as run\n"
+        "import conformance.run.run as run\n"
         "from conformance.standard.profile import Deviation, profile\n"
         "from dataclasses import replace\n"
         "row = Deviation(('test_*',), 'RFC9293:MUST-19', 'a sentence', 'backs off late', 'a source', 'repeated after')\n"

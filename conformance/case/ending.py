@@ -10,7 +10,7 @@ from conformance.tester.clock import SECOND
 from conformance.wire import ACK, RST, SYN, Segment, Seq
 
 if TYPE_CHECKING:
-    from conformance.tester.case import Case
+    from conformance.case.case import Case
     from conformance.tester.connection import Connection
 
 _EVERY_S = 0.05

@@ -18,18 +18,18 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from conformance.cells.settle import QUIET_S, opened, reached, works
 from conformance.judge import Expectation, NotApplicable, Violation
 from conformance.standard.cells import Cell, Outcome
 from conformance.standard.states import State
 from conformance.standard.vocabulary import Call, Response, Variables
 from conformance.target import AppError
-from conformance.tester.cell import QUIET_S, opened, reached, works
 from conformance.tester.connection import RETRANSMITTED_S
 from conformance.wire import ACK, FIN, NO_FLAGS, PSH, RST, SYN, Flags, Seq
 
 if TYPE_CHECKING:
-    from conformance.tester.app import AppSocket
-    from conformance.tester.case import Case
+    from conformance.case.app import AppSocket
+    from conformance.case.case import Case
     from conformance.tester.connection import Connection
 
 DATA: Final = b"asked for by the application"

@@ -11,20 +11,20 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from conformance.cells.calls import DATA, forms
+from conformance.cells.settle import QUIET_S, reached, settle, works
 from conformance.judge import Bound, Expectation, NotApplicable, Violation
 from conformance.standard.cells import Cell, Outcome
 from conformance.standard.states import State
 from conformance.standard.vocabulary import Timeout
 from conformance.target import AppError
-from conformance.tester.cell import QUIET_S, reached, settle, works
-from conformance.tester.cell_calls import DATA, forms
 from conformance.tester.clock import SECOND
 from conformance.tester.connection import Received
 from conformance.wire import ACK, FIN, PSH, SYN, dissect
 
 if TYPE_CHECKING:
-    from conformance.tester.app import SocketOption
-    from conformance.tester.case import Case
+    from conformance.case.app import SocketOption
+    from conformance.case.case import Case
     from conformance.tester.connection import Connection
 
 USER_TIMEOUT_S: Final = 1.5

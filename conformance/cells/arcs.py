@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from conformance.cells.calls import bits, call_in, forms, listens_no_more, scene_of, variables
+from conformance.cells.settle import QUIET_S, reached, works
+from conformance.cells.timeouts import end_of_time_wait
 from conformance.judge import NotApplicable
 from conformance.standard.cells import Cell
 from conformance.standard.states import State
 from conformance.standard.vocabulary import Segment, Timeout
-from conformance.tester.cell import QUIET_S, reached, works
-from conformance.tester.cell_calls import bits, call_in, forms, listens_no_more, scene_of, variables
-from conformance.tester.cell_timeouts import end_of_time_wait
 
 if TYPE_CHECKING:
-    from conformance.tester.case import Case
+    from conformance.case.case import Case
 
 
 async def run_arc(case: Case, cell: Cell) -> None:

@@ -10,7 +10,7 @@ from conformance.wire import ACK, CWR, ECE, RST, SYN
 from conformance.wire import options as opt
 
 if TYPE_CHECKING:
-    from conformance.tester.case import Case
+    from conformance.case.case import Case
 
 _BY_OPTION = {"timestamps": opt.TIMESTAMPS, "sack": opt.SACK_PERMITTED, "wscale": opt.WINDOW_SCALE}
 _TSVAL = 1

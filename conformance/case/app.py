@@ -12,7 +12,7 @@ from conformance.standard.states import State
 from conformance.target import AppError
 
 if TYPE_CHECKING:
-    from conformance.tester.case import Case
+    from conformance.case.case import Case
 
 SocketOption = tuple[str, str, Any]
 """Level, name and value, as ("tcp", "TCP_NODELAY", 1)."""

@@ -18,18 +18,18 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, TypeVar
 
+from conformance.case.case import Case
+from conformance.case.negotiated import NAMES, negotiated
 from conformance.judge import Inconclusive, NotApplicable, Series, Timing, Verdict, Violation
 from conformance.judge.verdict import verdict_of
-from conformance.plugin.changed import ChangedTargets
-from conformance.plugin.engine import Engine
 from conformance.plugin.marks import CaseInfo
 from conformance.record import PcapngWriter, RecordError, ResultsWriter, capture_name
+from conformance.run.changed import ChangedTargets
+from conformance.run.engine import Engine
 from conformance.standard.cells import cells
 from conformance.standard.profile import Deviation, Profile, profile
 from conformance.target import App, AppError, HarnessFault, Target, TargetGone
-from conformance.tester.case import Case
 from conformance.tester.clock import SECOND, Clock
-from conformance.tester.negotiated import NAMES, negotiated
 from conformance.tester.station import Station
 from conformance.tester.steady import set_ns
 from conformance.tester.trace import Traffic, told

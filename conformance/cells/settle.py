@@ -22,7 +22,7 @@ from conformance.tester.connection import resets
 from conformance.wire import ACK, FIN, NO_FLAGS, PSH, SYN
 
 if TYPE_CHECKING:
-    from conformance.tester.case import Case
+    from conformance.case.case import Case
     from conformance.tester.connection import Connection
 
 QUIET_S = 0.2

@@ -6,14 +6,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from conformance.case.app import SocketOption
 from conformance.standard.states import State
-from conformance.tester.app import SocketOption
 from conformance.tester.clock import SECOND
 from conformance.tester.connection import Connection, Offer
 from conformance.wire import ACK, FIN, SYN
 
 if TYPE_CHECKING:
-    from conformance.tester.case import Case
+    from conformance.case.case import Case
 
 
 # Where nothing has to be asked of the application but that it listens.

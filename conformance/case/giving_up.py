@@ -11,7 +11,7 @@ from conformance.judge import Expectation
 from conformance.wire import ACK, PSH, RST, SYN
 
 if TYPE_CHECKING:
-    from conformance.tester.case import Case
+    from conformance.case.case import Case
     from conformance.tester.connection import Connection, Received
 
 _LOOK_S = 0.25

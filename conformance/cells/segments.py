@@ -1,7 +1,7 @@
 """Runs the rows of the documented machine whose stimulus is a segment.
 
 The target is put into the row's state, with what the segment and the row's `needs` ask for; the segment is placed by
-the target's own numbers; what comes is judged by `conformance.tester.cell`.
+the target's own numbers; what comes is judged by `conformance.cells.settle`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from conformance.case.app import SocketOption
+from conformance.cells.settle import FROM_TARGET, NOTHING_LEFT, QUIET_S, Left, allowed, reached, read, works
 from conformance.judge import Bound, Expectation, Inconclusive, NotApplicable, Violation
 from conformance.standard.cells import Cell, Outcome
 from conformance.standard.states import FIN_RECEIVED, State
@@ -28,15 +30,13 @@ from conformance.standard.vocabulary import (
     Variables,
 )
 from conformance.target import AppError
-from conformance.tester.app import SocketOption
-from conformance.tester.cell import FROM_TARGET, NOTHING_LEFT, QUIET_S, Left, allowed, reached, read, works
 from conformance.tester.clock import SECOND
 from conformance.tester.connection import REACTION_S, Connection, Received, Sent
 from conformance.wire import ACK, FIN, NO_FLAGS, PSH, RST, SYN, URG, Flags, Seq
 from conformance.wire import options as opt
 
 if TYPE_CHECKING:
-    from conformance.tester.case import Case
+    from conformance.case.case import Case
 
 SILENCE_S = 0.25
 _TEXT = bytes(range(1, 101))

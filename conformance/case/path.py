@@ -10,7 +10,7 @@ from conformance.tester.connection import Connection, Received, Sent
 from conformance.wire import ACK, Segment, icmp
 
 if TYPE_CHECKING:
-    from conformance.tester.case import Case
+    from conformance.case.case import Case
 
 _QUIET_S = 5.0
 # No estimate of a path's MTU has to go so low that data needs more (RFC 1191, 3: never below 68 octets).

@@ -6,6 +6,10 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import pairwise
 
+from conformance.case.app import Application, SocketOption
+from conformance.case.drive import drive_to
+from conformance.case.ending import Ending, see_end
+from conformance.case.giving_up import GivenUp, see_given_up
 from conformance.judge import (
     Bound,
     Growth,
@@ -20,12 +24,8 @@ from conformance.link import Wire
 from conformance.standard.profile import LATE_FRACTION, Profile
 from conformance.standard.states import State
 from conformance.target import Target
-from conformance.tester.app import Application, SocketOption
 from conformance.tester.clock import SECOND, Clock
 from conformance.tester.connection import Connection, Offer, Received
-from conformance.tester.drive import drive_to
-from conformance.tester.ending import Ending, see_end
-from conformance.tester.giving_up import GivenUp, see_given_up
 from conformance.tester.station import Station
 from conformance.tester.trace import Trace, told
 from conformance.wire import ACK, RST, SYN, Seq

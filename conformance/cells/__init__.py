@@ -1,0 +1,1 @@
+"""Run the rows of the documented machine: segments, calls, timeouts and arcs."""
