@@ -5,7 +5,14 @@ from conformance.api import ACK, FIN, RST, SECOND, Case, Expectation, State, ver
 REPEATS = 8
 
 
-@verifies("RFC9293:MUST-20", "RFC9293:3.8.3-r2", "claim:C-43", cells=["SA-407"], needs=("app", "sysctl"), lasts=180)
+@verifies(
+    "RFC9293:MUST-20",
+    "RFC9293:3.8.3-r2",
+    "claim:C-43",
+    cells=["FIN-WAIT-1/timeout-r2"],
+    needs=("app", "sysctl"),
+    lasts=180,
+)
 async def test_orphan_repeats_its_fin_eight_times_by_default(tcp: Case) -> None:
     """The application closes its socket and is gone; the target's FIN is never acknowledged.
 

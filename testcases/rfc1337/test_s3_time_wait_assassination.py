@@ -42,7 +42,13 @@ async def what_is_left(conn: Connection) -> str:
 
 
 @BY
-@verifies("RFC9293:3.10.7.4-rst-closing", "RFC1337:1-twa", "RFC1337:3-F1", "claim:C-29", cells=["SA-166", "SA-170"])
+@verifies(
+    "RFC9293:3.10.7.4-rst-closing",
+    "RFC1337:1-twa",
+    "RFC1337:3-F1",
+    "claim:C-29",
+    cells=["TIME-WAIT/rst-left-edge", "TIME-WAIT/rst-left-edge-1337"],
+)
 async def test_rst_in_time_wait_ends_it_or_is_ignored(tcp: Case, provoked: bool) -> None:
     """In TIME-WAIT a RST arrives at the very number that the target expects, maybe provoked by an old duplicate.
 
@@ -58,7 +64,7 @@ async def test_rst_in_time_wait_ends_it_or_is_ignored(tcp: Case, provoked: bool)
 @verifies(
     "RFC9293:3.10.7.4-rst-closing",
     "claim:C-29",
-    cells=["SA-166"],
+    cells=["TIME-WAIT/rst-left-edge"],
     needs=("app", "settings"),
     sysctl=UNPROTECTED,
 )
@@ -76,7 +82,7 @@ async def test_rst_ends_time_wait_without_rfc1337(tcp: Case, provoked: bool) -> 
 @verifies(
     "RFC1337:3-F1",
     "claim:C-29",
-    cells=["SA-170"],
+    cells=["TIME-WAIT/rst-left-edge-1337"],
     needs=("app", "settings"),
     sysctl=PROTECTED,
 )
@@ -94,7 +100,7 @@ async def test_rst_is_ignored_in_time_wait_with_rfc1337(tcp: Case, provoked: boo
     "RFC1337:3-F1",
     "RFC9293:MUST-13",
     "claim:C-29",
-    cells=["SA-170", "SA-414"],
+    cells=["TIME-WAIT/rst-left-edge-1337", "TIME-WAIT/timeout-2msl"],
     needs=("app", "settings"),
     sysctl=PROTECTED,
     lasts=70,
@@ -115,7 +121,13 @@ async def test_ignored_rst_leaves_the_length_of_time_wait(tcp: Case) -> None:
 
 
 @pytest.mark.parametrize("ahead", [pytest.param(1, id="next-number"), pytest.param(1_000, id="middle")])
-@verifies("RFC9293:3.10.7.4-rst-in-window", "RFC1337:3-F1", "claim:C-29", level="text", cells=["SA-167", "SA-168"])
+@verifies(
+    "RFC9293:3.10.7.4-rst-in-window",
+    "RFC1337:3-F1",
+    "claim:C-29",
+    level="text",
+    cells=["TIME-WAIT/rst-middle", "TIME-WAIT/rst-middle-legacy"],
+)
 async def test_rst_ahead_of_the_expected_number_in_time_wait(tcp: Case, ahead: int) -> None:
     """In TIME-WAIT a RST arrives in the window, but not at the number that the target expects.
 

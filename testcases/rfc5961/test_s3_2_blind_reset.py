@@ -40,34 +40,106 @@ class Place:
 
 
 PLACES = (
-    Place("syn-received", State.SYN_RECEIVED, ("SA-134",), ("SA-135", "SA-136"), ("SA-059",), ("SA-137",)),
+    Place(
+        "syn-received",
+        State.SYN_RECEIVED,
+        ("SYN-RECEIVED(passive)/rst-left-edge",),
+        ("SYN-RECEIVED(passive)/rst-middle", "SYN-RECEIVED(passive)/rst-middle-legacy"),
+        ("SYN-RECEIVED(passive)/rst-outside-left",),
+        ("SYN-RECEIVED(passive)/rst-data",),
+    ),
     Place(
         "syn-received-by-active-open",
         State.SYN_RECEIVED,
-        ("SA-138",),
-        ("SA-139", "SA-140"),
-        ("SA-067",),
-        ("SA-141",),
+        ("SYN-RECEIVED(active)/rst-left-edge",),
+        ("SYN-RECEIVED(active)/rst-middle", "SYN-RECEIVED(active)/rst-middle-legacy"),
+        ("SYN-RECEIVED(active)/rst-outside-left",),
+        ("SYN-RECEIVED(active)/rst-data",),
         by="active",
     ),
-    Place("established", State.ESTABLISHED, ("SA-142",), ("SA-143",), ("SA-075",), ("SA-145",)),
+    Place(
+        "established",
+        State.ESTABLISHED,
+        ("ESTABLISHED/rst-left-edge",),
+        ("ESTABLISHED/rst-middle",),
+        ("ESTABLISHED/rst-outside-left",),
+        ("ESTABLISHED/rst-data",),
+    ),
     Place(
         "established-by-active-open",
         State.ESTABLISHED,
-        ("SA-142",),
-        ("SA-143",),
-        ("SA-075",),
-        ("SA-145",),
+        ("ESTABLISHED/rst-left-edge",),
+        ("ESTABLISHED/rst-middle",),
+        ("ESTABLISHED/rst-outside-left",),
+        ("ESTABLISHED/rst-data",),
         by="active",
     ),
-    Place("fin-wait-1", State.FIN_WAIT_1, ("SA-146",), ("SA-147",), ("SA-082",), ("SA-149",)),
-    Place("fin-wait-1-orphan", State.FIN_WAIT_1, ("SA-146",), ("SA-147",), ("SA-082",), ("SA-149",), how="close"),
-    Place("fin-wait-2", State.FIN_WAIT_2, ("SA-150",), ("SA-151",), ("SA-089",), ("SA-153",)),
-    Place("fin-wait-2-orphan", State.FIN_WAIT_2, ("SA-150",), ("SA-151",), ("SA-089",), ("SA-153",), how="close"),
-    Place("close-wait", State.CLOSE_WAIT, ("SA-154",), ("SA-155",), ("SA-096",), ("SA-157",)),
-    Place("closing", State.CLOSING, ("SA-158",), ("SA-159",), ("SA-103",), ("SA-161",)),
-    Place("last-ack", State.LAST_ACK, ("SA-162",), ("SA-163",), ("SA-110",), ("SA-165",)),
-    Place("time-wait", State.TIME_WAIT, ("SA-166", "SA-170"), ("SA-167",), ("SA-117",), ("SA-169",)),
+    Place(
+        "fin-wait-1",
+        State.FIN_WAIT_1,
+        ("FIN-WAIT-1/rst-left-edge",),
+        ("FIN-WAIT-1/rst-middle",),
+        ("FIN-WAIT-1/rst-outside-left",),
+        ("FIN-WAIT-1/rst-data",),
+    ),
+    Place(
+        "fin-wait-1-orphan",
+        State.FIN_WAIT_1,
+        ("FIN-WAIT-1/rst-left-edge",),
+        ("FIN-WAIT-1/rst-middle",),
+        ("FIN-WAIT-1/rst-outside-left",),
+        ("FIN-WAIT-1/rst-data",),
+        how="close",
+    ),
+    Place(
+        "fin-wait-2",
+        State.FIN_WAIT_2,
+        ("FIN-WAIT-2/rst-left-edge",),
+        ("FIN-WAIT-2/rst-middle",),
+        ("FIN-WAIT-2/rst-outside-left",),
+        ("FIN-WAIT-2/rst-data",),
+    ),
+    Place(
+        "fin-wait-2-orphan",
+        State.FIN_WAIT_2,
+        ("FIN-WAIT-2/rst-left-edge",),
+        ("FIN-WAIT-2/rst-middle",),
+        ("FIN-WAIT-2/rst-outside-left",),
+        ("FIN-WAIT-2/rst-data",),
+        how="close",
+    ),
+    Place(
+        "close-wait",
+        State.CLOSE_WAIT,
+        ("CLOSE-WAIT/rst-left-edge",),
+        ("CLOSE-WAIT/rst-middle",),
+        ("CLOSE-WAIT/rst-outside-left",),
+        ("CLOSE-WAIT/rst-data",),
+    ),
+    Place(
+        "closing",
+        State.CLOSING,
+        ("CLOSING/rst-left-edge",),
+        ("CLOSING/rst-middle",),
+        ("CLOSING/rst-outside-left",),
+        ("CLOSING/rst-data",),
+    ),
+    Place(
+        "last-ack",
+        State.LAST_ACK,
+        ("LAST-ACK/rst-left-edge",),
+        ("LAST-ACK/rst-middle",),
+        ("LAST-ACK/rst-outside-left",),
+        ("LAST-ACK/rst-data",),
+    ),
+    Place(
+        "time-wait",
+        State.TIME_WAIT,
+        ("TIME-WAIT/rst-left-edge", "TIME-WAIT/rst-left-edge-1337"),
+        ("TIME-WAIT/rst-middle",),
+        ("TIME-WAIT/rst-outside-left",),
+        ("TIME-WAIT/rst-data",),
+    ),
 )
 
 # Sequence numbers by the target's RCV.NXT and its window.
@@ -230,7 +302,12 @@ async def test_reset_with_data_ends_the_connection(tcp: Case, place: Place, cell
     await see_reset(tcp, conn, place)
 
 
-@verifies("RFC5961:3.2-2", "RFC5961:3.2-3", "RFC9293:3.10.7.4-rst-in-window", cells=["SA-143", "SA-142"])
+@verifies(
+    "RFC5961:3.2-2",
+    "RFC5961:3.2-3",
+    "RFC9293:3.10.7.4-rst-in-window",
+    cells=["ESTABLISHED/rst-middle", "ESTABLISHED/rst-left-edge"],
+)
 async def test_challenged_peer_resets_with_the_number_it_is_told(tcp: Case) -> None:
     """A real peer's RST lies inside the window because a segment before it was lost; the target challenges it.
 
@@ -246,7 +323,7 @@ async def test_challenged_peer_resets_with_the_number_it_is_told(tcp: Case) -> N
     await conn.confirm(State.CLOSED)
 
 
-@verifies("RFC5961:7-1", cells=["SA-171"], lasts=2)
+@verifies("RFC5961:7-1", cells=["ESTABLISHED/syn-burst"], lasts=2)
 async def test_challenges_are_limited_in_rate(tcp: Case) -> None:
     """Twenty RSTs come within the window at once, as from a blind attacker, and one more after the limit's interval.
 

@@ -35,17 +35,51 @@ def syn(name: str, stamps: bool, tsval: int | None, seq: int, *ids: str, cell: s
 @pytest.mark.parametrize(
     ("stamps", "tsval", "seq"),
     [
-        syn("newer-timestamp-older-sequence", True, 1, -FAR, "RFC6191:2-1", *REOPENS, cell="SA-220"),
-        syn("newer-timestamp-same-sequence", True, 1, -1, "RFC6191:2-1", *REOPENS, cell="SA-220"),
-        syn("newer-timestamp-newer-sequence", True, 1, FAR, "RFC6191:2-1", *REOPENS, cell="SA-220"),
-        syn("same-timestamp-newer-sequence", True, 0, FAR, "RFC6191:2-2", *REOPENS, cell="SA-221"),
-        syn("same-timestamp-next-sequence", True, 0, 0, "RFC6191:2-2", *REOPENS, cell="SA-221"),
-        syn("timestamps-before-newer-sequence", True, None, FAR, "RFC6191:2-3", *REOPENS, cell="SA-222"),
-        syn("timestamps-before-next-sequence", True, None, 0, "RFC6191:2-3", *REOPENS, cell="SA-222"),
-        syn("timestamps-now-older-sequence", False, STAMP, -FAR, "RFC6191:2-5", *REOPENS, cell="SA-224"),
-        syn("timestamps-now-newer-sequence", False, STAMP, FAR, "RFC6191:2-5", *REOPENS, cell="SA-224"),
-        syn("no-timestamps-newer-sequence", False, None, FAR, "RFC6191:2-6", *REOPENS, cell="SA-225"),
-        syn("no-timestamps-next-sequence", False, None, 0, "RFC6191:2-6", *REOPENS, cell="SA-225"),
+        syn("newer-timestamp-older-sequence", True, 1, -FAR, "RFC6191:2-1", *REOPENS, cell="TIME-WAIT/syn-stamp-newer"),
+        syn("newer-timestamp-same-sequence", True, 1, -1, "RFC6191:2-1", *REOPENS, cell="TIME-WAIT/syn-stamp-newer"),
+        syn("newer-timestamp-newer-sequence", True, 1, FAR, "RFC6191:2-1", *REOPENS, cell="TIME-WAIT/syn-stamp-newer"),
+        syn("same-timestamp-newer-sequence", True, 0, FAR, "RFC6191:2-2", *REOPENS, cell="TIME-WAIT/syn-stamp-equal"),
+        syn("same-timestamp-next-sequence", True, 0, 0, "RFC6191:2-2", *REOPENS, cell="TIME-WAIT/syn-stamp-equal"),
+        syn(
+            "timestamps-before-newer-sequence",
+            True,
+            None,
+            FAR,
+            "RFC6191:2-3",
+            *REOPENS,
+            cell="TIME-WAIT/syn-stamp-gone",
+        ),
+        syn("timestamps-before-next-sequence", True, None, 0, "RFC6191:2-3", *REOPENS, cell="TIME-WAIT/syn-stamp-gone"),
+        syn(
+            "timestamps-now-older-sequence",
+            False,
+            STAMP,
+            -FAR,
+            "RFC6191:2-5",
+            *REOPENS,
+            cell="TIME-WAIT/syn-stamp-first",
+        ),
+        syn(
+            "timestamps-now-newer-sequence",
+            False,
+            STAMP,
+            FAR,
+            "RFC6191:2-5",
+            *REOPENS,
+            cell="TIME-WAIT/syn-stamp-first",
+        ),
+        syn(
+            "no-timestamps-newer-sequence",
+            False,
+            None,
+            FAR,
+            "RFC6191:2-6",
+            *REOPENS,
+            cell="TIME-WAIT/syn-no-stamp-newer",
+        ),
+        syn(
+            "no-timestamps-next-sequence", False, None, 0, "RFC6191:2-6", *REOPENS, cell="TIME-WAIT/syn-no-stamp-newer"
+        ),
     ],
 )
 async def test_newer_syn_reopens_from_time_wait(tcp: Case, stamps: bool, tsval: int | None, seq: int) -> None:
@@ -76,13 +110,76 @@ async def test_newer_syn_reopens_from_time_wait(tcp: Case, stamps: bool, tsval: 
 @pytest.mark.parametrize(
     ("stamps", "tsval", "seq"),
     [
-        syn("older-timestamp-newer-sequence", True, -10, FAR, "RFC6191:2-4", *STAYS, cell="SA-223", level="text"),
-        syn("older-timestamp-older-sequence", True, -10, -FAR, "RFC6191:2-4", *STAYS, cell="SA-223", level="text"),
-        syn("same-timestamp-older-sequence", True, 0, -FAR, "RFC6191:2-4", *STAYS, cell="SA-223", level="text"),
-        syn("same-timestamp-same-sequence", True, 0, -1, "RFC6191:2-4", *STAYS, cell="SA-223", level="text"),
-        syn("timestamps-before-older-sequence", True, None, -FAR, "RFC6191:2-4", *STAYS, cell="SA-223", level="text"),
-        syn("no-timestamps-older-sequence", False, None, -FAR, "RFC6191:2-7", *STAYS, cell="SA-226", level="text"),
-        syn("no-timestamps-same-sequence", False, None, -1, "RFC6191:2-7", *STAYS, cell="SA-226", level="text"),
+        syn(
+            "older-timestamp-newer-sequence",
+            True,
+            -10,
+            FAR,
+            "RFC6191:2-4",
+            *STAYS,
+            cell="TIME-WAIT/syn-stamp-older",
+            level="text",
+        ),
+        syn(
+            "older-timestamp-older-sequence",
+            True,
+            -10,
+            -FAR,
+            "RFC6191:2-4",
+            *STAYS,
+            cell="TIME-WAIT/syn-stamp-older",
+            level="text",
+        ),
+        syn(
+            "same-timestamp-older-sequence",
+            True,
+            0,
+            -FAR,
+            "RFC6191:2-4",
+            *STAYS,
+            cell="TIME-WAIT/syn-stamp-older",
+            level="text",
+        ),
+        syn(
+            "same-timestamp-same-sequence",
+            True,
+            0,
+            -1,
+            "RFC6191:2-4",
+            *STAYS,
+            cell="TIME-WAIT/syn-stamp-older",
+            level="text",
+        ),
+        syn(
+            "timestamps-before-older-sequence",
+            True,
+            None,
+            -FAR,
+            "RFC6191:2-4",
+            *STAYS,
+            cell="TIME-WAIT/syn-stamp-older",
+            level="text",
+        ),
+        syn(
+            "no-timestamps-older-sequence",
+            False,
+            None,
+            -FAR,
+            "RFC6191:2-7",
+            *STAYS,
+            cell="TIME-WAIT/syn-no-stamp-older",
+            level="text",
+        ),
+        syn(
+            "no-timestamps-same-sequence",
+            False,
+            None,
+            -1,
+            "RFC6191:2-7",
+            *STAYS,
+            cell="TIME-WAIT/syn-no-stamp-older",
+            level="text",
+        ),
     ],
 )
 async def test_older_syn_leaves_time_wait_as_it_is(tcp: Case, stamps: bool, tsval: int | None, seq: int) -> None:
@@ -110,7 +207,7 @@ async def test_older_syn_leaves_time_wait_as_it_is(tcp: Case, stamps: bool, tsva
 @pytest.mark.parametrize(
     "stamps", [pytest.param(True, id="with-timestamps"), pytest.param(False, id="without-timestamps")]
 )
-@verifies("RFC9293:MAY-2", "RFC1122:4.2.2.13-reopen", "claim:C-28", cells=["SA-219"])
+@verifies("RFC9293:MAY-2", "RFC1122:4.2.2.13-reopen", "claim:C-28", cells=["TIME-WAIT/syn-newer-seq"])
 async def test_syn_that_turns_out_to_be_old_leads_back_to_time_wait(tcp: Case, stamps: bool) -> None:
     """A newer SYN reopens from TIME-WAIT, but it was an old duplicate: we reset the SYN+ACK.
 
@@ -134,7 +231,7 @@ async def test_syn_that_turns_out_to_be_old_leads_back_to_time_wait(tcp: Case, s
 @pytest.mark.parametrize(
     "iss", [pytest.param(2**32 - 50, id="across-the-wrap"), pytest.param(2**31 - 50, id="across-the-middle")]
 )
-@verifies("RFC9293:3.4-modulo", "RFC6191:2-6", "claim:C-28", cells=["SA-225"])
+@verifies("RFC9293:3.4-modulo", "RFC6191:2-6", "claim:C-28", cells=["TIME-WAIT/syn-no-stamp-newer"])
 async def test_newer_is_judged_across_the_wrap(tcp: Case, iss: int) -> None:
     """The former connection ends just before the sequence numbers wrap (or pass the middle), the SYN begins after it.
 

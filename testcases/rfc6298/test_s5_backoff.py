@@ -14,8 +14,16 @@ REPEATS = 7
 @pytest.mark.parametrize(
     "state",
     [
-        pytest.param(State.ESTABLISHED, id="established", marks=verifies(*BACKOFF, cells=["SA-404"], lasts=29)),
-        pytest.param(State.CLOSE_WAIT, id="close-wait", marks=verifies(*BACKOFF, cells=["SA-408"], lasts=29)),
+        pytest.param(
+            State.ESTABLISHED,
+            id="established",
+            marks=verifies(*BACKOFF, cells=["ESTABLISHED/timeout-retransmission"], lasts=29),
+        ),
+        pytest.param(
+            State.CLOSE_WAIT,
+            id="close-wait",
+            marks=verifies(*BACKOFF, cells=["CLOSE-WAIT/timeout-retransmission"], lasts=29),
+        ),
     ],
 )
 async def test_lost_data_is_sent_again_at_doubling_intervals(tcp: Case, state: State) -> None:
@@ -39,7 +47,7 @@ async def test_lost_data_is_sent_again_at_doubling_intervals(tcp: Case, state: S
     "RFC6298:2.1",
     *BACKOFF,
     "RFC9293:3.10.8-retransmission",
-    cells=["SA-402"],
+    cells=["SYN-RECEIVED/timeout-retransmission"],
     lasts=72,
 )
 async def test_syn_ack_is_repeated_until_the_handshake_is_given_up(tcp: Case) -> None:

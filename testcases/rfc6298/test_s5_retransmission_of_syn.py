@@ -21,7 +21,7 @@ async def repeated(conn: Connection, syn: Received, within: float) -> Received:
     "RFC6298:5.4",
     "RFC6298:5-early",
     "RFC6298:2.1",
-    cells=["SA-400"],
+    cells=["SYN-SENT/timeout-retransmission"],
     level="MUST",
     lasts=FOLLOWED_S,
 )
@@ -41,7 +41,13 @@ async def test_syn_is_repeated_by_the_schedule_of_the_profile(tcp: Case) -> None
 
 
 @verifies(
-    "RFC6298:5.5", "RFC6298:5.6", "RFC9293:MUST-18", "RFC9293:MUST-19", "RFC1122:4.2.3.1-syn", cells=["SA-400"], lasts=8
+    "RFC6298:5.5",
+    "RFC6298:5.6",
+    "RFC9293:MUST-18",
+    "RFC9293:MUST-19",
+    "RFC1122:4.2.3.1-syn",
+    cells=["SYN-SENT/timeout-retransmission"],
+    lasts=8,
 )
 async def test_interval_between_syns_doubles(tcp: Case) -> None:
     """The target's SYN is never answered.
@@ -60,7 +66,12 @@ async def test_interval_between_syns_doubles(tcp: Case) -> None:
     )
 
 
-@verifies("RFC9293:3.10.7.3-syn-ack", "RFC9293:3.10.8-retransmission", cells=["SA-040", "SA-400"], lasts=4)
+@verifies(
+    "RFC9293:3.10.7.3-syn-ack",
+    "RFC9293:3.10.8-retransmission",
+    cells=["SYN-SENT/syn-ack-acceptable", "SYN-SENT/timeout-retransmission"],
+    lasts=4,
+)
 async def test_repeated_syn_is_answered_and_opens(tcp: Case) -> None:
     """The target's first SYN is lost; we answer the repetition.
 
@@ -78,7 +89,12 @@ async def test_repeated_syn_is_answered_and_opens(tcp: Case) -> None:
 @pytest.mark.parametrize(
     "flags", [pytest.param(ACK, id="ack"), pytest.param(SYN | ACK, id="syn-ack"), pytest.param(RST | ACK, id="rst-ack")]
 )
-@verifies("RFC6298:5-early", "RFC9293:3.10.7.3-ack-unacceptable", cells=["SA-028", "SA-030", "SA-033"], lasts=1.5)
+@verifies(
+    "RFC6298:5-early",
+    "RFC9293:3.10.7.3-ack-unacceptable",
+    cells=["SYN-SENT/ack-at-iss", "SYN-SENT/syn-ack-at-iss", "SYN-SENT/rst-ack-at-iss"],
+    lasts=1.5,
+)
 async def test_unacceptable_ack_does_not_hasten_the_syn(tcp: Case, flags: Flags) -> None:
     """In SYN-SENT comes a segment that acknowledges nothing that was sent, as an old duplicate may.
 

@@ -76,7 +76,12 @@ async def reads(conn: Connection, data: bytes) -> None:
     "RFC9293:3.10.7.2-listen-syn",
     "RFC9293:3.10.7.4-ack-syn-received",
     "claim:C-01",
-    cells=["SA-019", "SA-252", "SA-423", "SA-428"],
+    cells=[
+        "LISTEN/syn",
+        "SYN-RECEIVED(passive)/ack-acceptable",
+        "arc/LISTEN-rcv-syn",
+        "arc/SYN-RECEIVED-rcv-ack-of-syn",
+    ],
 )
 async def test_passive_open_takes_three_segments(tcp: Case) -> None:
     """We send a SYN, the target answers SYN+ACK, our ACK completes the handshake.
@@ -97,7 +102,12 @@ async def test_passive_open_takes_three_segments(tcp: Case) -> None:
     "RFC9293:3.4.1-handshake",
     "RFC9293:3.10.7.3-syn-ack",
     "claim:C-01",
-    cells=["SA-040", "SA-318", "SA-420", "SA-426"],
+    cells=[
+        "SYN-SENT/syn-ack-acceptable",
+        "CLOSED/call-open-active",
+        "arc/CLOSED-active-open",
+        "arc/SYN-SENT-rcv-syn-ack",
+    ],
 )
 async def test_active_open_takes_three_segments(tcp: Case) -> None:
     """The target sends a SYN, we answer SYN+ACK, and the target's ACK completes the handshake.
@@ -153,7 +163,7 @@ async def test_empty_ack_occupies_no_sequence_number(tcp: Case, by: str) -> None
     "RFC9293:3.10.7.4-ack-syn-received",
     "RFC9293:3.10.7.4-text",
     "claim:C-03",
-    cells=["SA-254", "SA-257"],
+    cells=["SYN-RECEIVED(passive)/data-acceptable", "SYN-RECEIVED(active)/data-acceptable"],
 )
 async def test_third_segment_may_carry_data(tcp: Case, by: str) -> None:
     """The segment that acknowledges the target's SYN+ACK has data in it.
@@ -169,7 +179,11 @@ async def test_third_segment_may_carry_data(tcp: Case, by: str) -> None:
 
 
 @OPENS
-@verifies("RFC9293:3.10.7.4-fin-established", "RFC9293:3.10.7.4-fin", cells=["SA-303", "SA-304"])
+@verifies(
+    "RFC9293:3.10.7.4-fin-established",
+    "RFC9293:3.10.7.4-fin",
+    cells=["SYN-RECEIVED(passive)/fin-acceptable", "SYN-RECEIVED(active)/fin-acceptable"],
+)
 async def test_third_segment_may_carry_fin(tcp: Case, by: str) -> None:
     """The segment that acknowledges the target's SYN+ACK also closes our direction.
 
@@ -185,7 +199,7 @@ async def test_third_segment_may_carry_fin(tcp: Case, by: str) -> None:
     await conn.confirm(State.CLOSE_WAIT)
 
 
-@verifies("RFC9293:3.10.7.3-syn-ack-more", cells=["SA-041"])
+@verifies("RFC9293:3.10.7.3-syn-ack-more", cells=["SYN-SENT/syn-ack-data"])
 async def test_data_in_the_syn_ack_is_taken(tcp: Case) -> None:
     """We answer the target's SYN with a SYN+ACK that carries data.
 
@@ -203,7 +217,7 @@ async def test_data_in_the_syn_ack_is_taken(tcp: Case) -> None:
     await reads(conn, b"early")
 
 
-@verifies("RFC9293:3.10.7.3-syn-ack-more", "RFC9293:3.10.7.4-fin", cells=["SA-042"])
+@verifies("RFC9293:3.10.7.3-syn-ack-more", "RFC9293:3.10.7.4-fin", cells=["SYN-SENT/syn-ack-fin"])
 async def test_fin_in_the_syn_ack_is_taken(tcp: Case) -> None:
     """We answer the target's SYN with a SYN+ACK that also closes our direction.
 
@@ -220,7 +234,7 @@ async def test_fin_in_the_syn_ack_is_taken(tcp: Case) -> None:
     await conn.confirm(State.CLOSE_WAIT)
 
 
-@verifies("RFC9293:3.10.7.2-listen-syn-more", "RFC9293:3.5-data-held", "claim:C-04", cells=["SA-020"])
+@verifies("RFC9293:3.10.7.2-listen-syn-more", "RFC9293:3.5-data-held", "claim:C-04", cells=["LISTEN/syn-data"])
 async def test_data_in_the_syn_is_held_until_the_third_segment(tcp: Case) -> None:
     """A SYN with data opens the connection.
 
@@ -252,7 +266,12 @@ async def test_data_in_the_syn_is_held_until_the_third_segment(tcp: Case) -> Non
     "RFC9293:3.10.7.2-listen-syn-state",
     "claim:C-04",
     "claim:C-10",
-    cells=["SA-019", "SA-252", "SA-423", "SA-428"],
+    cells=[
+        "LISTEN/syn",
+        "SYN-RECEIVED(passive)/ack-acceptable",
+        "arc/LISTEN-rcv-syn",
+        "arc/SYN-RECEIVED-rcv-ack-of-syn",
+    ],
 )
 async def test_passive_open_is_not_established_before_the_third_segment(tcp: Case) -> None:
     """We withhold the third segment of the handshake for a while, then send it.
@@ -271,7 +290,13 @@ async def test_passive_open_is_not_established_before_the_third_segment(tcp: Cas
     await conn.confirm(State.ESTABLISHED)
 
 
-@verifies("RFC9293:3.10.7.4-no-ack", "RFC9293:3.5-data-held", "claim:C-04", "claim:C-10", cells=["SA-227", "SA-228"])
+@verifies(
+    "RFC9293:3.10.7.4-no-ack",
+    "RFC9293:3.5-data-held",
+    "claim:C-04",
+    "claim:C-10",
+    cells=["SYN-RECEIVED(passive)/no-ack", "SYN-RECEIVED(active)/no-ack"],
+)
 @OPENS
 async def test_data_without_ack_does_not_open(tcp: Case, by: str) -> None:
     """In SYN-RECEIVED comes data in order, but without an acknowledgment of the target's SYN.
@@ -294,7 +319,7 @@ async def test_data_without_ack_does_not_open(tcp: Case, by: str) -> None:
     "RFC9293:3.5.2-group-2",
     "RFC9293:3.5-data-held",
     "claim:C-04",
-    cells=["SA-253", "SA-256"],
+    cells=["SYN-RECEIVED(passive)/ack-at-iss", "SYN-RECEIVED(active)/ack-at-iss"],
 )
 async def test_data_that_does_not_acknowledge_the_syn_does_not_open(tcp: Case, by: str) -> None:
     """In SYN-RECEIVED comes data in order that acknowledges the number of the target's SYN, not the one after it.
@@ -312,7 +337,16 @@ async def test_data_that_does_not_acknowledge_the_syn_does_not_open(tcp: Case, b
 
 
 @OPENS
-@verifies("RFC9293:3.10.7.4-ack-range", "RFC9293:3.5.2-group-2", cells=["SA-236", "SA-237", "SA-253", "SA-256"])
+@verifies(
+    "RFC9293:3.10.7.4-ack-range",
+    "RFC9293:3.5.2-group-2",
+    cells=[
+        "SYN-RECEIVED(passive)/ack-beyond",
+        "SYN-RECEIVED(active)/ack-beyond",
+        "SYN-RECEIVED(passive)/ack-at-iss",
+        "SYN-RECEIVED(active)/ack-at-iss",
+    ],
+)
 async def test_ack_of_something_not_sent_does_not_open(tcp: Case, by: str) -> None:
     """In SYN-RECEIVED comes an ACK one number beyond what the target has sent.
 
@@ -334,7 +368,7 @@ async def test_ack_of_something_not_sent_does_not_open(tcp: Case, by: str) -> No
     await conn.confirm(State.ESTABLISHED)
 
 
-@verifies("RFC9293:3.10.7.4-seq-unacceptable", cells=["SA-060"])
+@verifies("RFC9293:3.10.7.4-seq-unacceptable", cells=["SYN-RECEIVED(passive)/syn-outside-left"])
 async def test_repeated_syn_is_answered_again(tcp: Case) -> None:
     """Our SYN comes a second time, as if the SYN+ACK had been lost.
 
@@ -362,7 +396,7 @@ async def test_repeated_syn_is_answered_again(tcp: Case) -> None:
     "RFC6298:5.5",
     "claim:C-04",
     "claim:C-10",
-    cells=["SA-402"],
+    cells=["SYN-RECEIVED/timeout-retransmission"],
     lasts=33,
 )
 async def test_syn_ack_is_repeated_with_doubling_intervals(tcp: Case) -> None:
@@ -386,7 +420,14 @@ async def test_syn_ack_is_repeated_with_doubling_intervals(tcp: Case) -> None:
     await conn.confirm(State.SYN_RECEIVED)
 
 
-@verifies("RFC9293:3.8.3-r2", "RFC9293:MUST-22", "claim:C-04", cells=["SA-403"], needs=("app", "state"), lasts=66)
+@verifies(
+    "RFC9293:3.8.3-r2",
+    "RFC9293:MUST-22",
+    "claim:C-04",
+    cells=["SYN-RECEIVED/timeout-r2"],
+    needs=("app", "state"),
+    lasts=66,
+)
 async def test_half_open_connection_is_given_up(tcp: Case) -> None:
     """The third segment of the handshake never comes, not even after the last repetition of the SYN+ACK.
 
@@ -443,7 +484,7 @@ async def test_late_third_segment_opens(tcp: Case) -> None:
     "RFC9293:3.4.1-verify-syn",
     "RFC9293:3.10.7.4-rst-syn-received-passive",
     "claim:C-05",
-    cells=["SA-134", "SA-427"],
+    cells=["SYN-RECEIVED(passive)/rst-left-edge", "arc/SYN-RECEIVED-rcv-rst"],
 )
 async def test_old_duplicate_syn_leaves_nothing_behind(tcp: Case) -> None:
     """An old SYN arrives; its sender knows nothing of it and resets what the target answers. Then comes the real SYN.
@@ -467,7 +508,7 @@ async def test_old_duplicate_syn_leaves_nothing_behind(tcp: Case) -> None:
     await conn.deliver(b"real")
 
 
-@verifies("RFC9293:3.5.2-group-1", "RFC9293:3.10.7.1-no-ack", "claim:C-06", cells=["SA-003"])
+@verifies("RFC9293:3.5.2-group-1", "RFC9293:3.10.7.1-no-ack", "claim:C-06", cells=["CLOSED/syn"])
 async def test_syn_to_a_closed_port_is_refused(tcp: Case) -> None:
     """A SYN comes for a port on which nobody listens.
 
@@ -480,7 +521,9 @@ async def test_syn_to_a_closed_port_is_refused(tcp: Case) -> None:
     await conn.confirm(State.CLOSED)
 
 
-@verifies("RFC9293:3.5.3-rst-syn-sent", "RFC9293:3.10.7.3-rst", "claim:C-06", cells=["SA-035"], lasts=1.5)
+@verifies(
+    "RFC9293:3.5.3-rst-syn-sent", "RFC9293:3.10.7.3-rst", "claim:C-06", cells=["SYN-SENT/rst-ack-acceptable"], lasts=1.5
+)
 async def test_refused_active_open_fails(tcp: Case) -> None:
     """We answer the target's SYN with RST+ACK, as a closed port does.
 
@@ -507,7 +550,12 @@ async def test_refused_active_open_fails(tcp: Case) -> None:
     "RFC9293:3.10.7.3-syn",
     "RFC1122:4.2.2.10",
     "claim:C-07",
-    cells=["SA-045", "SA-255", "SA-425", "SA-428"],
+    cells=[
+        "SYN-SENT/syn",
+        "SYN-RECEIVED(active)/ack-acceptable",
+        "arc/SYN-SENT-rcv-syn",
+        "arc/SYN-RECEIVED-rcv-ack-of-syn",
+    ],
 )
 async def test_simultaneous_open(tcp: Case, last: Flags) -> None:
     """Our SYN crosses the target's own. Then our SYN+ACK crosses the target's (Figure 7), or an ACK answers it.
@@ -594,7 +642,11 @@ async def test_state_is_reachable(tcp: Case, state: State, by: str, via: State |
 # Figure 5's arcs of the application's calls
 
 
-@verifies("RFC9293:3.10.1-closed-passive", "RFC9293:3.3.2-listen", cells=["SA-317", "SA-419"])
+@verifies(
+    "RFC9293:3.10.1-closed-passive",
+    "RFC9293:3.3.2-listen",
+    cells=["CLOSED/call-open-passive", "arc/CLOSED-passive-open"],
+)
 async def test_passive_open_enters_listen(tcp: Case) -> None:
     """The application listens on a port that was closed.
 
@@ -607,7 +659,11 @@ async def test_passive_open_enters_listen(tcp: Case) -> None:
     await conn.confirm(State.LISTEN)
 
 
-@verifies("RFC9293:3.10.1-closed-active", "RFC9293:3.3.2-syn-sent", cells=["SA-318", "SA-420"])
+@verifies(
+    "RFC9293:3.10.1-closed-active",
+    "RFC9293:3.3.2-syn-sent",
+    cells=["CLOSED/call-open-active", "arc/CLOSED-active-open"],
+)
 async def test_active_open_enters_syn_sent(tcp: Case) -> None:
     """The application connects to us, and we leave the SYN unanswered.
 
@@ -619,7 +675,11 @@ async def test_active_open_enters_syn_sent(tcp: Case) -> None:
 
 
 @pytest.mark.parametrize("how", ["close", "abort"])
-@verifies("RFC9293:3.10.4-listen", "RFC9293:3.10.5-listen", cells=["SA-357", "SA-370", "SA-421"])
+@verifies(
+    "RFC9293:3.10.4-listen",
+    "RFC9293:3.10.5-listen",
+    cells=["LISTEN/call-close", "LISTEN/call-abort", "arc/LISTEN-close"],
+)
 async def test_closing_a_listener_closes_the_port(tcp: Case, how: str) -> None:
     """The application closes its listening socket.
 
@@ -635,7 +695,7 @@ async def test_closing_a_listener_closes_the_port(tcp: Case, how: str) -> None:
     await conn.confirm(State.CLOSED)
 
 
-@verifies("RFC9293:3.10.2-listen", cells=["SA-332", "SA-422"])
+@verifies("RFC9293:3.10.2-listen", cells=["LISTEN/call-send", "arc/LISTEN-send"])
 async def test_send_on_a_listener_opens_actively(tcp: Case) -> None:
     """The application sends on a connection in LISTEN.
 
@@ -654,7 +714,12 @@ async def test_send_on_a_listener_opens_actively(tcp: Case) -> None:
 
 
 @pytest.mark.parametrize("how", ["close", "shutdown", "abort"])
-@verifies("RFC9293:3.10.4-syn-sent", "RFC9293:3.10.5-syn-sent", cells=["SA-358", "SA-371", "SA-424"], lasts=1.5)
+@verifies(
+    "RFC9293:3.10.4-syn-sent",
+    "RFC9293:3.10.5-syn-sent",
+    cells=["SYN-SENT/call-close", "SYN-SENT/call-abort", "arc/SYN-SENT-close"],
+    lasts=1.5,
+)
 async def test_closing_in_syn_sent_gives_up(tcp: Case, how: str) -> None:
     """The application closes its socket before the SYN is answered; our SYN+ACK comes too late.
 
@@ -684,7 +749,7 @@ async def test_closing_in_syn_sent_gives_up(tcp: Case, how: str) -> None:
     "RFC9293:3.3.2-note-1",
     "RFC9293:3.10.7.4-rst-syn-received-passive",
     "RFC1122:4.2.2.11",
-    cells=["SA-134", "SA-427"],
+    cells=["SYN-RECEIVED(passive)/rst-left-edge", "arc/SYN-RECEIVED-rcv-rst"],
 )
 async def test_reset_returns_a_passive_open_to_listen(tcp: Case) -> None:
     """A RST at RCV.NXT comes for a connection in SYN-RECEIVED that a SYN to a listener made.
@@ -703,7 +768,7 @@ async def test_reset_returns_a_passive_open_to_listen(tcp: Case) -> None:
     "RFC9293:3.5.3-rst-syn-received",
     "RFC9293:3.10.7.4-rst-syn-received-active",
     "RFC1122:4.2.2.11",
-    cells=["SA-138"],
+    cells=["SYN-RECEIVED(active)/rst-left-edge"],
 )
 async def test_reset_refuses_an_active_open_in_syn_received(tcp: Case) -> None:
     """A RST at RCV.NXT comes for a connection in SYN-RECEIVED that began with the target's own SYN.

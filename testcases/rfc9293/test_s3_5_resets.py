@@ -40,15 +40,15 @@ async def expect_no_connection(conn: Connection, flags: Flags, payload: bytes) -
 @pytest.mark.parametrize(
     "flags, payload, cells",
     [
-        pytest.param(SYN, b"", ("SA-003",), id="syn"),
-        pytest.param(SYN, b"data", ("SA-004",), id="syn-with-data"),
-        pytest.param(FIN, b"", ("SA-005",), id="fin-without-ack"),
-        pytest.param(NO_FLAGS, b"data", ("SA-006",), id="data-without-ack"),
-        pytest.param(NO_FLAGS, b"", ("SA-007",), id="no-flags"),
-        pytest.param(ACK, b"", ("SA-008",), id="ack"),
-        pytest.param(SYN | ACK, b"", ("SA-009",), id="syn-ack"),
-        pytest.param(FIN | ACK, b"", ("SA-010",), id="fin-ack"),
-        pytest.param(ACK, b"data", ("SA-011",), id="ack-with-data"),
+        pytest.param(SYN, b"", ("CLOSED/syn",), id="syn"),
+        pytest.param(SYN, b"data", ("CLOSED/syn-data",), id="syn-with-data"),
+        pytest.param(FIN, b"", ("CLOSED/fin-no-ack",), id="fin-without-ack"),
+        pytest.param(NO_FLAGS, b"data", ("CLOSED/data-no-ack",), id="data-without-ack"),
+        pytest.param(NO_FLAGS, b"", ("CLOSED/no-flags",), id="no-flags"),
+        pytest.param(ACK, b"", ("CLOSED/ack",), id="ack"),
+        pytest.param(SYN | ACK, b"", ("CLOSED/syn-ack",), id="syn-ack"),
+        pytest.param(FIN | ACK, b"", ("CLOSED/fin",), id="fin-ack"),
+        pytest.param(ACK, b"data", ("CLOSED/data",), id="ack-with-data"),
         pytest.param(URG | PSH | FIN, b"data", (), id="fin-with-data-without-ack"),
     ],
 )
@@ -75,10 +75,10 @@ async def test_closed_port_answers_with_a_reset(
 @pytest.mark.parametrize(
     "flags, cells",
     [
-        pytest.param(RST, ("SA-001",), id="rst"),
-        pytest.param(RST | ACK, ("SA-002",), id="rst-ack"),
-        pytest.param(RST | SYN, ("SA-001",), id="rst-syn"),
-        pytest.param(RST | FIN | ACK, ("SA-002",), id="rst-fin-ack"),
+        pytest.param(RST, ("CLOSED/rst",), id="rst"),
+        pytest.param(RST | ACK, ("CLOSED/rst-ack",), id="rst-ack"),
+        pytest.param(RST | SYN, ("CLOSED/rst",), id="rst-syn"),
+        pytest.param(RST | FIN | ACK, ("CLOSED/rst-ack",), id="rst-fin-ack"),
     ],
 )
 @verifies("RFC9293:3.5.2-group-1", "RFC9293:3.10.7.1-closed")
@@ -99,10 +99,10 @@ async def test_closed_port_does_not_answer_a_reset(tcp: Case, flags: Flags, cell
 @pytest.mark.parametrize(
     "flags, payload, cells",
     [
-        pytest.param(ACK, b"", ("SA-015",), id="ack"),
-        pytest.param(SYN | ACK, b"", ("SA-016",), id="syn-ack"),
-        pytest.param(FIN | ACK, b"", ("SA-017",), id="fin-ack"),
-        pytest.param(ACK, b"data", ("SA-018",), id="ack-with-data"),
+        pytest.param(ACK, b"", ("LISTEN/ack",), id="ack"),
+        pytest.param(SYN | ACK, b"", ("LISTEN/syn-ack",), id="syn-ack"),
+        pytest.param(FIN | ACK, b"", ("LISTEN/fin",), id="fin-ack"),
+        pytest.param(ACK, b"data", ("LISTEN/data",), id="ack-with-data"),
     ],
 )
 @verifies("RFC9293:3.10.7.2-listen-ack", "RFC9293:3.5.2-group-2")
@@ -122,12 +122,12 @@ async def test_listener_answers_an_ack_with_a_reset(
 @pytest.mark.parametrize(
     "flags, payload, cells",
     [
-        pytest.param(RST, b"", ("SA-012",), id="rst"),
-        pytest.param(RST | ACK, b"", ("SA-013",), id="rst-ack"),
-        pytest.param(RST | SYN, b"", ("SA-014",), id="rst-syn"),
-        pytest.param(FIN, b"", ("SA-025",), id="fin-without-ack"),
-        pytest.param(NO_FLAGS, b"data", ("SA-026",), id="data-without-ack"),
-        pytest.param(NO_FLAGS, b"", ("SA-027",), id="no-flags"),
+        pytest.param(RST, b"", ("LISTEN/rst",), id="rst"),
+        pytest.param(RST | ACK, b"", ("LISTEN/rst-ack",), id="rst-ack"),
+        pytest.param(RST | SYN, b"", ("LISTEN/syn-rst",), id="rst-syn"),
+        pytest.param(FIN, b"", ("LISTEN/fin-no-ack",), id="fin-without-ack"),
+        pytest.param(NO_FLAGS, b"data", ("LISTEN/data-no-ack",), id="data-without-ack"),
+        pytest.param(NO_FLAGS, b"", ("LISTEN/no-flags",), id="no-flags"),
     ],
 )
 @verifies("RFC9293:3.10.7.2-listen-rst", "RFC9293:3.10.7.2-listen-other", "RFC9293:3.5.3-rst-listen")
@@ -169,9 +169,9 @@ async def still_opens(conn: Connection) -> None:
 @pytest.mark.parametrize(
     "flags, cells",
     [
-        pytest.param(ACK, ("SA-028", "SA-029"), id="ack"),
-        pytest.param(SYN | ACK, ("SA-030", "SA-031"), id="syn-ack"),
-        pytest.param(FIN | ACK, ("SA-032",), id="fin-ack"),
+        pytest.param(ACK, ("SYN-SENT/ack-at-iss", "SYN-SENT/ack-beyond"), id="ack"),
+        pytest.param(SYN | ACK, ("SYN-SENT/syn-ack-at-iss", "SYN-SENT/syn-ack-beyond"), id="syn-ack"),
+        pytest.param(FIN | ACK, ("SYN-SENT/fin-ack-at-iss",), id="fin-ack"),
     ],
 )
 @verifies("RFC9293:3.10.7.3-ack-unacceptable", "RFC9293:3.5.2-group-2")
@@ -194,7 +194,7 @@ async def test_syn_sent_resets_an_unacceptable_ack(
     "RFC9293:3.10.7.3-ack-unacceptable",
     "RFC9293:3.5.3-rst-syn-sent",
     "RFC5961:3.2-syn-sent",
-    cells=["SA-033", "SA-034"],
+    cells=["SYN-SENT/rst-ack-at-iss", "SYN-SENT/rst-ack-beyond"],
 )
 async def test_syn_sent_ignores_a_reset_that_does_not_acknowledge_the_syn(tcp: Case, from_iss: int) -> None:
     """We answer the target's SYN with RST+ACK that acknowledges something else, as a blind attacker would.
@@ -208,7 +208,7 @@ async def test_syn_sent_ignores_a_reset_that_does_not_acknowledge_the_syn(tcp: C
     await still_opens(conn)
 
 
-@verifies("RFC9293:3.10.7.3-rst", "RFC9293:3.5.3-rst-syn-sent", "RFC5961:3.2-syn-sent", cells=["SA-037"])
+@verifies("RFC9293:3.10.7.3-rst", "RFC9293:3.5.3-rst-syn-sent", "RFC5961:3.2-syn-sent", cells=["SYN-SENT/rst"])
 async def test_syn_sent_ignores_a_reset_without_ack(tcp: Case) -> None:
     """We answer the target's SYN with a reset that acknowledges nothing.
 
@@ -220,7 +220,9 @@ async def test_syn_sent_ignores_a_reset_without_ack(tcp: Case) -> None:
     await still_opens(conn)
 
 
-@verifies("RFC9293:3.10.7.3-rst", "RFC9293:3.5.3-rst-syn-sent", "RFC9293:MUST-12", cells=["SA-035"])
+@verifies(
+    "RFC9293:3.10.7.3-rst", "RFC9293:3.5.3-rst-syn-sent", "RFC9293:MUST-12", cells=["SYN-SENT/rst-ack-acceptable"]
+)
 async def test_syn_sent_takes_a_reset_that_acknowledges_the_syn(tcp: Case) -> None:
     """We answer the target's SYN with RST+ACK, its sequence number zero as section 3.5.2 forms it.
 
@@ -234,7 +236,7 @@ async def test_syn_sent_takes_a_reset_that_acknowledges_the_syn(tcp: Case) -> No
     await conn.confirm(State.CLOSED)
 
 
-@verifies("RFC9293:3.10.7.3-rst-exact", "RFC9293:3.10.7.3-rst", cells=["SA-036"], level="MAY")
+@verifies("RFC9293:3.10.7.3-rst-exact", "RFC9293:3.10.7.3-rst", cells=["SYN-SENT/rst-ack-other-seq"], level="MAY")
 async def test_syn_sent_and_a_reset_with_another_sequence_number(tcp: Case) -> None:
     """We answer the target's SYN with RST+ACK that acknowledges it, with a sequence number that is not zero.
 
@@ -262,11 +264,11 @@ async def test_syn_sent_and_a_reset_with_another_sequence_number(tcp: Case) -> N
 @pytest.mark.parametrize(
     "flags, payload, cells",
     [
-        pytest.param(ACK, b"", ("SA-048",), id="ack"),
-        pytest.param(FIN | ACK, b"", ("SA-049",), id="fin-ack"),
-        pytest.param(FIN, b"", ("SA-050",), id="fin-without-ack"),
-        pytest.param(NO_FLAGS, b"data", ("SA-051",), id="data-without-ack"),
-        pytest.param(NO_FLAGS, b"", ("SA-052",), id="no-flags"),
+        pytest.param(ACK, b"", ("SYN-SENT/ack-acceptable",), id="ack"),
+        pytest.param(FIN | ACK, b"", ("SYN-SENT/fin-acceptable",), id="fin-ack"),
+        pytest.param(FIN, b"", ("SYN-SENT/fin-no-ack",), id="fin-without-ack"),
+        pytest.param(NO_FLAGS, b"data", ("SYN-SENT/data-no-ack",), id="data-without-ack"),
+        pytest.param(NO_FLAGS, b"", ("SYN-SENT/no-flags",), id="no-flags"),
     ],
 )
 @verifies("RFC9293:3.10.7.3-other")
@@ -291,7 +293,7 @@ async def test_syn_sent_drops_what_has_neither_syn_nor_reset(
     "RFC9293:3.10.7.4-rst-reset",
     "RFC5961:4.2-1",
     "RFC5961:4.2-rst",
-    cells=["SA-185"],
+    cells=["ESTABLISHED/syn-outside-left"],
 )
 async def test_peer_that_lost_its_memory_opens_again(tcp: Case) -> None:
     """We forget an ESTABLISHED connection and open the same four-tuple anew, as after a crash (Figure 9).
@@ -317,7 +319,12 @@ async def test_peer_that_lost_its_memory_opens_again(tcp: Case) -> None:
     await conn.deliver(b"new")
 
 
-@verifies("RFC9293:3.5.1-half-open-data", "RFC9293:3.10.7.4-rst-reset", "RFC9293:3.5.3-rst-other", cells=["SA-142"])
+@verifies(
+    "RFC9293:3.5.1-half-open-data",
+    "RFC9293:3.10.7.4-rst-reset",
+    "RFC9293:3.5.3-rst-other",
+    cells=["ESTABLISHED/rst-left-edge"],
+)
 async def test_data_to_a_peer_that_lost_its_memory_is_reset(tcp: Case) -> None:
     """The target sends data on a connection that we forgot; we reset it as section 3.5.2 has it (Figure 10).
 
@@ -360,12 +367,12 @@ async def expect_forgotten(tcp: Case, conn: Connection) -> None:
 @pytest.mark.parametrize(
     "state, by, cells",
     [
-        pytest.param(State.SYN_RECEIVED, "active", ("SA-372",), id="syn-received"),
-        pytest.param(State.ESTABLISHED, "passive", ("SA-373",), id="established"),
-        pytest.param(State.ESTABLISHED, "active", ("SA-373",), id="established-by-active-open"),
-        pytest.param(State.FIN_WAIT_1, "passive", ("SA-374",), id="fin-wait-1"),
-        pytest.param(State.FIN_WAIT_2, "passive", ("SA-375",), id="fin-wait-2"),
-        pytest.param(State.CLOSE_WAIT, "passive", ("SA-376",), id="close-wait"),
+        pytest.param(State.SYN_RECEIVED, "active", ("SYN-RECEIVED/call-abort",), id="syn-received"),
+        pytest.param(State.ESTABLISHED, "passive", ("ESTABLISHED/call-abort",), id="established"),
+        pytest.param(State.ESTABLISHED, "active", ("ESTABLISHED/call-abort",), id="established-by-active-open"),
+        pytest.param(State.FIN_WAIT_1, "passive", ("FIN-WAIT-1/call-abort",), id="fin-wait-1"),
+        pytest.param(State.FIN_WAIT_2, "passive", ("FIN-WAIT-2/call-abort",), id="fin-wait-2"),
+        pytest.param(State.CLOSE_WAIT, "passive", ("CLOSE-WAIT/call-abort",), id="close-wait"),
     ],
 )
 @verifies(
@@ -393,9 +400,9 @@ async def test_abort_sends_one_reset(tcp: Case, state: State, by: str, cells: tu
 @pytest.mark.parametrize(
     "state, cells",
     [
-        pytest.param(State.CLOSING, ("SA-377",), id="closing"),
-        pytest.param(State.LAST_ACK, ("SA-378",), id="last-ack"),
-        pytest.param(State.TIME_WAIT, ("SA-379",), id="time-wait"),
+        pytest.param(State.CLOSING, ("CLOSING/call-abort",), id="closing"),
+        pytest.param(State.LAST_ACK, ("LAST-ACK/call-abort",), id="last-ack"),
+        pytest.param(State.TIME_WAIT, ("TIME-WAIT/call-abort",), id="time-wait"),
     ],
 )
 @verifies("RFC9293:3.10.5-closing", needs=("app", "options:SO_LINGER"))
@@ -423,7 +430,7 @@ async def test_abort_after_both_have_closed_forgets_the_connection(
     "state",
     [pytest.param(one, id=one.value.lower()) for one in (State.ESTABLISHED, State.CLOSE_WAIT, State.FIN_WAIT_2)],
 )
-@verifies("RFC9293:SHLD-3", "RFC1122:4.2.2.13-data-lost", cells=["SA-362"])
+@verifies("RFC9293:SHLD-3", "RFC1122:4.2.2.13-data-lost", cells=["ESTABLISHED/call-close-unread"])
 async def test_close_with_unread_data_resets(tcp: Case, state: State, unread: int) -> None:
     """Data was acknowledged but not read when the application closes.
 
@@ -445,8 +452,8 @@ async def test_close_with_unread_data_resets(tcp: Case, state: State, unread: in
 @pytest.mark.parametrize(
     "state, cells",
     [
-        pytest.param(State.FIN_WAIT_1, ("SA-297",), id="fin-wait-1"),
-        pytest.param(State.FIN_WAIT_2, ("SA-298",), id="fin-wait-2"),
+        pytest.param(State.FIN_WAIT_1, ("FIN-WAIT-1/data-reader-gone",), id="fin-wait-1"),
+        pytest.param(State.FIN_WAIT_2, ("FIN-WAIT-2/data-reader-gone",), id="fin-wait-2"),
     ],
 )
 @verifies("RFC9293:SHLD-3", "RFC9293:MAY-1", "RFC1122:4.2.2.13-data-lost", level="SHOULD")

@@ -34,7 +34,12 @@ def short_of_the_fin(conn: Connection, state: State) -> int | None:
 
 
 @pytest.mark.parametrize("by", ["passive", "active"])
-@verifies("RFC9293:3.6.1-half-closed", "RFC9293:3.10.7.4-ack-close-wait", "claim:C-14", cells=["SA-338", "SA-270"])
+@verifies(
+    "RFC9293:3.6.1-half-closed",
+    "RFC9293:3.10.7.4-ack-close-wait",
+    "claim:C-14",
+    cells=["CLOSE-WAIT/call-send", "CLOSE-WAIT/ack-new"],
+)
 async def test_half_closed_by_us_the_target_still_sends(tcp: Case, by: str) -> None:
     """After our FIN the application sends three times, and each piece is acknowledged by us.
 
@@ -70,7 +75,12 @@ async def test_application_is_told_of_our_close_not_before_our_fin(tcp: Case) ->
     assert await conn.app.at_end(), "the application is not told that we have closed"
 
 
-@verifies("RFC9293:3.6.1-half-closed", "RFC9293:3.10.8-retransmission", "claim:C-14", cells=["SA-408", "SA-270"])
+@verifies(
+    "RFC9293:3.6.1-half-closed",
+    "RFC9293:3.10.8-retransmission",
+    "claim:C-14",
+    cells=["CLOSE-WAIT/timeout-retransmission", "CLOSE-WAIT/ack-new"],
+)
 async def test_half_closed_by_us_lost_data_is_sent_again(tcp: Case) -> None:
     """In CLOSE-WAIT the target sends data, and we do not acknowledge it at first.
 
@@ -86,7 +96,7 @@ async def test_half_closed_by_us_lost_data_is_sent_again(tcp: Case) -> None:
     await conn.confirm(State.CLOSE_WAIT)
 
 
-@verifies("RFC9293:3.6.1-half-closed", "RFC9293:3.10.3-close-wait", "claim:C-14", cells=["SA-352"])
+@verifies("RFC9293:3.6.1-half-closed", "RFC9293:3.10.3-close-wait", "claim:C-14", cells=["CLOSE-WAIT/call-receive"])
 async def test_half_closed_by_us_what_was_unread_can_still_be_read(tcp: Case) -> None:
     """Our data and our FIN arrive before the application reads anything.
 
@@ -107,8 +117,14 @@ async def test_half_closed_by_us_what_was_unread_can_still_be_read(tcp: Case) ->
 @pytest.mark.parametrize(
     "state",
     [
-        in_state(State.FIN_WAIT_1, marks=verifies(*RECEIVES, cells=["SA-293", "SA-294", "SA-350"])),
-        in_state(State.FIN_WAIT_2, marks=verifies(*RECEIVES, cells=["SA-295", "SA-296", "SA-351"])),
+        in_state(
+            State.FIN_WAIT_1,
+            marks=verifies(*RECEIVES, cells=["FIN-WAIT-1/data", "FIN-WAIT-1/data-psh", "FIN-WAIT-1/call-receive"]),
+        ),
+        in_state(
+            State.FIN_WAIT_2,
+            marks=verifies(*RECEIVES, cells=["FIN-WAIT-2/data", "FIN-WAIT-2/data-psh", "FIN-WAIT-2/call-receive"]),
+        ),
     ],
 )
 async def test_half_closed_by_the_target_it_still_receives(tcp: Case, state: State) -> None:
@@ -132,7 +148,12 @@ async def test_half_closed_by_the_target_it_still_receives(tcp: Case, state: Sta
     await conn.confirm(State.TIME_WAIT)
 
 
-@verifies("RFC9293:3.6-simplex-close", "RFC9293:3.10.7.4-ack-fin-wait-1", "claim:C-15", cells=["SA-278", "SA-293"])
+@verifies(
+    "RFC9293:3.6-simplex-close",
+    "RFC9293:3.10.7.4-ack-fin-wait-1",
+    "claim:C-15",
+    cells=["FIN-WAIT-1/ack-covers-fin", "FIN-WAIT-1/data"],
+)
 async def test_half_closed_by_the_target_our_data_acknowledges_its_fin(tcp: Case) -> None:
     """In FIN-WAIT-1 a segment of ours with data is the one that acknowledges the target's FIN.
 
@@ -148,7 +169,7 @@ async def test_half_closed_by_the_target_our_data_acknowledges_its_fin(tcp: Case
     "RFC9293:3.6-case-1-retransmit",
     "RFC9293:3.10.7.4-ack-new",
     "claim:C-15",
-    cells=["SA-293", "SA-262", "SA-406"],
+    cells=["FIN-WAIT-1/data", "FIN-WAIT-1/ack-new-not-fin", "FIN-WAIT-1/timeout-retransmission"],
 )
 async def test_half_closed_by_the_target_data_goes_both_ways(tcp: Case) -> None:
     """The target has sent two pieces of data and its FIN; while we acknowledge only the first, we send data of our own.
@@ -177,7 +198,12 @@ async def test_half_closed_by_the_target_data_goes_both_ways(tcp: Case) -> None:
     await conn.confirm(State.FIN_WAIT_2)
 
 
-@verifies("RFC9293:3.3.2-fin-wait-2", "claim:C-20", cells=["SA-432", "SA-435"], lasts=66)
+@verifies(
+    "RFC9293:3.3.2-fin-wait-2",
+    "claim:C-20",
+    cells=["arc/FIN-WAIT-1-rcv-ack-of-fin", "arc/FIN-WAIT-2-rcv-fin"],
+    lasts=66,
+)
 async def test_fin_wait_2_of_a_held_socket_has_no_timeout(tcp: Case) -> None:
     """The application has shut down but holds its socket; we say nothing for 65 s, then send data and our FIN.
 
@@ -193,7 +219,7 @@ async def test_fin_wait_2_of_a_held_socket_has_no_timeout(tcp: Case) -> None:
     await conn.confirm(State.TIME_WAIT)
 
 
-@verifies("RFC9293:3.3.2-fin-wait-2", "claim:C-20", cells=["SA-432"], lasts=70)
+@verifies("RFC9293:3.3.2-fin-wait-2", "claim:C-20", cells=["arc/FIN-WAIT-1-rcv-ack-of-fin"], lasts=70)
 async def test_fin_wait_2_of_an_orphan_ends_when_documented(tcp: Case) -> None:
     """The application has closed its socket for good, and our FIN never comes.
 
@@ -212,7 +238,11 @@ async def test_fin_wait_2_of_an_orphan_ends_when_documented(tcp: Case) -> None:
 
 
 @verifies(
-    "RFC9293:3.3.2-fin-wait-2", "RFC9293:3.10.7.4-fin-fin-wait-2", "claim:C-20", cells=["SA-435", "SA-310"], lasts=30
+    "RFC9293:3.3.2-fin-wait-2",
+    "RFC9293:3.10.7.4-fin-fin-wait-2",
+    "claim:C-20",
+    cells=["arc/FIN-WAIT-2-rcv-fin", "FIN-WAIT-2/fin"],
+    lasts=30,
 )
 async def test_fin_wait_2_of_an_orphan_still_completes_the_close(tcp: Case) -> None:
     """The application has closed its socket for good; our FIN comes half a minute later, or as long as the target waits.
@@ -234,8 +264,8 @@ async def test_fin_wait_2_of_an_orphan_still_completes_the_close(tcp: Case) -> N
 @pytest.mark.parametrize(
     "state",
     [
-        in_state(State.FIN_WAIT_1, marks=verifies(*DATA_LOST, cells=["SA-297"])),
-        in_state(State.FIN_WAIT_2, marks=verifies(*DATA_LOST, cells=["SA-298"])),
+        in_state(State.FIN_WAIT_1, marks=verifies(*DATA_LOST, cells=["FIN-WAIT-1/data-reader-gone"])),
+        in_state(State.FIN_WAIT_2, marks=verifies(*DATA_LOST, cells=["FIN-WAIT-2/data-reader-gone"])),
     ],
 )
 async def test_data_for_an_application_that_has_closed_is_reset(tcp: Case, state: State) -> None:

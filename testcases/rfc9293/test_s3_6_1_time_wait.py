@@ -79,7 +79,7 @@ async def enters_time_wait(
     "RFC9293:3.10.8-time-wait",
     "RFC1122:4.2.2.13-time-wait",
     "claim:C-24",
-    cells=["SA-439", "SA-414"],
+    cells=["arc/TIME-WAIT-timeout-2msl", "TIME-WAIT/timeout-2msl"],
     lasts=70,
 )
 async def test_time_wait_lasts_twice_the_maximum_segment_lifetime(tcp: Case, via: State, how: str, last: str) -> None:
@@ -117,7 +117,7 @@ async def end_after(tcp: Case, flags: Flags, *, back: int, payload: bytes, answe
     "RFC9293:3.10.7.4-fin-time-wait-restart",
     "RFC9293:3.10.7.4-ack-time-wait",
     "claim:C-26",
-    cells=["SA-315", "SA-414"],
+    cells=["TIME-WAIT/fin-duplicate", "TIME-WAIT/timeout-2msl"],
     lasts=80,
 )
 async def test_time_wait_may_begin_anew_with_a_repeated_fin(tcp: Case) -> None:
@@ -131,7 +131,9 @@ async def test_time_wait_may_begin_anew_with_a_repeated_fin(tcp: Case) -> None:
     tcp.choice("FIN that comes again in TIME-WAIT", forms[not anew], forms)
 
 
-@verifies("RFC9293:3.10.7.4-ack-time-wait", "RFC9293:3.10.7.4-ack-duplicate", cells=["SA-414"], lasts=80)
+@verifies(
+    "RFC9293:3.10.7.4-ack-time-wait", "RFC9293:3.10.7.4-ack-duplicate", cells=["TIME-WAIT/timeout-2msl"], lasts=80
+)
 async def test_time_wait_may_begin_anew_with_a_duplicate_ack(tcp: Case) -> None:
     """An empty ACK at the number that the target expects comes when a sixth of its TIME-WAIT is over.
 
@@ -156,7 +158,12 @@ async def test_time_wait_may_begin_anew_with_a_duplicate_ack(tcp: Case) -> None:
     "RFC9293:MUST-13",
     "claim:C-27",
     level="text",
-    cells=["SA-111", "SA-113", "SA-117", "SA-414"],
+    cells=[
+        "TIME-WAIT/ack-outside-left",
+        "TIME-WAIT/data-outside-left",
+        "TIME-WAIT/rst-outside-left",
+        "TIME-WAIT/timeout-2msl",
+    ],
     lasts=80,
 )
 async def test_time_wait_goes_on_as_it_was_after_an_old_segment(
@@ -175,7 +182,12 @@ async def test_time_wait_goes_on_as_it_was_after_an_old_segment(
 
 
 @VIA
-@verifies("RFC9293:3.10.7.4-ack-time-wait", "RFC9293:3.10.7.4-fin-time-wait-restart", "claim:C-25", cells=["SA-315"])
+@verifies(
+    "RFC9293:3.10.7.4-ack-time-wait",
+    "RFC9293:3.10.7.4-fin-time-wait-restart",
+    "claim:C-25",
+    cells=["TIME-WAIT/fin-duplicate"],
+)
 async def test_repeated_fin_in_time_wait_has_the_same_answer(tcp: Case, via: State) -> None:
     """The target's last ACK is lost, so our FIN comes again, twice.
 
@@ -201,12 +213,19 @@ OUTSIDE = "RFC9293:3.10.7.4-seq-unacceptable"
 @pytest.mark.parametrize(
     ("flags", "back", "payload"),
     [
-        dropped("old-ack", ACK, len(DATA) + 1, b"", OUTSIDE, cell="SA-111"),
-        dropped("old-data", ACK | PSH, len(DATA) + 1, DATA, OUTSIDE, cell="SA-113"),
-        dropped("old-data-with-fin", FIN | ACK | PSH, len(DATA) + 1, DATA, OUTSIDE, cell="SA-315"),
-        dropped("ack-beyond-the-window", ACK, -200_000, b"", OUTSIDE, cell="SA-112"),
-        dropped("data-beyond-the-window", ACK | PSH, -200_000, DATA, OUTSIDE, cell="SA-114"),
-        dropped("old-syn-ack", SYN | ACK, len(DATA) + 2, b"", "RFC9293:3.10.7.4-syn-challenge", cell="SA-216"),
+        dropped("old-ack", ACK, len(DATA) + 1, b"", OUTSIDE, cell="TIME-WAIT/ack-outside-left"),
+        dropped("old-data", ACK | PSH, len(DATA) + 1, DATA, OUTSIDE, cell="TIME-WAIT/data-outside-left"),
+        dropped("old-data-with-fin", FIN | ACK | PSH, len(DATA) + 1, DATA, OUTSIDE, cell="TIME-WAIT/fin-duplicate"),
+        dropped("ack-beyond-the-window", ACK, -200_000, b"", OUTSIDE, cell="TIME-WAIT/ack-outside-right"),
+        dropped("data-beyond-the-window", ACK | PSH, -200_000, DATA, OUTSIDE, cell="TIME-WAIT/data-outside-right"),
+        dropped(
+            "old-syn-ack",
+            SYN | ACK,
+            len(DATA) + 2,
+            b"",
+            "RFC9293:3.10.7.4-syn-challenge",
+            cell="TIME-WAIT/syn-ack-outside-left",
+        ),
     ],
 )
 async def test_segment_outside_the_window_in_time_wait_is_acknowledged_and_dropped(
@@ -223,7 +242,7 @@ async def test_segment_outside_the_window_in_time_wait_is_acknowledged_and_dropp
     await conn.confirm(State.TIME_WAIT)
 
 
-@verifies("RFC9293:3.10.7.4-rst-outside", "claim:C-27", cells=["SA-117"])
+@verifies("RFC9293:3.10.7.4-rst-outside", "claim:C-27", cells=["TIME-WAIT/rst-outside-left"])
 async def test_old_rst_in_time_wait_is_dropped_in_silence(tcp: Case) -> None:
     """In TIME-WAIT a RST arrives from before the window.
 
@@ -240,7 +259,10 @@ async def test_old_rst_in_time_wait_is_dropped_in_silence(tcp: Case) -> None:
     [
         pytest.param(ACK, b"", id="ack", marks=verifies("RFC9293:3.10.7.4-ack-duplicate", "claim:C-27")),
         pytest.param(
-            ACK | PSH, DATA, id="data", marks=verifies("RFC9293:3.10.7.4-text-ignored", "claim:C-27", cells=["SA-302"])
+            ACK | PSH,
+            DATA,
+            id="data",
+            marks=verifies("RFC9293:3.10.7.4-text-ignored", "claim:C-27", cells=["TIME-WAIT/data"]),
         ),
     ],
 )
@@ -264,7 +286,13 @@ async def test_new_segment_in_time_wait_changes_nothing(tcp: Case, flags: Flags,
 @pytest.mark.parametrize(
     "iss", [pytest.param(-100_000, id="older-sequence"), pytest.param(100_000, id="newer-sequence")]
 )
-@verifies("RFC9293:3.3.2-time-wait", "RFC9293:3.10.8-time-wait", "claim:C-24", cells=["SA-439", "SA-414"], lasts=70)
+@verifies(
+    "RFC9293:3.3.2-time-wait",
+    "RFC9293:3.10.8-time-wait",
+    "claim:C-24",
+    cells=["arc/TIME-WAIT-timeout-2msl", "TIME-WAIT/timeout-2msl"],
+    lasts=70,
+)
 async def test_after_time_wait_the_four_tuple_is_free(tcp: Case, iss: int) -> None:
     """When 2 MSL are over we open again on the same four-tuple.
 

@@ -42,7 +42,15 @@ async def reads(conn: Connection, data: bytes) -> None:
     "RFC9293:3.6-case-1",
     "RFC9293:3.6-case-1-ack",
     "claim:C-11",
-    cells=["SA-430", "SA-361", "SA-432", "SA-278", "SA-435", "SA-310", "SA-439"],
+    cells=[
+        "arc/ESTABLISHED-close",
+        "ESTABLISHED/call-close",
+        "arc/FIN-WAIT-1-rcv-ack-of-fin",
+        "FIN-WAIT-1/ack-covers-fin",
+        "arc/FIN-WAIT-2-rcv-fin",
+        "FIN-WAIT-2/fin",
+        "arc/TIME-WAIT-timeout-2msl",
+    ],
     lasts=70,
 )
 async def test_active_close_takes_four_segments(tcp: Case, by: str) -> None:
@@ -69,7 +77,10 @@ async def test_active_close_takes_four_segments(tcp: Case, by: str) -> None:
 
 
 @verifies(
-    "RFC9293:3.10.4-established", "RFC9293:3.6-case-1", "claim:C-11", cells=["SA-430", "SA-361", "SA-363", "SA-364"]
+    "RFC9293:3.10.4-established",
+    "RFC9293:3.6-case-1",
+    "claim:C-11",
+    cells=["arc/ESTABLISHED-close", "ESTABLISHED/call-close", "FIN-WAIT-1/call-close", "FIN-WAIT-2/call-close"],
 )
 async def test_second_close_sends_no_second_fin(tcp: Case) -> None:
     """The application shuts down, and later closes its socket: the wire sees one FIN.
@@ -92,7 +103,12 @@ async def test_second_close_sends_no_second_fin(tcp: Case) -> None:
 
 
 @BY
-@verifies("RFC9293:3.3.2-note-2", "RFC9293:3.10.7.4-fin-fin-wait-1", "claim:C-17", cells=["SA-434", "SA-307"])
+@verifies(
+    "RFC9293:3.3.2-note-2",
+    "RFC9293:3.10.7.4-fin-fin-wait-1",
+    "claim:C-17",
+    cells=["arc/FIN-WAIT-1-rcv-fin-and-ack-of-fin", "FIN-WAIT-1/fin-covers-fin"],
+)
 async def test_fin_that_acknowledges_the_fin_leads_straight_to_time_wait(tcp: Case, by: str) -> None:
     """In FIN-WAIT-1 one segment of ours acknowledges the target's FIN and carries our own.
 
@@ -106,7 +122,11 @@ async def test_fin_that_acknowledges_the_fin_leads_straight_to_time_wait(tcp: Ca
 
 
 @pytest.mark.parametrize("how", ["shutdown", "close"])
-@verifies("RFC9293:3.10.4-syn-received", "RFC9293:3.3.2-fin-wait-1", cells=["SA-429", "SA-359"])
+@verifies(
+    "RFC9293:3.10.4-syn-received",
+    "RFC9293:3.3.2-fin-wait-1",
+    cells=["arc/SYN-RECEIVED-close", "SYN-RECEIVED/call-close"],
+)
 async def test_close_in_syn_received_sends_the_fin(tcp: Case, how: str) -> None:
     """Our SYN crosses the target's; its application closes before we have acknowledged it.
 
@@ -131,7 +151,14 @@ async def test_close_in_syn_received_sends_the_fin(tcp: Case, how: str) -> None:
     "RFC9293:3.6-case-2-last",
     "RFC9293:3.10.4-close-wait",
     "claim:C-12",
-    cells=["SA-431", "SA-305", "SA-437", "SA-365", "SA-438", "SA-282"],
+    cells=[
+        "arc/ESTABLISHED-rcv-fin",
+        "ESTABLISHED/fin",
+        "arc/CLOSE-WAIT-close",
+        "CLOSE-WAIT/call-close",
+        "arc/LAST-ACK-rcv-ack-of-fin",
+        "LAST-ACK/ack-covers-fin",
+    ],
 )
 async def test_passive_close_takes_four_segments(tcp: Case, by: str) -> None:
     """We close: our FIN, the target's ACK, and once its application closes too, its FIN and our ACK.
@@ -159,7 +186,7 @@ async def test_passive_close_takes_four_segments(tcp: Case, by: str) -> None:
     "RFC9293:3.3.2-last-ack",
     "RFC9293:3.10.7.4-ack-last-ack",
     "claim:C-23",
-    cells=["SA-438", "SA-282"],
+    cells=["arc/LAST-ACK-rcv-ack-of-fin", "LAST-ACK/ack-covers-fin"],
 )
 async def test_passive_closer_is_closed_at_once(tcp: Case, how: str) -> None:
     """Our ACK of the target's FIN ends a connection that we closed first.
@@ -171,7 +198,9 @@ async def test_passive_closer_is_closed_at_once(tcp: Case, how: str) -> None:
     await conn.confirm(State.CLOSED)
 
 
-@verifies("RFC9293:3.6-case-2-last", "RFC9293:MUST-13", "claim:C-23", cells=["SA-438", "SA-019"])
+@verifies(
+    "RFC9293:3.6-case-2-last", "RFC9293:MUST-13", "claim:C-23", cells=["arc/LAST-ACK-rcv-ack-of-fin", "LISTEN/syn"]
+)
 async def test_closed_by_us_first_the_four_tuple_is_free_at_once(tcp: Case) -> None:
     """We close first, then open again on the same four-tuple with an older sequence number.
 
@@ -187,7 +216,7 @@ async def test_closed_by_us_first_the_four_tuple_is_free_at_once(tcp: Case) -> N
 
 
 @HOW
-@verifies("RFC9293:3.6-case-2", "claim:C-16", cells=["SA-305", "SA-365"])
+@verifies("RFC9293:3.6-case-2", "claim:C-16", cells=["ESTABLISHED/fin", "CLOSE-WAIT/call-close"])
 async def test_close_at_once_may_take_three_segments(tcp: Case, how: str) -> None:
     """The application closes as soon as it is told of our FIN.
 
@@ -211,7 +240,13 @@ async def test_close_at_once_may_take_three_segments(tcp: Case, how: str) -> Non
     await conn.confirm(State.CLOSED)
 
 
-@verifies("RFC9293:3.6-fin-waits-for-user", "RFC9293:3.3.2-close-wait", "claim:C-19", cells=["SA-431"], lasts=20)
+@verifies(
+    "RFC9293:3.6-fin-waits-for-user",
+    "RFC9293:3.3.2-close-wait",
+    "claim:C-19",
+    cells=["arc/ESTABLISHED-rcv-fin"],
+    lasts=20,
+)
 async def test_close_wait_lasts_until_the_application_closes(tcp: Case) -> None:
     """After our FIN nothing is heard of the target for 20 s: its application has not closed.
 
@@ -231,7 +266,17 @@ async def test_close_wait_lasts_until_the_application_closes(tcp: Case) -> None:
 # Case 3: both close at the same time
 
 
-@verifies("RFC9293:3.6-case-3", "RFC9293:3.3.2-closing", "claim:C-18", cells=["SA-308", "SA-433", "SA-280", "SA-436"])
+@verifies(
+    "RFC9293:3.6-case-3",
+    "RFC9293:3.3.2-closing",
+    "claim:C-18",
+    cells=[
+        "FIN-WAIT-1/fin-not-covering-fin",
+        "arc/FIN-WAIT-1-rcv-fin",
+        "CLOSING/ack-covers-fin",
+        "arc/CLOSING-rcv-ack-of-fin",
+    ],
+)
 async def test_simultaneous_close_passes_through_closing(tcp: Case) -> None:
     """Both ends close at once. Each FIN crosses the other, so neither acknowledges the other's FIN.
 
@@ -248,7 +293,12 @@ async def test_simultaneous_close_passes_through_closing(tcp: Case) -> None:
     await conn.confirm(State.TIME_WAIT)
 
 
-@verifies("RFC9293:3.6-case-3", "RFC9293:3.10.7.4-fin-fin-wait-1", "claim:C-18", cells=["SA-309", "SA-433", "SA-436"])
+@verifies(
+    "RFC9293:3.6-case-3",
+    "RFC9293:3.10.7.4-fin-fin-wait-1",
+    "claim:C-18",
+    cells=["FIN-WAIT-1/fin-data-not-covering-fin", "arc/FIN-WAIT-1-rcv-fin", "arc/CLOSING-rcv-ack-of-fin"],
+)
 async def test_simultaneous_close_with_data_both_ways(tcp: Case) -> None:
     """Data and FIN of the target cross data and FIN of ours; then each end acknowledges all of the other's.
 
@@ -276,7 +326,12 @@ async def test_simultaneous_close_with_data_both_ways(tcp: Case) -> None:
 
 
 @pytest.mark.parametrize("data", [pytest.param(b"", id="bare"), pytest.param(DATA, id="with-data")])
-@verifies("RFC9293:3.4-syn-fin-sequence", "RFC9293:3.10.7.4-fin", "claim:C-13", cells=["SA-305", "SA-306"])
+@verifies(
+    "RFC9293:3.4-syn-fin-sequence",
+    "RFC9293:3.10.7.4-fin",
+    "claim:C-13",
+    cells=["ESTABLISHED/fin", "ESTABLISHED/fin-data"],
+)
 async def test_our_fin_occupies_one_number(tcp: Case, data: bytes) -> None:
     """Our FIN, alone or behind data in its segment, is acknowledged.
 
@@ -291,7 +346,7 @@ async def test_our_fin_occupies_one_number(tcp: Case, data: bytes) -> None:
 
 
 @pytest.mark.parametrize("data", [pytest.param(b"", id="bare"), pytest.param(DATA, id="after-data")])
-@verifies("RFC9293:3.4-syn-fin-sequence", "claim:C-13", cells=["SA-361", "SA-278"])
+@verifies("RFC9293:3.4-syn-fin-sequence", "claim:C-13", cells=["ESTABLISHED/call-close", "FIN-WAIT-1/ack-covers-fin"])
 async def test_fin_of_the_target_occupies_one_number(tcp: Case, data: bytes) -> None:
     """The target's FIN is acknowledged once by its own number and then by the one after it.
 
@@ -321,9 +376,13 @@ async def test_fin_of_the_target_occupies_one_number(tcp: Case, data: bytes) -> 
 @pytest.mark.parametrize(
     "state",
     [
-        in_state(State.CLOSE_WAIT, marks=verifies("RFC9293:3.10.7.4-fin-close-wait", cells=["SA-312"])),
-        in_state(State.CLOSING, marks=verifies("RFC9293:3.10.7.4-fin-closing", "claim:C-18", cells=["SA-313"])),
-        in_state(State.LAST_ACK, marks=verifies("RFC9293:3.10.7.4-fin-last-ack", cells=["SA-314"])),
+        in_state(
+            State.CLOSE_WAIT, marks=verifies("RFC9293:3.10.7.4-fin-close-wait", cells=["CLOSE-WAIT/fin-duplicate"])
+        ),
+        in_state(
+            State.CLOSING, marks=verifies("RFC9293:3.10.7.4-fin-closing", "claim:C-18", cells=["CLOSING/fin-duplicate"])
+        ),
+        in_state(State.LAST_ACK, marks=verifies("RFC9293:3.10.7.4-fin-last-ack", cells=["LAST-ACK/fin-duplicate"])),
     ],
 )
 async def test_repeated_fin_is_acknowledged_again(tcp: Case, state: State) -> None:
@@ -343,9 +402,24 @@ async def test_repeated_fin_is_acknowledged_again(tcp: Case, state: State) -> No
 @pytest.mark.parametrize(
     "state",
     [
-        in_state(State.FIN_WAIT_1, marks=verifies("RFC9293:3.10.7.4-ack-duplicate", cells=["SA-263", "SA-278"])),
-        in_state(State.CLOSING, marks=verifies("RFC9293:3.10.7.4-ack-closing", cells=["SA-281", "SA-280"])),
-        in_state(State.LAST_ACK, marks=verifies("RFC9293:3.10.7.4-ack-last-ack", cells=["SA-283", "SA-282"])),
+        in_state(
+            State.FIN_WAIT_1,
+            marks=verifies(
+                "RFC9293:3.10.7.4-ack-duplicate", cells=["FIN-WAIT-1/ack-duplicate", "FIN-WAIT-1/ack-covers-fin"]
+            ),
+        ),
+        in_state(
+            State.CLOSING,
+            marks=verifies(
+                "RFC9293:3.10.7.4-ack-closing", cells=["CLOSING/ack-not-covering-fin", "CLOSING/ack-covers-fin"]
+            ),
+        ),
+        in_state(
+            State.LAST_ACK,
+            marks=verifies(
+                "RFC9293:3.10.7.4-ack-last-ack", cells=["LAST-ACK/ack-not-covering-fin", "LAST-ACK/ack-covers-fin"]
+            ),
+        ),
     ],
 )
 async def test_acknowledgment_short_of_the_fin_changes_nothing(tcp: Case, state: State) -> None:
@@ -368,9 +442,9 @@ async def test_acknowledgment_short_of_the_fin_changes_nothing(tcp: Case, state:
 @pytest.mark.parametrize(
     ("state", "then"),
     [
-        in_state(State.ESTABLISHED, State.CLOSE_WAIT, marks=verifies(*BEYOND_A_HOLE, cells=["SA-129"])),
-        in_state(State.FIN_WAIT_1, State.CLOSING, marks=verifies(*BEYOND_A_HOLE, cells=["SA-131"])),
-        in_state(State.FIN_WAIT_2, State.TIME_WAIT, marks=verifies(*BEYOND_A_HOLE, cells=["SA-133"])),
+        in_state(State.ESTABLISHED, State.CLOSE_WAIT, marks=verifies(*BEYOND_A_HOLE, cells=["ESTABLISHED/fin-hole"])),
+        in_state(State.FIN_WAIT_1, State.CLOSING, marks=verifies(*BEYOND_A_HOLE, cells=["FIN-WAIT-1/fin-hole"])),
+        in_state(State.FIN_WAIT_2, State.TIME_WAIT, marks=verifies(*BEYOND_A_HOLE, cells=["FIN-WAIT-2/fin-hole"])),
     ],
 )
 async def test_fin_beyond_a_hole_waits_for_the_data_before_it(tcp: Case, state: State, then: State) -> None:
@@ -409,12 +483,16 @@ async def test_fin_beyond_a_hole_waits_for_the_data_before_it(tcp: Case, state: 
         in_state(
             State.FIN_WAIT_1,
             State.CLOSING,
-            marks=verifies("RFC9293:3.10.7.4-fin-fin-wait-1", "RFC9293:3.10.7.4-text", cells=["SA-309"]),
+            marks=verifies(
+                "RFC9293:3.10.7.4-fin-fin-wait-1",
+                "RFC9293:3.10.7.4-text",
+                cells=["FIN-WAIT-1/fin-data-not-covering-fin"],
+            ),
         ),
         in_state(
             State.FIN_WAIT_2,
             State.TIME_WAIT,
-            marks=verifies("RFC9293:3.10.7.4-fin-fin-wait-2", "RFC9293:3.10.7.4-text", cells=["SA-311"]),
+            marks=verifies("RFC9293:3.10.7.4-fin-fin-wait-2", "RFC9293:3.10.7.4-text", cells=["FIN-WAIT-2/fin-data"]),
         ),
     ],
 )
@@ -439,8 +517,16 @@ async def test_fin_with_data_is_taken_with_it(tcp: Case, state: State, then: Sta
 @pytest.mark.parametrize(
     ("state", "then"),
     [
-        in_state(State.ESTABLISHED, State.FIN_WAIT_1, marks=verifies("RFC9293:3.10.4-established", cells=["SA-361"])),
-        in_state(State.CLOSE_WAIT, State.LAST_ACK, marks=verifies("RFC9293:3.10.4-close-wait", cells=["SA-365"])),
+        in_state(
+            State.ESTABLISHED,
+            State.FIN_WAIT_1,
+            marks=verifies("RFC9293:3.10.4-established", cells=["ESTABLISHED/call-close"]),
+        ),
+        in_state(
+            State.CLOSE_WAIT,
+            State.LAST_ACK,
+            marks=verifies("RFC9293:3.10.4-close-wait", cells=["CLOSE-WAIT/call-close"]),
+        ),
     ],
 )
 async def test_fin_comes_after_all_queued_data(tcp: Case, how: str, state: State, then: State) -> None:

@@ -48,9 +48,9 @@ async def sends_its_fin(tcp: Case, state: State, *, sack: bool = False) -> tuple
 @pytest.mark.parametrize(
     "state",
     [
-        in_state(State.FIN_WAIT_1, marks=verifies(*DOUBLING, cells=["SA-406"], lasts=29)),
-        in_state(State.CLOSING, marks=verifies(*DOUBLING, cells=["SA-410"], lasts=29)),
-        in_state(State.LAST_ACK, marks=verifies(*DOUBLING, cells=["SA-412"], lasts=29)),
+        in_state(State.FIN_WAIT_1, marks=verifies(*DOUBLING, cells=["FIN-WAIT-1/timeout-retransmission"], lasts=29)),
+        in_state(State.CLOSING, marks=verifies(*DOUBLING, cells=["CLOSING/timeout-retransmission"], lasts=29)),
+        in_state(State.LAST_ACK, marks=verifies(*DOUBLING, cells=["LAST-ACK/timeout-retransmission"], lasts=29)),
     ],
 )
 async def test_lost_fin_is_sent_again_at_doubling_intervals(tcp: Case, state: State, sack: bool) -> None:
@@ -90,9 +90,23 @@ async def test_lost_fin_is_sent_again_at_doubling_intervals(tcp: Case, state: St
 @pytest.mark.parametrize(
     ("state", "then"),
     [
-        in_state(State.FIN_WAIT_1, State.FIN_WAIT_2, marks=verifies(*REPEATED, cells=["SA-406", "SA-278"], lasts=5)),
-        in_state(State.CLOSING, State.TIME_WAIT, marks=verifies(*REPEATED, cells=["SA-410", "SA-280"], lasts=5)),
-        in_state(State.LAST_ACK, State.CLOSED, marks=verifies(*REPEATED, cells=["SA-412", "SA-282"], lasts=5)),
+        in_state(
+            State.FIN_WAIT_1,
+            State.FIN_WAIT_2,
+            marks=verifies(
+                *REPEATED, cells=["FIN-WAIT-1/timeout-retransmission", "FIN-WAIT-1/ack-covers-fin"], lasts=5
+            ),
+        ),
+        in_state(
+            State.CLOSING,
+            State.TIME_WAIT,
+            marks=verifies(*REPEATED, cells=["CLOSING/timeout-retransmission", "CLOSING/ack-covers-fin"], lasts=5),
+        ),
+        in_state(
+            State.LAST_ACK,
+            State.CLOSED,
+            marks=verifies(*REPEATED, cells=["LAST-ACK/timeout-retransmission", "LAST-ACK/ack-covers-fin"], lasts=5),
+        ),
     ],
 )
 async def test_fin_is_not_sent_again_once_it_is_acknowledged(tcp: Case, state: State, then: State) -> None:
@@ -111,8 +125,18 @@ async def test_fin_is_not_sent_again_once_it_is_acknowledged(tcp: Case, state: S
 @pytest.mark.parametrize(
     ("state", "then"),
     [
-        in_state(State.FIN_WAIT_1, State.FIN_WAIT_2, marks=verifies(*REPEATED, cells=["SA-406", "SA-262"], lasts=4)),
-        in_state(State.LAST_ACK, State.CLOSED, marks=verifies(*REPEATED, cells=["SA-412", "SA-282"], lasts=4)),
+        in_state(
+            State.FIN_WAIT_1,
+            State.FIN_WAIT_2,
+            marks=verifies(
+                *REPEATED, cells=["FIN-WAIT-1/timeout-retransmission", "FIN-WAIT-1/ack-new-not-fin"], lasts=4
+            ),
+        ),
+        in_state(
+            State.LAST_ACK,
+            State.CLOSED,
+            marks=verifies(*REPEATED, cells=["LAST-ACK/timeout-retransmission", "LAST-ACK/ack-covers-fin"], lasts=4),
+        ),
     ],
 )
 async def test_lost_data_and_fin_are_both_sent_again(tcp: Case, state: State, then: State) -> None:
@@ -136,7 +160,13 @@ async def test_lost_data_and_fin_are_both_sent_again(tcp: Case, state: State, th
     await conn.confirm(then)
 
 
-@verifies("RFC9293:3.6-case-1-retransmit", "RFC9293:3.10.7.4-text", "claim:C-22", cells=["SA-406", "SA-293"], lasts=2)
+@verifies(
+    "RFC9293:3.6-case-1-retransmit",
+    "RFC9293:3.10.7.4-text",
+    "claim:C-22",
+    cells=["FIN-WAIT-1/timeout-retransmission", "FIN-WAIT-1/data"],
+    lasts=2,
+)
 async def test_fin_that_is_sent_again_acknowledges_what_came_since(tcp: Case) -> None:
     """Between the FIN and its repetition our data arrives, which acknowledges nothing new.
 

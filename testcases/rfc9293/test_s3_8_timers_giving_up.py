@@ -15,7 +15,7 @@ TOLD = "ETIMEDOUT for the application"
     "RFC9293:MUST-20",
     "RFC9293:3.8.3-r2",
     "RFC6298:5.5",
-    cells=["SA-405"],
+    cells=["ESTABLISHED/timeout-r2"],
     needs=("app", "settings"),
     sysctl={"net.ipv4.tcp_retries2": "4"},
     lasts=8,
@@ -52,7 +52,7 @@ async def test_data_is_given_up_at_a_shortened_r2(tcp: Case) -> None:
     "RFC6298:2.5",
     "claim:C-42",
     level="SHOULD",
-    cells=["SA-405"],
+    cells=["ESTABLISHED/timeout-r2"],
     lasts=960,
 )
 async def test_data_is_given_up_at_the_default_r2(tcp: Case) -> None:
@@ -91,7 +91,7 @@ async def test_data_is_given_up_at_the_default_r2(tcp: Case) -> None:
 @verifies(
     "RFC9293:MUST-22",
     "RFC9293:3.8.3-r2",
-    cells=["SA-401"],
+    cells=["SYN-SENT/timeout-r2"],
     needs=("app", "settings"),
     sysctl={"net.ipv4.tcp_syn_retries": "2", "net.ipv4.tcp_syn_linear_timeouts": "0"},
     lasts=8,
@@ -117,7 +117,9 @@ async def test_syn_is_given_up_at_a_shortened_r2(tcp: Case) -> None:
     await conn.confirm(State.CLOSED)
 
 
-@verifies("RFC9293:MUST-23", "RFC9293:MUST-22", "RFC9293:3.8.3-r2", "claim:C-39", cells=["SA-401"], lasts=200)
+@verifies(
+    "RFC9293:MUST-23", "RFC9293:MUST-22", "RFC9293:3.8.3-r2", "claim:C-39", cells=["SYN-SENT/timeout-r2"], lasts=200
+)
 async def test_syn_is_given_up_at_the_default_r2(tcp: Case) -> None:
     """The target's SYN is never answered, until its application is told that the connection timed out.
 

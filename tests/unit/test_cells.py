@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -498,3 +499,9 @@ def test_a_response_that_needs_an_ack_refuses_a_segment_without() -> None:
 def test_the_readme_shows_the_diagram_of_the_table() -> None:
     readme = (Path(__file__).parents[2] / "README.md").read_text()
     assert f"```mermaid\n{diagram.mermaid()}\n```" in readme
+
+
+def test_cases_name_cells_by_state_and_event() -> None:
+    folder = Path(__file__).parents[2] / "testcases"
+    numbered = re.compile(r"\bSA-\d{3}\b")
+    assert not [str(path) for path in folder.rglob("*.py") if numbered.search(path.read_text())]
