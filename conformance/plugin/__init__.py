@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from conformance.plugin.workers import Controller
     from conformance.report import Overview
     from conformance.report.baseline import Baseline
-    from conformance.run.run import Outcome, Run
+    from conformance.run.outcome import Outcome
+    from conformance.run.run import Run
 
 _MARKERS = (
     "verifies(*ids, cells, level, needs, lasts, quick, alone, sysctl): what a conformance case checks (set by @verifies)",

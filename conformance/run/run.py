@@ -5,34 +5,32 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import itertools
-import platform
 import random
 import re
 import time
 import traceback
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from types import NoneType
 from typing import Any, TypeVar
 
 from conformance.case.case import Case
 from conformance.case.negotiated import NAMES, negotiated
-from conformance.judge import Inconclusive, NotApplicable, Series, Timing, Verdict, Violation
+from conformance.judge import Inconclusive, NotApplicable, Verdict, Violation
 from conformance.judge.verdict import verdict_of
 from conformance.plugin.marks import CaseInfo
-from conformance.record import PcapngWriter, RecordError, ResultsWriter, capture_name
+from conformance.record import capture_name
 from conformance.run.changed import ChangedTargets
 from conformance.run.engine import Engine
-from conformance.standard.cells import cells
+from conformance.run.outcome import Outcome
+from conformance.run.recording import Recorder
 from conformance.standard.profile import Deviation, Profile, profile
 from conformance.target import App, AppError, HarnessFault, Target, TargetGone
 from conformance.tester.clock import SECOND, Clock
 from conformance.tester.station import Station
 from conformance.tester.steady import set_ns
-from conformance.tester.trace import Traffic, told
+from conformance.tester.trace import told
 
 _T = TypeVar("_T")
 _MOST_VIRTUAL = 4
@@ -69,27 +67,6 @@ _NUMBERS = re.compile(r"\d+\.\d+|\d{6,}")
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What one case came to; `failure` is the long text, `message` its one line."""
-
-    info: CaseInfo
-    verdict: Verdict
-    message: str
-    failure: str
-    started_ns: int
-    duration_s: float
-    deviation: Deviation | None
-    stopped_deviating: bool
-    capture: str | None = None
-    ran_again: str = ""
-    """Why a first run, among the others, gave no verdict."""
-    states: tuple[str, ...] = ()
-    """The states that the target was seen in, in their order."""
-    raised_itself: bool = False
-    """It ended with an exception of the case's own: no fault of harness, agent or lab."""
-
-
-@dataclass(frozen=True)
 class _Done:
     """A case that has ended, and what it raised; times are of the case's clock."""
 
@@ -108,8 +85,6 @@ class Run:
         self.clock = Clock(jitter=self.engine.jitter)
         self._changed = ChangedTargets(target, self.clock)
         self.profile: Profile = profile(target.profile)
-        self.problems: list[str] = []
-        """What went wrong with the record itself, one line each."""
         self.seed = random.getrandbits(32)
         """Of the tester's own random numbers."""
         self.running: dict[str, int] = {}
@@ -117,25 +92,17 @@ class Run:
         # One is written by pytest's thread alone, the other by the engine's.
         self._submitted = self._begun = self._ended = self._doubted = 0
         self._doubted_s = 0.0
-        self._sent = Traffic()
-        started = time.time_ns()
-        self._facts = {
-            "id": datetime.fromtimestamp(started / SECOND, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            "started_ns": started,
-            "harness": metadata.version("tcp-conformance"),
-            "python": platform.python_version(),
-            "command": command,
-            "machine": f"{platform.system()} {platform.release()}, {platform.machine()}",
-            "cells": len(cells()),
-            "sent": self._sent.facts(),
-        }
-        self._writer: ResultsWriter | None = None
+        self._recorder = Recorder(output, target, self.engine.jitter, command)
         self._threads: concurrent.futures.ThreadPoolExecutor | None = None
+
+    @property
+    def problems(self) -> list[str]:
+        """What went wrong with the record itself, one line each."""
+        return self._recorder.problems
 
     def start(self) -> None:
         """Open the record and make the target ready. Raises HarnessFault or RecordError, in one line."""
-        (self.output / "captures").mkdir(parents=True, exist_ok=True)
-        self._writer = ResultsWriter(self.output / "results.jsonl")
+        self._recorder.open()
         self.engine.start()
         self.engine.submit(self._open()).result()
 
@@ -144,7 +111,7 @@ class Run:
         await self.target.open()
         if self.target.virtual:
             self.seed = 0  # the same run twice is the same to the last bit
-        self._facts["seed"] = self.seed
+        self._recorder.facts["seed"] = self.seed
         places = min(self.concurrency, self.target.concurrency or self.concurrency)
         if not self.target.isolated:
             self.station = Station(self.target, self.clock, seed=self.seed)
@@ -198,8 +165,7 @@ class Run:
             self.engine.stop()
             if self._threads is not None:
                 self._threads.shutdown()
-            if self._writer is not None:
-                self._writer.close()
+            self._recorder.close()
 
     def submit(
         self, info: CaseInfo, function: CaseFunction, arguments: Mapping[str, Any]
@@ -225,7 +191,7 @@ class Run:
                 self._case_ended.notify_all()
         if why := self._unsure(outcome):
             outcome, case = await self._again(info, function, arguments, why)
-        await asyncio.get_running_loop().run_in_executor(None, self._record, outcome, case)
+        await asyncio.get_running_loop().run_in_executor(None, self._recorder.record, outcome, case)
         self.done += 1
         return outcome
 
@@ -309,8 +275,7 @@ class Run:
         finally:
             self.running.pop(info.id)
         if done.case is not None:
-            self._sent.add(done.case.trace.frames, apart=self.target.virtual)
-            self._facts["sent"] = self._sent.facts()
+            self._recorder.count(done.case.trace.frames)
         by_s = (set_ns() - before_ns) / SECOND
         if by_s and not self.target.virtual and outcome.verdict in _BROKEN:
             message = f"this machine's clock was set by {by_s:+.3f} s meanwhile: {outcome.message}"
@@ -461,141 +426,6 @@ class Run:
         if case is not None:
             lines += ["", f"Frames (numbers as in {capture_name(info.id)}):", case.report_of_frames()]
         return "\n".join(lines)
-
-    # Recording
-
-    def _as_record(self, outcome: Outcome, case: Case | None) -> dict[str, Any]:
-        """The case as results.jsonl keeps it."""
-        info, deviation = outcome.info, outcome.deviation
-        target = case.target if case is not None else self.target
-        trace = case.trace if case is not None else None
-        steps = trace.numbered()[1] if trace else []
-        sent = Traffic()
-        sent.add(trace.frames if trace else ())
-        conn = case.connections[0] if case is not None and case.connections else None
-        return {
-            "schema": 2,
-            "id": info.id,
-            "title": info.title,
-            "description": info.description,
-            "verdict": outcome.verdict.value,
-            "level": info.level,
-            "document": info.document,
-            "section": info.section,
-            "family": info.family,
-            "requirements": list(info.requirements),
-            "cells": list(info.cells),
-            "rows": info.rows(),
-            "claims": list(info.claims),
-            **({"source": {"file": info.file, "line": info.line}} if info.file else {}),
-            "sentences": info.sentences(),
-            "needs": list(info.needs),
-            "target": {
-                "name": target.name,
-                "version": target.version,
-                "profile": target.profile,
-                "address": target.address(info.family),
-                "settings": dict(target.settings),
-            },
-            "run": {**self._facts, "jitter": self.engine.jitter.summary()},
-            "sent": sent.facts(),
-            "started_ns": outcome.started_ns,
-            "duration_s": round(outcome.duration_s, 6),
-            "timings": [_timing(one) for one in (trace.timings if trace else ())],
-            "series": [_series(one) for one in (trace.series if trace else ())],
-            "ran_again": outcome.ran_again,
-            "states": trace.states if trace else [],
-            "choices": trace.choices if trace else [],
-            "deviation": None
-            if deviation is None
-            else {
-                "reason": deviation.reason,
-                "source": deviation.source,
-                "sentence": deviation.sentence,
-                **({"date": deviation.date} if deviation.date else {}),
-            },
-            "steps": steps,
-            "tester": {
-                "address": case.address if case is not None else "",
-                "port": conn.port if conn else 0,
-                "iss": int(conn.iss) if conn else 0,
-                "target_port": (conn.remote_port or 0) if conn else 0,
-                "irs": int(conn.irs) if conn and conn.irs is not None else None,
-            },
-            "capture": outcome.capture,
-            "message": outcome.message,
-            "failure": outcome.failure,
-        }
-
-    def _record(self, outcome: Outcome, case: Case | None) -> None:
-        """Write the capture, then the line; what can't be written is said once, and the run goes on."""
-        assert self._writer is not None
-        try:
-            if outcome.capture is not None and case is not None:
-                self._capture(self.output / outcome.capture, outcome, case)
-            self._writer.append(self._as_record(outcome, case))
-        except (RecordError, OSError) as error:
-            line = str(error) if isinstance(error, RecordError) else f"can't write {error.filename}: {error.strerror}"
-            if line not in self.problems:
-                self.problems.append(line)
-
-    def _capture(self, path: Path, outcome: Outcome, case: Case) -> None:
-        frames, _ = case.trace.numbered()
-        with path.open("wb") as file:
-            writer = PcapngWriter(
-                file,
-                application=f"tcp-conformance {self._facts['harness']}",
-                interface="tester0",
-                comment=f"{outcome.info.id}: {outcome.verdict.value}. {outcome.info.title}",
-            )
-            for frame in frames:
-                writer.write(frame.data, frame.at_ns, inbound=frame.inbound, comment=frame.comment)
-
-
-def _timing(one: Timing) -> dict[str, Any]:
-    """A measured interval as the record keeps it."""
-    return {
-        "name": one.name,
-        "measured_s": one.measured_s,
-        "low_s": one.bound.low_s,
-        "high_s": one.bound.high_s,
-        "source": one.bound.source,
-        "how": one.how,
-        "ok": None if one.unclear else one.ok,
-        "shortened": one.shortened,
-        "jitter_s": one.jitter_s,
-    }
-
-
-def _series(one: Series) -> dict[str, Any]:
-    """A series as the record keeps it."""
-    steps, faults = one.steps(), one.faults()
-    return {
-        "name": one.name,
-        "intervals": [
-            {
-                "measured_s": step.measured_s,
-                "low_s": step.allowed.low_s,
-                "high_s": step.allowed.high_s,
-                "ratio": step.ratio,
-                "source": step.allowed.source,
-                "ok": None if step.unclear else step.ok,
-            }
-            for step in steps
-        ],
-        "growth": None if one.growth is None else one.growth.factor,
-        "cap_s": None if one.cap is None else one.cap.high_s,
-        "count": one.repetitions,
-        "count_low": one.count[0] if one.count else None,
-        "count_high": one.count[1] if one.count else None,
-        "end": one.end,
-        "source": "; ".join(dict.fromkeys(part.bound.source for step in steps for part in step.timings)),
-        "how": one.how,
-        "ok": None if one.unclear else not faults,
-        "faults": list(faults),
-        "shortened": one.shortened,
-        "jitter_s": max(one.jitters_s, default=0.0),
-    }
 
 
 def _asserted_in(raised: AssertionError, function: CaseFunction) -> bool:

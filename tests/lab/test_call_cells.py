@@ -15,7 +15,8 @@ from conformance.cells.calls import run_call
 from conformance.cells.timeouts import run_timeout, settings
 from conformance.judge import Verdict
 from conformance.plugin.marks import CaseInfo
-from conformance.run.run import Outcome, Run
+from conformance.run.outcome import Outcome
+from conformance.run.run import Run
 from conformance.standard.cells import Cell, cells
 from conformance.standard.states import State
 from conformance.standard.vocabulary import RESPONSES, Response

@@ -12,7 +12,7 @@ from conformance.cells.segments import capabilities, run_segment, settings, wrap
 from conformance.cells.settle import works
 from conformance.judge import Verdict
 from conformance.plugin.marks import CaseInfo
-from conformance.run.run import Outcome as CaseOutcome
+from conformance.run.outcome import Outcome as CaseOutcome
 from conformance.run.run import Run
 from conformance.standard.cells import Cell, Outcome, cells
 from conformance.standard.profile import profile

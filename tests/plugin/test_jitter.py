@@ -107,7 +107,7 @@ def test_what_runs_again_runs_by_itself_beside_cases_that_only_wait(suite: Calla
 
 SLOW_DISK = '''
     import time
-    from conformance.run.run import ResultsWriter
+    from conformance.record import ResultsWriter
 
     _append = ResultsWriter.append
 
