@@ -247,12 +247,10 @@ class _Tester:
 
     async def passive(self) -> tuple[int, int]:
         self._conn = await self._case.drive_to(State.ESTABLISHED)
-        assert self.conn.listener is not None and self.conn.app is not None
         return self.conn.listener.number, self.conn.app.number
 
     async def active(self) -> int:
         self._conn = await self._case.drive_to(State.ESTABLISHED, by="active")
-        assert self.conn.app is not None
         return self.conn.app.number
 
     async def say(self, data: bytes) -> None:
@@ -269,7 +267,6 @@ class _Tester:
 
     async def hear_end(self, *, reset: bool = False) -> None:
         if reset:
-            assert self.conn.rcv_nxt is not None
             await self.conn.expect_reset(seq=self.conn.rcv_nxt)
         else:
             await self.conn.expect(FIN | ACK, seq=self.conn.rcv_nxt, length=0)

@@ -207,7 +207,7 @@ class Case:
 
     async def state_of(self, conn: Connection) -> State | None:
         """The agent's own word about the connection's state; None where the target has no such word."""
-        if "state" not in self.target.capabilities or conn.remote_port is None:
+        if "state" not in self.target.capabilities or not conn.has_remote_port:
             return None
         return await self.app.state(conn.remote_port, conn.port, conn.address)
 
@@ -231,7 +231,7 @@ class Case:
         while True:
             word = await self.state_of(conn)
             # The socket API has no connection in LISTEN: the four-tuple is gone and its listener remains.
-            if word is State.CLOSED and wanted is State.LISTEN and conn.listener is not None:
+            if word is State.CLOSED and wanted is State.LISTEN and conn.has_listener:
                 word = await self.app.state(conn.listener.port, 0)
             elif word is State.LISTEN and wanted is State.CLOSED:
                 word = State.CLOSED
@@ -241,8 +241,6 @@ class Case:
 
     async def _probe(self, conn: Connection, state: State) -> None:
         """Have the wire tell the state, as far as it can, and leave it as it is."""
-        if conn.remote_port is None:
-            raise ValueError("a connection that the target has not opened yet can't be probed")
         if state is State.CLOSED:
             # RFC 9293 section 3.10.7.1: everything but a reset is answered by one.
             sent = await conn.inject(ACK, ack=Seq(0x01020304), text="probe: is there a connection?")
@@ -251,7 +249,6 @@ class Case:
             await self.probe_listening(conn.remote_port)
         elif state is State.SYN_SENT:
             # Section 3.10.7.3, first check: an acknowledgment of nothing that was sent is reset, and the state stays.
-            assert conn.irs is not None
             sent = await conn.inject(ACK, ack=conn.irs, text="probe: an unacceptable acknowledgment")
             await conn.expect_reset(seq=sent.segment.ack, label="answer to the probe:")
         else:

@@ -109,7 +109,6 @@ async def _opened(way: _Way) -> Connection:
 
 
 async def _app_closes(way: _Way, conn: Connection) -> None:
-    assert conn.app is not None
     await (conn.app.close() if way.how == "close" else conn.app.shutdown("send"))
 
 
@@ -129,14 +128,14 @@ async def _fin_wait_2(way: _Way) -> Connection:
 async def _close_wait(way: _Way) -> Connection:
     conn = await _established(way)
     await conn.send(FIN | ACK, ack=conn.acked)
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    await conn.expect_ack()
     return conn
 
 
 async def _closing(way: _Way) -> Connection:
     conn = await _fin_wait_1(way)
     await conn.send(FIN | ACK, ack=conn.acked, text="FIN that does not cover the target's FIN")
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    await conn.expect_ack()
     return conn
 
 
@@ -154,7 +153,7 @@ async def _time_wait(way: _Way) -> Connection:
         return conn
     conn = await (_fin_wait_1 if way.via is State.FIN_WAIT_1 else _fin_wait_2)(way)
     await conn.send(FIN | ACK)
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    await conn.expect_ack()
     return conn
 
 

@@ -38,7 +38,6 @@ async def see_given_up(
     case: Case, conn: Connection, first: Received, *, within: float, codes: Sequence[str]
 ) -> GivenUp:
     """See `Case.see_given_up`."""
-    assert conn.app is not None
     one = first.segment
     repeated = Expectation(one.flags & ~PSH, seq=one.seq, payload=one.payload, label="again:")
     resets = [Expectation(flags, label="given up:") for flags in (RST | ACK, RST)]

@@ -34,7 +34,6 @@ class Kind(NamedTuple):
             await conn.expect(self.answer, seq=seq, ack=conn.snd_nxt, length=0)
         await self.confirm(conn, self.then)
         if self.payload:
-            assert conn.app is not None
             got = await conn.app.receive(len(self.payload))
             if got != self.payload:
                 raise Violation(f"the application read {got!r}, sent was {self.payload!r}")

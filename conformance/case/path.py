@@ -49,7 +49,6 @@ class Path:
         """
         conn = self.conn
         start = conn.acked
-        assert start is not None
         arrived, beyond, count = bytearray(), dict[int, bytes](), 0
         while len(arrived) < len(data):
             taken = await conn.allow(Expectation(ACK), within=within, strict=True)

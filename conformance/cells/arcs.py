@@ -35,7 +35,7 @@ async def _by_call(case: Case, cell: Cell) -> None:
     scene = await scene_of(case, cell)
     if cell.state is not State.CLOSED:
         await scene.conn.confirm(cell.state)
-    elif scene.conn.remote_port is not None:
+    elif scene.conn.has_remote_port:
         await listens_no_more(scene.conn)
     await call_in(scene)
 

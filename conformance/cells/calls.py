@@ -147,7 +147,7 @@ def forms(conn: Connection, response: Response, data: bytes) -> list[Expectation
     if fields is None:
         return []
     flags = bits(fields.flags)
-    known = conn.irs is not None  # before the target's first segment, which chooses its ISS
+    known = conn.syn_was_seen  # before the target's first segment, which chooses its ISS
     return [
         Expectation(
             either,
@@ -168,10 +168,10 @@ def bits(names: Iterable[str]) -> Flags:
 
 def variables(conn: Connection) -> Variables:
     """The target's variables as far as the wire has told them."""
-    snd_nxt = conn.rcv_nxt if conn.rcv_nxt is not None else 0
+    snd_nxt = conn.rcv_nxt if conn.syn_was_seen else 0
     return Variables(
-        iss=conn.irs if conn.irs is not None else 0,
-        snd_una=conn.acked if conn.acked is not None else snd_nxt,
+        iss=conn.irs if conn.syn_was_seen else 0,
+        snd_una=conn.acked if conn.has_acked else snd_nxt,
         snd_nxt=snd_nxt,
         rcv_nxt=conn.snd_nxt,
         rcv_wnd=conn.remote_window,
@@ -210,14 +210,13 @@ async def _served(scene: Scene, stimulus: Call, call: asyncio.Future[Told]) -> N
         await conn.expect_any(queued)
     if stimulus.name != "SEND":
         await conn.send(ACK | PSH, payload=DATA)
-        await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+        await conn.expect_ack()
     await call
     await works(scene.case, conn, State.ESTABLISHED)
 
 
 async def _closed_after_data(conn: Connection) -> None:
     """Once the SYN is acknowledged, what was queued follows, and the FIN behind it; we acknowledge both."""
-    assert conn.irs is not None
     first, end = conn.irs + 1, conn.irs + 1 + len(DATA)
     await conn.send(ACK, ack=first, text="covers the SYN alone")
     data = Expectation(ACK, seq=first, ack=conn.snd_nxt, payload=DATA, label="what was queued:")
@@ -253,16 +252,21 @@ async def scene_of(case: Case, cell: Cell) -> Scene:
         return await _with_data_before_the_handshake(case, cell)
     if "unread" not in cell.needs and cell.id != "CLOSE-WAIT/call-receive":
         conn = await case.drive_to(state, by=by)
-        return Scene(case, cell, conn, conn.listener if state is State.LISTEN else conn.app)
+        return _scene(case, cell, conn, conn.listener if state is State.LISTEN else None)
     # Data comes before the FIN of whichever side.
     conn = await case.drive_to(State.ESTABLISHED if state is State.CLOSE_WAIT else state, by=by)
-    ack = conn.fin_seen.seq if state is State.FIN_WAIT_1 and conn.fin_seen else conn.rcv_nxt
+    ack = conn.fin_seen.seq if state is State.FIN_WAIT_1 and conn.fin_was_seen else conn.rcv_nxt
     await conn.send(ACK | PSH, ack=ack, payload=DATA, text="data that stays unread")
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    await conn.expect_ack()
     if state is State.CLOSE_WAIT:
         await conn.send(FIN | ACK)
-        await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
-    return Scene(case, cell, conn, conn.app)
+        await conn.expect_ack()
+    return _scene(case, cell, conn)
+
+
+def _scene(case: Case, cell: Cell, conn: Connection, socket: AppSocket | None = None) -> Scene:
+    """Return the scene of a call on `socket`, or else on the connection's own socket where it has one."""
+    return Scene(case, cell, conn, socket or (conn.app if conn.has_app else None))
 
 
 async def _without_connection(case: Case, cell: Cell) -> Scene:
@@ -272,11 +276,10 @@ async def _without_connection(case: Case, cell: Cell) -> Scene:
         case "call-open-passive":
             return Scene(case, cell, await case.drive_to(State.CLOSED))
     conn = await case.drive_to(State.LAST_ACK)
-    assert conn.listener is not None
     await conn.listener.close()
     await conn.send(ACK)
     await conn.confirm(State.CLOSED)
-    return Scene(case, cell, conn, conn.app)
+    return _scene(case, cell, conn)
 
 
 async def _from_a_known_port(case: Case, cell: Cell) -> Scene:
@@ -284,7 +287,7 @@ async def _from_a_known_port(case: Case, cell: Cell) -> Scene:
     conn = case.connection()
     conn.app = await case.app.connect(remote_port=conn.port, port=case.station.port(), reuse=True)
     await case.drive_to(cell.state, by="active", conn=conn)
-    return Scene(case, cell, conn, conn.app)
+    return _scene(case, cell, conn)
 
 
 async def _with_data_before_the_handshake(case: Case, cell: Cell) -> Scene:
@@ -304,7 +307,7 @@ async def _with_data_before_the_handshake(case: Case, cell: Cell) -> Scene:
         raise NotApplicable("a socket takes no data before it is connected: Fast Open is switched off")
     await conn.send(SYN, text="simultaneous open")
     await conn.expect(SYN | ACK, seq=conn.irs, ack=conn.snd_nxt, length=0)
-    return Scene(case, cell, conn, conn.app)
+    return _scene(case, cell, conn)
 
 
 # Calls
@@ -320,7 +323,6 @@ async def _open_active(scene: Scene) -> Told:
     if scene.cell.state is State.CLOSED:
         conn.app = scene.socket = await app.connect(remote_port=conn.port)
     else:
-        assert conn.remote_port is not None
         await app.connect(remote_port=conn.port, port=conn.remote_port, reuse=True)
     return Told("ok", "ok")
 
@@ -358,7 +360,6 @@ async def _abort(scene: Scene) -> Told:
 
 async def _status(scene: Scene) -> Told:
     conn, case = scene.conn, scene.case
-    assert conn.remote_port is not None
     state = await case.app.state(conn.remote_port, 0 if scene.cell.state is State.LISTEN else conn.port)
     return Told("state", state.value)
 

@@ -164,7 +164,6 @@ class _Run:
             # So that SND.UNA-1 lies behind something that was really acknowledged, and not before the SYN.
             await conn.collect(FROM_TARGET)
         if "outstanding" in self.cell.needs:
-            assert conn.app is not None
             if self.state in (State.FIN_WAIT_1, State.CLOSING):
                 # In one breath: once the text is sent again, a stack may hold its FIN back.
                 await asyncio.gather(conn.app.send(_UNACKNOWLEDGED), conn.app.shutdown("send"))
@@ -183,7 +182,7 @@ class _Run:
             piece = _pattern(room)
             self.unread += piece
             await conn.send(ACK, payload=piece)
-            await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+            await conn.expect_ack()
 
     def _iss(self) -> int:
         """Our initial sequence number, so chosen that the numbers wrap in the middle of the row's segment, or at its edge."""
@@ -209,10 +208,10 @@ class _Run:
     def variables(self) -> Variables:
         """The target's variables, as the wire tells them."""
         conn = self.conn
-        if conn.irs is None or conn.rcv_nxt is None:
+        if not conn.syn_was_seen:
             number = _ANY_NUMBER
             return Variables(number, number, number, conn.snd_nxt, 0, conn.window)
-        una = conn.irs if conn.acked is None else conn.acked
+        una = conn.acked if conn.has_acked else conn.irs
         # A SYN's ACK field tells nothing before we have sent anything.
         edge = conn.snd_una + conn.remote_window
         window = max(0, edge - conn.snd_nxt) if self.state is not State.SYN_SENT else conn.remote_window
@@ -275,7 +274,7 @@ class _Run:
         options = self.conn.syn_options
         if self.row.stamp is Stamp.NONE:
             return options
-        last = self.conn.tsval or _TSVAL
+        last = (self.conn.tsval if self.conn.has_timestamps else 0) or _TSVAL
         value = last + {Stamp.NEWER: 1000, Stamp.EQUAL: 0, Stamp.OLDER: -1000}[self.row.stamp]
         return (*options, opt.Option(opt.NOP), opt.Option(opt.NOP), opt.timestamps(value))
 
@@ -385,10 +384,10 @@ class _Run:
 
     def _on_the_fin(self, acknowledgment: Expectation) -> Expectation | None:
         """The target's FIN, sent again, can carry an acknowledgment that is delayed."""
-        fin, acked = self.conn.fin_seen, self.conn.acked
-        if fin is None or acked is None or fin.end <= acked:
+        conn = self.conn
+        if not conn.fin_was_seen or not conn.has_acked or conn.fin_seen.end <= conn.acked:
             return None
-        return replace(acknowledgment, flags=FIN | ACK, seq=fin.end - 1)
+        return replace(acknowledgment, flags=FIN | ACK, seq=conn.fin_seen.end - 1)
 
     def _parts(self, stimulus: _Stimulus, whole: Expectation) -> list[Seq]:
         """Numbers inside the segment up to which it may be acknowledged first: behind its SYN, behind its text."""
@@ -453,7 +452,7 @@ class _Run:
     def _acknowledged(self, stimulus: _Stimulus) -> None:
         """Follow what the target has taken of the segment's ACK field."""
         ack, conn = stimulus.placed.ack, self.conn
-        if ack is None or conn.rcv_nxt is None or "RST" in self.row.flags or self.row.seq not in _IN_ORDER:
+        if ack is None or not conn.syn_was_seen or "RST" in self.row.flags or self.row.seq not in _IN_ORDER:
             return
         if self.state is State.SYN_SENT and "SYN" not in self.row.flags:
             return
@@ -462,7 +461,8 @@ class _Run:
 
     async def _not_sent_again(self, stimulus: _Stimulus) -> None:
         """What was acknowledged does not come again; a FIN that was not may."""
-        conn, ack = self.conn, self.conn.acked
+        conn = self.conn
+        ack = conn.acked if conn.has_acked else None
         await conn.silence(for_=_NOT_SENT_AGAIN_S)
         since_ns = stimulus.sent.at_ns + round(_CROSSING_S * SECOND)
         again = [one for one in conn.put_aside if ack is not None and one.segment.seq < ack and one.at_ns > since_ns]
@@ -524,9 +524,9 @@ class _Run:
         """The row's own words for how a connection that was reset looks through a socket."""
         call, arrow, outcome = self.cell.socket.partition(" -> ")
         codes = re.findall(r"\bE[A-Z]+\b", outcome)
-        app = self.conn.app
-        if not arrow or not codes or app is None or app.closed:
+        if not arrow or not codes or not self.conn.has_app or self.conn.app.closed:
             return
+        app = self.conn.app
         if call == "connect":
             await app.fails("connected", *codes)
         elif self.state in FIN_RECEIVED:
@@ -586,7 +586,6 @@ class _Run:
         conn = self.conn
         if state not in (State.ESTABLISHED, State.CLOSE_WAIT):
             return
-        assert conn.app is not None
         data = _pattern(2 * _OFFERED)
         await conn.app.send(data)
         newer = self.row.ack is not Ack.DUPLICATE

@@ -116,7 +116,7 @@ async def _outcome_by_state(case: Case, conn: Connection, possible: Sequence[Out
 
 async def _outcome_by_probe(conn: Connection, possible: Sequence[Outcome]) -> Outcome:
     """Without an agent: an old octet is reset where there is no connection, and acknowledged where there is one."""
-    ack = conn.rcv_nxt if conn.acked is None else conn.acked
+    ack = conn.acked if conn.has_acked else conn.rcv_nxt
     sent = await conn.inject(ACK, seq=conn.snd_nxt - 2, ack=ack, payload=b"\0", text="probe: is there a connection?")
     gone = resets(seq=sent.segment.ack, label="no connection:")
     there = Expectation(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0, label="a connection:")
@@ -157,14 +157,13 @@ async def works(case: Case, conn: Connection, state: State, left: Left = NOTHING
         await conn.confirm(State.CLOSED)
     elif state is State.TIME_WAIT:
         await conn.inject(FIN | ACK, seq=conn.snd_nxt - 1, text="our FIN again")
-        await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0, label="acknowledged once more:")
+        await conn.expect_ack(label="acknowledged once more:")
         await read(conn, left.unread, end=True)
 
 
 async def _works_alone(case: Case, conn: Connection, state: State) -> None:
     """What the wire alone can show of it, where no application can be asked."""
     if state is State.LISTEN:
-        assert conn.remote_port is not None
         await case.probe_listening(conn.remote_port)
     elif state is State.SYN_RECEIVED:
         await conn.send(ACK, text="completes the handshake")
@@ -173,7 +172,7 @@ async def _works_alone(case: Case, conn: Connection, state: State) -> None:
 
 async def read(conn: Connection, data: bytes, *, end: bool = False) -> None:
     """The application reads `data`, and then the end of the stream (`end`). Raises Violation."""
-    if conn.app is None or conn.app.closed:
+    if not conn.has_app or conn.app.closed:
         return
     if data:
         came = await conn.app.receive(len(data))
@@ -198,30 +197,29 @@ async def _complete_handshake(conn: Connection, left: Left, *, seen: State) -> N
     again = " with what came before" if left.repeat or left.repeat_fin else ""
     await conn.send(flags, payload=left.repeat, text=f"completes the handshake{again}")
     if seen is State.SYN_SENT or again:
-        await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+        await conn.expect_ack()
     await opened(conn)
     await read(conn, left.repeat)
 
 
 async def opened(conn: Connection) -> None:
     """The application has its connection, by accept or by a connect that ends well. Raises AppError."""
-    if conn.app is not None:
+    if conn.has_app:
         await conn.app.connected()
     else:
-        assert conn.listener is not None
         conn.app = await conn.listener.accept()
 
 
 async def _make_room(conn: Connection) -> None:
     """Where the target's window was closed, what the application has read must open it."""
-    if conn.remote_window == 0 and conn.app is not None and not conn.app.closed:
-        await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0, label="the window opens:")
+    if conn.remote_window == 0 and conn.has_app and not conn.app.closed:
+        await conn.expect_ack(label="the window opens:")
         if conn.remote_window == 0:
             raise Violation("the application has read everything, and the window is still closed")
 
 
 async def _both_ways(conn: Connection, left: Left) -> None:
-    if conn.app is None:
+    if not conn.has_app:
         await opened(conn)
     await read(conn, left.unread)
     await _make_room(conn)
@@ -231,32 +229,31 @@ async def _both_ways(conn: Connection, left: Left) -> None:
 
 
 async def _acknowledge_everything(conn: Connection) -> None:
-    if conn.acked is not None and conn.rcv_nxt is not None and conn.acked < conn.rcv_nxt:
+    if conn.has_acked and conn.syn_was_seen and conn.acked < conn.rcv_nxt:
         await conn.send(ACK)
 
 
 async def _receive_only(conn: Connection, left: Left) -> None:
     """The target has closed; what we send still arrives. Its FIN stays as acknowledged as it was."""
-    assert conn.app is not None
     if conn.app.closed:
         return
     await read(conn, left.unread)
     await _make_room(conn)
     await conn.send(ACK | PSH, ack=conn.acked, payload=TO_TARGET)
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0, label="the data acknowledged:")
+    await conn.expect_ack(label="the data acknowledged:")
     await read(conn, TO_TARGET)
 
 
 async def _close_from_our_side(case: Case, conn: Connection) -> None:
     await conn.send(FIN | ACK, text="we close too")
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    await conn.expect_ack()
     await case.confirm(conn, State.TIME_WAIT, probe=False)
     await read(conn, b"", end=True)
 
 
 async def _send_only(conn: Connection, left: Left) -> None:
     """We have closed; what the target sends still arrives."""
-    if conn.app is None:
+    if not conn.has_app:
         await opened(conn)
     closed = conn.remote_window == 0
     await read(conn, left.unread, end=True)
@@ -269,7 +266,6 @@ async def _send_only(conn: Connection, left: Left) -> None:
 
 
 async def _close_from_their_side(case: Case, conn: Connection) -> None:
-    assert conn.app is not None
     await conn.app.shutdown("send")
     await conn.expect(FIN | ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
     await conn.send(ACK)

@@ -112,7 +112,6 @@ async def _outstanding(
         return _Outstanding(conn, await conn.expect(SYN | ACK, ack=conn.snd_nxt, length=0))
     at_first = State.CLOSE_WAIT if state in (State.CLOSE_WAIT, State.LAST_ACK) else State.ESTABLISHED
     conn = await _quick(case, at_first)
-    assert conn.app is not None
     for level, name, value in options:
         await conn.app.option(level, name, value)
     if state in (State.ESTABLISHED, State.CLOSE_WAIT):
@@ -123,7 +122,7 @@ async def _outstanding(
     if state is not State.CLOSING:
         return _Outstanding(conn, first)
     await conn.send(FIN | ACK, ack=first.segment.seq, text="FIN that does not cover the target's FIN")
-    answered = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    answered = await conn.expect_ack()
     return _Outstanding(conn, first, settled_ns=answered.at_ns)
 
 
@@ -264,7 +263,7 @@ def _repeats(case: Case, conn: Connection, first: Received) -> int:
 
 async def _is_gone(case: Case, conn: Connection) -> bool:
     """Whether the application has an error, or, where it has no descriptor, the table no connection. Raises Violation."""
-    if conn.app is None:
+    if not conn.has_app:
         return await case.state_of(conn) in (State.CLOSED, State.LISTEN)
     code = (await case.target.app.call("error", socket=conn.app.number))["code"]
     if code not in (None, "ETIMEDOUT"):
@@ -302,7 +301,6 @@ async def _time_wait(case: Case, cell: Cell) -> None:
 async def end_of_time_wait(case: Case, cell: Cell, conn: Connection, *, entered_ns: int, bound: Bound) -> None:
     """See the 2 MSL out, in silence, since the target entered TIME-WAIT; then the four-tuple is free."""
     response = cell.outcomes[0].response
-    assert conn.listener is not None
     await conn.listener.close()
     if response.flags is not None:
         await conn.expect_any(*forms(conn, response, b""), within=bound.high_s)
@@ -313,7 +311,6 @@ async def end_of_time_wait(case: Case, cell: Cell, conn: Connection, *, entered_
 
 async def _persist(case: Case, cell: Cell) -> None:
     conn = await _quick(case, cell.state)
-    assert conn.app is not None
     conn.window = 0
     await conn.send(ACK, text="closes our window")
     await conn.app.send(DATA)
@@ -341,7 +338,6 @@ async def _persist(case: Case, cell: Cell) -> None:
 
 async def _keepalive(case: Case, cell: Cell) -> None:
     conn = await case.drive_to(cell.state)
-    assert conn.app is not None
     await conn.app.option("tcp", "TCP_KEEPIDLE", _KEEP_IDLE_S)
     await conn.app.option("tcp", "TCP_KEEPINTVL", _KEEP_INTERVAL_S)
     await conn.app.option("socket", "SO_KEEPALIVE", 1)
@@ -370,7 +366,7 @@ async def _probe_of(conn: Connection, cell: Cell, *, within: float) -> Received 
 
 async def _delayed_ack(case: Case, cell: Cell) -> None:
     conn = await case.drive_to(cell.state)
-    if conn.app is not None and "app" in case.target.capabilities:
+    if conn.has_app and "app" in case.target.capabilities:
         # Where a new connection acknowledges at once, that is switched off: the delay is wanted.
         with contextlib.suppress(AppError):
             await conn.app.option("tcp", "TCP_QUICKACK", 0)
@@ -385,7 +381,7 @@ async def _delayed_ack(case: Case, cell: Cell) -> None:
     else:
         await conn.silence(for_=bound.high_s, strict=True)
     outcome = await reached(case, conn, cell, cell.outcomes)
-    if conn.app is not None and (came := await conn.app.receive(len(DATA))) != DATA:
+    if conn.has_app and (came := await conn.app.receive(len(DATA))) != DATA:
         raise Violation(f"the application read {came!r}, sent was {DATA!r}")
     await works(case, conn, outcome.next)
 

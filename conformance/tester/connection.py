@@ -6,10 +6,11 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from conformance.judge import Base, Difference, Expectation, Violation, describe
 from conformance.standard.states import State
+from conformance.target import HarnessFault
 from conformance.tester.clock import SECOND
 from conformance.tester.trace import Frame
 from conformance.wire import ACK, CWR, FIN, NO_FLAGS, PSH, RST, SYN, Flags, Segment, Seq, icmp
@@ -20,6 +21,8 @@ from conformance.wire.ip import IpHeader, ip_header
 if TYPE_CHECKING:
     from conformance.case.app import AppSocket
     from conformance.case.case import Case
+
+T = TypeVar("T")
 
 # A reaction without a timer of its own is owed at once; an acknowledgment may be delayed by less than 0.5 s (MUST-40).
 REACTION_S = 1.0
@@ -46,6 +49,25 @@ class Received:
         """The IP header that it came with."""
         return ip_header(self.frame.data)
 
+    def has_option(self, kind: int) -> bool:
+        """Tell whether the segment has a TCP option of that kind."""
+        return opt.find(self.segment.option_list, kind) is not None
+
+    def option(self, kind: int) -> opt.Option:
+        """Return the segment's first TCP option of that kind. Raises Violation where it has none."""
+        option = opt.find(self.segment.option_list, kind)
+        if option is None:
+            raise Violation(f"there is no {opt.name_of(kind)} option")
+        return option
+
+    @property
+    def stamps(self) -> tuple[int, int]:
+        """TSval and TSecr. Raises Violation where there is no whole Timestamps option."""
+        stamps = opt.stamps(self.segment.option_list)
+        if stamps is None:
+            raise Violation("there is no whole Timestamps option")
+        return stamps
+
 
 @dataclass(frozen=True)
 class Sent:
@@ -64,6 +86,16 @@ class Offer:
     sack: bool = False
     timestamps: bool = False
     window_scale: int | None = None
+
+
+class NotYet(HarnessFault):
+    """A case asks a connection for what it does not have at this moment."""
+
+
+def _there(value: T | None, has: str) -> T:
+    if value is None:
+        raise NotYet(f"the connection has {has}")
+    return value
 
 
 class _Prepared(NamedTuple):
@@ -95,29 +127,27 @@ class Connection:
     def __init__(
         self, case: Case, *, port: int, remote_port: int | None, address: str | None = None, iss: int | None = None
     ) -> None:
-        self._case, self.address, self.port, self.remote_port = case, address or case.address, port, remote_port
+        self._case, self.address, self.port, self._remote_port = case, address or case.address, port, remote_port
         self.iss = Seq(case.random.getrandbits(32) if iss is None else iss)
         self.snd_nxt = self.snd_una = self.iss
-        self.irs: Seq | None = None
-        self.rcv_nxt: Seq | None = None
-        self.acked: Seq | None = None
-        """The highest acknowledgment that we sent: what lies beyond it, the target may retransmit."""
+        self._irs: Seq | None = None
+        self._rcv_nxt: Seq | None = None
+        self._acked: Seq | None = None
         self.window = 65535
         self.remote_window = 0
         """What the target last offered, in octets: scaled where both sides have sent the option (RFC 7323 section 2.3)."""
         self.remote_shift = 0
-        self.tsval: int | None = None
-        """Set to offer timestamps (RFC 7323); moves on by one with each segment, and is None once the target has none."""
+        self._tsval: int | None = None
         self.ts_recent = 0
         self.syn_options: tuple[opt.Option, ...] = (opt.mss(1460 if case.family == 4 else 1440),)
-        self.fin_seen: Segment | None = None
+        self._fin_seen: Segment | None = None
         self.opening_ns = 0
         self.round_trip_s = 0.0
         """What the target can measure in the handshake, from its SYN to our answer; known once it is complete."""
         self.state = State.CLOSED
         """Our own end's state, as far as the ladder needs it."""
-        self.listener: AppSocket | None = None
-        self.app: AppSocket | None = None
+        self._listener: AppSocket | None = None
+        self._app: AppSocket | None = None
         self._queue: deque[Received] = deque()
         self._arrived: asyncio.Future[None] | None = None
         self._prepared: list[_Prepared] = []
@@ -143,23 +173,118 @@ class Connection:
         self.syn_options = tuple(options)
         self.tsval = self._case.random.getrandbits(32) if offer.timestamps else None
 
+    # What there is only from some moment on
+
+    @property
+    def app(self) -> AppSocket:
+        """The target's socket of this connection. Raises NotYet."""
+        return _there(
+            self._app, "no socket of the application: accept() it, or open the connection by connect or drive_to"
+        )
+
+    @app.setter
+    def app(self, socket: AppSocket) -> None:
+        self._app = socket
+
+    @property
+    def has_app(self) -> bool:
+        """Tell whether the target's application holds a socket of this connection."""
+        return self._app is not None
+
+    @property
+    def listener(self) -> AppSocket:
+        """The target's listening socket that this connection is opened through. Raises NotYet."""
+        return _there(self._listener, "no listening socket: begin it by listen, or set `listener`")
+
+    @listener.setter
+    def listener(self, socket: AppSocket) -> None:
+        self._listener = socket
+
+    @property
+    def has_listener(self) -> bool:
+        """Tell whether this connection is opened through a listening socket of the target."""
+        return self._listener is not None
+
+    @property
+    def remote_port(self) -> int:
+        """The target's port. Raises NotYet where the target opens the connection and has not sent its SYN."""
+        return _there(self._remote_port, "no port of the target: wait for the target's SYN")
+
+    @property
+    def has_remote_port(self) -> bool:
+        """Tell whether the target's port is known."""
+        return self._remote_port is not None
+
+    @property
+    def irs(self) -> Seq:
+        """IRS: the number of the target's SYN. Raises NotYet."""
+        return _there(self._irs, "no IRS: take the target's SYN first, as by expect")
+
+    @property
+    def rcv_nxt(self) -> Seq:
+        """RCV.NXT: the next number that we expect of the target. Raises NotYet."""
+        return _there(self._rcv_nxt, "no RCV.NXT: take the target's SYN first, as by expect")
+
+    @rcv_nxt.setter
+    def rcv_nxt(self, number: Seq) -> None:
+        self._rcv_nxt = number
+
+    @property
+    def syn_was_seen(self) -> bool:
+        """Tell whether the target's SYN was taken: then IRS and RCV.NXT are known."""
+        return self._irs is not None
+
+    @property
+    def acked(self) -> Seq:
+        """The highest acknowledgment that we sent; the target may retransmit what lies beyond it. Raises NotYet."""
+        return _there(self._acked, "acknowledged nothing of the target's: send an ACK first")
+
+    @property
+    def has_acked(self) -> bool:
+        """Tell whether we have acknowledged anything."""
+        return self._acked is not None
+
+    @property
+    def fin_seen(self) -> Segment:
+        """The segment that brought the target's FIN. Raises NotYet."""
+        return _there(self._fin_seen, "no FIN of the target's: take it first, as by expect")
+
+    @property
+    def fin_was_seen(self) -> bool:
+        """Tell whether the target's FIN was taken."""
+        return self._fin_seen is not None
+
+    @property
+    def tsval(self) -> int:
+        """TSval of our last segment (RFC 7323); set it to offer timestamps. Raises NotYet where none are used."""
+        return _there(self._tsval, "no timestamps: offer them, to a target that has timestamps")
+
+    @tsval.setter
+    def tsval(self, value: int | None) -> None:
+        self._tsval = value
+
+    @property
+    def has_timestamps(self) -> bool:
+        """Tell whether our segments carry timestamps: offered, and not declined by the target's SYN."""
+        return self._tsval is not None
+
     # Numbers
 
     @property
     def base(self) -> Base:
         """Where relative numbers of the target's segments begin."""
-        return Base(self.irs, self.iss)
+        return Base(self._irs, self.iss)
 
     def _bind(self, remote_port: int) -> None:
-        self.remote_port = remote_port
+        self._remote_port = remote_port
         ends = self.address, self.port, self._case.remote, remote_port
         self._case.station.receive(*ends, self._on_segment)
         self._case.station.receive_icmp(*ends, self._on_icmp)
 
     def next_incarnation(self, *, iss: Seq | None = None) -> Connection:
         """A new connection on the same four-tuple; what comes from now on belongs to it."""
-        other = Connection(self._case, port=self.port, remote_port=self.remote_port, address=self.address, iss=iss)
-        other.syn_options, other.listener = self.syn_options, self.listener
+        other = Connection(self._case, port=self.port, remote_port=self._remote_port, address=self.address, iss=iss)
+        other.syn_options, other._listener = self.syn_options, self._listener
         return other
 
     def reopened(self, syn: Sent, answer: Received) -> Connection:
@@ -175,8 +300,8 @@ class Connection:
         """The target has taken a segment of `inject` as part of the conversation: up to that number, with that ACK field."""
         if snd_nxt is not None and snd_nxt > self.snd_nxt:
             self.snd_nxt = snd_nxt
-        if ack is not None and (self.acked is None or ack > self.acked):
-            self.acked = ack
+        if ack is not None and (self._acked is None or ack > self.acked):
+            self._acked = ack
             self._acks.append((ack, self._case.clock.now_ns()))
 
     # Out
@@ -198,15 +323,15 @@ class Connection:
 
         `options` stands for all of them; `tsval` is another timestamp for this segment alone, `sack` blocks come on top.
         """
-        if self.remote_port is None:
+        if self._remote_port is None:
             raise ValueError("the target has not opened this connection yet, so its port is not known")
         if ack is None:
-            ack = self.rcv_nxt if flags & ACK and self.rcv_nxt is not None else Seq(0)
+            ack = self.rcv_nxt if flags & ACK and self._rcv_nxt is not None else Seq(0)
         if options is None:
             options = self.syn_options if flags & SYN else ()
             if tsval is not None:
                 options = (*options, *opt.stamped(tsval, self.ts_recent))
-            elif self.tsval is not None and not flags & RST:
+            elif self._tsval is not None and not flags & RST:
                 self.tsval = (self.tsval + 1) % 2**32
                 options = (*options, *opt.stamped(self.tsval, self.ts_recent if flags & ACK else 0))
             if sack:
@@ -275,7 +400,7 @@ class Connection:
         if moves:
             self._moved_by(segment)  # before what it brings about, which may have come already, is looked at
         self._left_ns = at_ns = await self._case.station.stamp(number, frame)
-        self._note(segment, Base(self.iss, self.irs), frame, text)
+        self._note(segment, Base(self.iss, self._irs), frame, text)
         return Sent(segment, at_ns, frame)
 
     def _note(self, segment: Segment, base: Base, frame: Frame, text: str) -> None:
@@ -288,11 +413,11 @@ class Connection:
             return
         if segment.seq <= self.snd_nxt < segment.end:
             self.snd_nxt = segment.end
-        if segment.flags & ACK and (self.acked is None or segment.ack > self.acked):
-            self.acked = segment.ack
+        if segment.flags & ACK and (self._acked is None or segment.ack > self.acked):
+            self._acked = segment.ack
             self._acks.append((segment.ack, self._case.clock.now_ns()))
         if segment.flags & SYN:
-            self._enter(State.SYN_RECEIVED if self.irs is not None else State.SYN_SENT)
+            self._enter(State.SYN_RECEIVED if self._irs is not None else State.SYN_SENT)
         if segment.flags & FIN:
             self._enter(_AFTER_OUR_FIN.get(self.state, self.state))
 
@@ -312,7 +437,7 @@ class Connection:
     def _on_segment(self, data: bytes, segment: Segment, frame: Frame) -> None:
         while self._answered:
             self._note_answer(self._answered.popleft(), self._base_for(segment))
-        if self.remote_port is None:
+        if self._remote_port is None:
             self._bind(segment.sport)
         self._queue.append(Received(segment, frame.at_ns, frame))
         if self._arrived is not None and not self._arrived.done():
@@ -367,7 +492,7 @@ class Connection:
         return (
             bool(segment.length)
             and not segment.flags & RST
-            and self.rcv_nxt is not None
+            and self._rcv_nxt is not None
             and segment.end <= self.rcv_nxt
             # What left the target before our acknowledgment came there has crossed it.
             and not any(segment.end <= ack and at_ns + crossing_ns < received.at_ns for ack, at_ns in self._acks)
@@ -377,7 +502,7 @@ class Connection:
 
     def _has_crossed_our_ack(self, received: Received, first: Seq) -> bool:
         """Whether it repeats what lies before `first` and was acknowledged when it was on its way already."""
-        acked = self.acked is not None and received.segment.end <= self.acked
+        acked = self._acked is not None and received.segment.end <= self.acked
         return acked and received.segment.seq < first and self._harmless(received)
 
     def _has_crossed(self, received: Received) -> bool:
@@ -414,11 +539,11 @@ class Connection:
     def _take(self, received: Received, text: str, expected: str) -> None:
         segment = received.segment
         options = segment.option_list
-        if segment.flags & SYN and self.irs is None:
-            self.irs, self.opening_ns = segment.seq, received.at_ns
+        if segment.flags & SYN and self._irs is None:
+            self._irs, self.opening_ns = segment.seq, received.at_ns
             self.rcv_nxt = segment.seq
             self._agree(options)
-        if self.rcv_nxt is not None and not segment.flags & RST and segment.seq <= self.rcv_nxt < segment.end:
+        if self._rcv_nxt is not None and not segment.flags & RST and segment.seq <= self.rcv_nxt < segment.end:
             self.rcv_nxt = segment.end
         if segment.length and not segment.flags & RST:
             self._history.append(segment)
@@ -429,7 +554,7 @@ class Connection:
         if stamps is not None:
             self.ts_recent = stamps[0]
         if segment.flags & FIN:
-            self.fin_seen = segment
+            self._fin_seen = segment
         self._entered_by(segment)
         line = describe(segment, self.base)
         received.frame.comment = f"expected: {expected}" if expected else text
@@ -477,6 +602,14 @@ class Connection:
         """
         return (await self.expect_any(Expectation(flags, label=label, **fields), within=within))[1]
 
+    async def expect_ack(self, *, label: str = "", within: float = REACTION_S, **fields: Any) -> Received:
+        """Take the next segment, which must be an ACK without data for all that we sent. Raises Violation.
+
+        `fields` of Expectation come on top: timestamps, options, window.
+        """
+        numbers = {"seq": self.rcv_nxt, "ack": self.snd_nxt, "length": 0}
+        return await self.expect(ACK, within=within, label=label, **{**numbers, **fields})
+
     async def expect_reset(self, *, seq: Seq, label: str = "") -> Received:
         """Take the next segment, which must be a reset with that number, whether it has an ACK field or not. Raises Violation."""
         return (await self.expect_any(*resets(seq=seq, label=label)))[1]
@@ -512,7 +645,7 @@ class Connection:
         return f"{' or '.join(one.describe(self.base) for one in wanted)} within {within:g} s"
 
     def _base_for(self, segment: Segment) -> Base:
-        return self.base if self.irs is not None or not segment.flags & SYN else Base(segment.seq, self.iss)
+        return self.base if self._irs is not None or not segment.flags & SYN else Base(segment.seq, self.iss)
 
     async def _nothing_came(self, said: str) -> None:
         case = self._case
@@ -606,14 +739,13 @@ class Connection:
 
     async def complete(self) -> None:
         """Finish the handshake behind the target's SYN,ACK, or its SYN, and have its application's socket. Raises Violation."""
-        if self.listener is not None:
+        if self._listener is not None:
             self._measured(await self.send(ACK))
             if self._case.has_app:
                 self.app = await self.listener.accept()
             return
         self._measured(await self.send(SYN | ACK))
-        await self.expect(ACK, seq=self.rcv_nxt, ack=self.snd_nxt, length=0)
-        assert self.app is not None
+        await self.expect_ack()
         await self.app.connected()
 
     def _measured(self, answer: Sent) -> None:
@@ -624,15 +756,13 @@ class Connection:
     async def deliver(self, data: bytes) -> None:
         """Send data in order, which the target must acknowledge and hand to its application. Raises Violation."""
         await self.send(ACK | PSH, payload=data)
-        await self.expect(ACK, seq=self.rcv_nxt, ack=self.snd_nxt, length=0, label="the data acknowledged:")
-        assert self.app is not None
+        await self.expect_ack(label="the data acknowledged:")
         came = await self.app.receive(len(data))
         if came != data:
             raise Violation(f"the application read {came!r}, sent was {data!r}")
 
     async def collect(self, data: bytes) -> None:
         """Have the application send data, which must come as the next segment, and acknowledge it. Raises Violation."""
-        assert self.app is not None
         await self.app.send(data)
         await self.expect(ACK, seq=self.rcv_nxt, ack=self.snd_nxt, payload=data)
         await self.send(ACK)
@@ -642,7 +772,6 @@ class Connection:
 
         Returns the segments. Raises Violation.
         """
-        assert self.app is not None
         sending = asyncio.ensure_future(self.app.send(data))
         try:
             came: list[Received] = []
@@ -699,7 +828,7 @@ class Connection:
         ends before RCV.NXT and acknowledges nothing new, so that a stack that takes a segment at the very edge learns
         nothing from it either. In TIME-WAIT it may restart the 2MSL timeout.
         """
-        ack = self.rcv_nxt if self.acked is None else self.acked
+        ack = self.rcv_nxt if self._acked is None else self.acked
         answer = Expectation(ACK, seq=self.rcv_nxt, ack=self.snd_nxt, length=0, label="answer to the probe:")
         limit = self._case.profile.timers.get("challenge-ack-interval")
         for within in (limit.high_s, None) if limit else (None,):

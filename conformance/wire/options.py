@@ -38,7 +38,7 @@ class Option(NamedTuple):
         return bytes((self.kind, length)) + self.data
 
     def __str__(self) -> str:
-        name = NAMES.get(self.kind, f"option {self.kind}")
+        name = name_of(self.kind)
         if self.kind == MSS and len(self.data) == 2:
             return f"{name}={int.from_bytes(self.data, 'big')}"
         if self.kind == WINDOW_SCALE and len(self.data) == 1:
@@ -49,6 +49,11 @@ class Option(NamedTuple):
         if self.kind == SACK and (edges := blocks((self,))):
             return f"{name}={','.join(f'{left}..{right}' for left, right in edges)}"
         return f"{name}={self.data.hex()}" if self.data else name
+
+
+def name_of(kind: int) -> str:
+    """Return an option's name as this program writes it, `option 77` for one without a name here."""
+    return NAMES.get(kind, f"option {kind}")
 
 
 def mss(size: int) -> Option:

@@ -11,7 +11,6 @@ TUNED = ("IP-SYSCTL:tcp_fin_timeout", *ORPHAN, "claim:C-44")
 async def orphaned(tcp: Case) -> tuple[Connection, int]:
     """A connection in FIN-WAIT-2 whose socket is closed, and when our ACK was sent that took it there."""
     conn = await tcp.drive_to(State.FIN_WAIT_1, how="close")
-    assert conn.listener is not None
     await conn.listener.close()
     acked = await conn.send(ACK)
     return conn, acked.at_ns
@@ -46,7 +45,7 @@ async def test_fin_timeout_spares_a_held_socket(tcp: Case) -> None:
     await conn.silence(for_=15)
     await conn.confirm(State.FIN_WAIT_2)
     await conn.send(FIN | ACK)
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    await conn.expect_ack()
     await conn.confirm(State.TIME_WAIT)
 
 
@@ -59,7 +58,7 @@ async def test_fin_timeout_is_not_the_length_of_time_wait(tcp: Case) -> None:
     bound = tcp.timer("time-wait")
     conn, _ = await orphaned(tcp)
     last = await conn.send(FIN | ACK)
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    await conn.expect_ack()
     ending = await tcp.see_end(conn, since_ns=last.at_ns, expected=bound, since="our FIN")
     tcp.check_timing("time-wait", ending.gone_s, ending.within(bound), how=ending.how)
 
@@ -71,7 +70,6 @@ async def test_linger2_sets_the_timeout_of_one_socket(tcp: Case) -> None:
     The target must forget this connection after 3 s.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
-    assert conn.app is not None and conn.listener is not None
     await conn.listener.close()
     await conn.app.option("tcp", "TCP_LINGER2", 3)
     await conn.app.close()

@@ -21,7 +21,6 @@ KEEPALIVE = [("socket", "SO_KEEPALIVE", 1)]
 
 async def probed(conn: Connection, bound: Bound) -> int:
     """The next segment is a keep-alive probe (RFC 9293 section 3.8.4); returns when it came."""
-    assert conn.rcv_nxt is not None
     seq, within = conn.rcv_nxt - 1, bound.high_s + 1
     probe = await conn.expect(ACK, seq=seq, ack=conn.snd_nxt, length=0, within=within, label="keep-alive:")
     return probe.at_ns
@@ -49,7 +48,6 @@ async def test_keepalive_settings_show_on_the_wire(tcp: Case, idle: int, interva
         how="from the transmit stamp of our last segment to the receive stamps of the probes and the reset",
         shortened=f"tcp_keepalive_time = {idle}, tcp_keepalive_intvl = {interval}, tcp_keepalive_probes = {probes}",
     )
-    assert conn.app is not None
     await conn.app.fails("receive", "ETIMEDOUT", count=1)
     await conn.confirm(State.CLOSED)
 

@@ -34,7 +34,7 @@ async def opens_passively(conn: Connection) -> None:
 async def opens_actively(conn: Connection) -> None:
     """The target's SYN is there: our SYN,ACK opens the connection."""
     await conn.send(SYN | ACK)
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    await conn.expect_ack()
     await conn.confirm(State.ESTABLISHED)
 
 
@@ -91,7 +91,7 @@ async def test_dsack_reports_a_duplicate_when_it_is_on(tcp: Case, on: int) -> No
     begin = conn.snd_nxt
     await conn.deliver(b"twice")
     await conn.inject(ACK, seq=begin, payload=b"twice", text="the same data again")
-    again = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    again = await conn.expect_ack()
     block = opt.find(again.segment.option_list, opt.SACK)
     edges = int(begin).to_bytes(4, "big") + int(conn.snd_nxt).to_bytes(4, "big")
     assert (block and block.data) == (edges if on else None), f"tcp_dsack is {on}, the ACK carries {block}"
@@ -139,7 +139,6 @@ async def test_min_snd_mss_is_the_least_segment(tcp: Case, least: int) -> None:
     conn = await tcp.listen()
     conn.syn_options = (opt.mss(20),)
     await tcp.drive_to(State.ESTABLISHED, conn=conn)
-    assert conn.app is not None
     data = bytes(range(200)) * 3
     await conn.app.send(data)
     await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=data[:least])
@@ -157,9 +156,7 @@ async def test_rmem_sets_the_first_window(tcp: Case, octets: int) -> None:
     await conn.send(SYN)
     answer = await conn.expect(SYN | ACK, ack=conn.snd_nxt, length=0)
     whole = min(65_535, octets // 2)
-    mss = opt.find(answer.segment.option_list, opt.MSS)
-    assert mss is not None
-    least = whole - int.from_bytes(mss.data, "big")
+    least = whole - int.from_bytes(answer.option(opt.MSS).data, "big")
     window = answer.segment.window
     assert least < window <= whole, f"a buffer of {octets} octets gives a window of {window}"
     await opens_passively(conn)
@@ -197,9 +194,8 @@ async def test_stdurg_picks_the_urgent_octet(tcp: Case, on: int, octet: bytes) -
     The application must get the fourth octet out of band where tcp_stdurg is on, else the third.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
-    assert conn.app is not None
     await conn.send(ACK | Flags.URG, payload=b"abcdef", urgent=3)
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    await conn.expect_ack()
     assert await conn.app.receive_urgent() == octet
     assert await conn.app.receive(5) == b"abcdef".replace(octet, b"")
 
@@ -219,7 +215,7 @@ async def test_default_ttl_is_in_every_segment(tcp: Case, ttl: int) -> None:
     await conn.send(SYN)
     seen = [await conn.expect(SYN | ACK, ack=conn.snd_nxt, length=0)]
     await conn.send(ACK, payload=b"data")
-    seen.append(await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0))
+    seen.append(await conn.expect_ack())
     assert [one.ip.ttl for one in seen] == [ttl] * len(seen)
 
 
@@ -235,7 +231,6 @@ async def test_reflect_tos_answers_with_the_dscp_of_the_syn(tcp: Case, on: int) 
     await conn.send(SYN, **af21)
     answer = await conn.expect(SYN | ACK, ack=conn.snd_nxt, length=0)
     await conn.send(ACK, **af21)
-    assert conn.listener is not None
     conn.app = await conn.listener.accept()
     await conn.app.send(b"data")
     data = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=b"data")

@@ -20,7 +20,6 @@ async def test_orphan_repeats_its_fin_eight_times_by_default(tcp: Case) -> None:
     has put the first off), at doubling intervals. One more interval later the connection is gone without a segment.
     """
     conn = await tcp.drive_to(State.FIN_WAIT_1, how="close")
-    assert conn.fin_seen is not None and conn.listener is not None
     await conn.listener.close()
     first, growth = tcp.timeout_after(conn.round_trip_s), tcp.growth("rto-min", "RFC 6298, 5.5")
     again = Expectation(FIN | ACK, seq=conn.fin_seen.seq, ack=conn.snd_nxt, length=0, label="again:")

@@ -44,7 +44,7 @@ async def completes(conn: Connection) -> None:
 async def opened(tcp: Case, listener: AppSocket) -> Connection:
     """A connection that waits in the queue to be accepted."""
     conn = await half_opened(tcp, listener)
-    assert conn is not None, "the SYN got no answer"
+    assert conn, "the SYN got no answer"
     await conn.send(ACK)
     await conn.confirm(State.ESTABLISHED)
     return conn
@@ -82,7 +82,7 @@ async def test_syncookies_let_a_client_in_when_the_queue_is_full(tcp: Case) -> N
     waiting = await half_open_connections(tcp, listener, 5)
     assert len(waiting) == 5
     conn = await half_opened(tcp, listener)
-    assert conn is not None, "with cookies a SYN is answered when the queue is full"
+    assert conn, "with cookies a SYN is answered when the queue is full"
     await conn.silence(for_=1.5, strict=True)
     assert waiting[0].put_aside or await repeated(waiting[0]), "the first SYN,ACK is not repeated"
     await conn.send(ACK)
@@ -121,12 +121,10 @@ async def test_syncookies_always_keeps_nothing_of_a_syn(tcp: Case) -> None:
     is reset, and the right one opens.
     """
     conn = await tcp.listen()
-    assert conn.listener is not None
     await conn.send(SYN)
     answer = await conn.expect(SYN | ACK, ack=conn.snd_nxt, length=0)
     await conn.silence(for_=1.5, strict=True)
     if await tcp.state_of(conn) is not None:
-        assert conn.remote_port is not None
         assert await tcp.app.state(conn.remote_port, conn.port) in (State.LISTEN, State.CLOSED)
     wrong = await conn.inject(ACK, ack=answer.segment.seq + 100_000, text="no cookie of the target's")
     await conn.expect(RST, seq=wrong.segment.ack, length=0)
@@ -142,7 +140,7 @@ async def with_full_accept_queue(tcp: Case) -> tuple[AppSocket, Connection]:
     """A listener that has as many connections waiting as its backlog of 1 allows (one more than that), and one half-open."""
     listener = await tcp.app.listen(backlog=1)
     half = await half_opened(tcp, listener)
-    assert half is not None, "the SYN got no answer"
+    assert half, "the SYN got no answer"
     for _ in range(2):
         await opened(tcp, listener)
     return listener, half

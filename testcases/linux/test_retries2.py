@@ -39,7 +39,6 @@ async def is_given_up(tcp: Case, conn: Connection, first: Received, retries: int
 async def sends(tcp: Case) -> tuple[Connection, Received]:
     """A connection whose application has sent data that we leave unacknowledged."""
     conn = await tcp.drive_to(State.ESTABLISHED)
-    assert conn.app is not None
     await conn.app.send(b"is anybody there?")
     return conn, await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=b"is anybody there?")
 
@@ -59,7 +58,6 @@ async def test_retries2_bounds_the_retransmission_of_data(tcp: Case, retries: in
     """
     conn, first = await sends(tcp)
     await is_given_up(tcp, conn, first, retries, "tcp_retries2")
-    assert conn.app is not None
     await conn.app.fails("receive", "ETIMEDOUT", count=1)
 
 
@@ -77,7 +75,6 @@ async def test_orphan_retries_bound_the_retransmission_of_the_fin(tcp: Case, ret
     The target must retransmit the FIN at doubling intervals and forget the connection when that many retries are over.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
-    assert conn.app is not None
     await conn.app.close()
     first = await conn.expect(FIN | ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
     await is_given_up(tcp, conn, first, retries, "tcp_orphan_retries")
@@ -95,7 +92,6 @@ async def test_orphan_retries_spare_a_held_socket(tcp: Case) -> None:
     The target must go on retransmitting the FIN: the setting is for orphans.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
-    assert conn.app is not None
     await conn.app.shutdown("send")
     first = await conn.expect(FIN | ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
     bound = tcp.timeout_after(conn.round_trip_s)

@@ -24,7 +24,6 @@ async def is_given_up(tcp: Case, conn: Connection, first: Received, expected: li
     """The SYN is repeated in these intervals, and the application is told after the last of them."""
     bounds = [tcp.timer("syn-rto", seconds) for seconds in expected]
     stamps = await conn.expect_retransmissions(first, [bound.high_s + 1 for bound in bounds[:-1]])
-    assert conn.app is not None
     stamps.append(await conn.app.ends("ETIMEDOUT", wait_s=bounds[-1].high_s + 1, op="connected"))
     repeats = len(bounds) - 1
     how = "between the receive stamps of one SYN and the next, and from the last to the application's error"

@@ -28,7 +28,7 @@ async def test_max_tw_buckets_bounds_time_wait(tcp: Case, bound: int) -> None:
         conn = await closed_first(tcp)
         await conn.confirm(State.TIME_WAIT, probe=False)
         await conn.inject(FIN | ACK, seq=conn.snd_nxt - 1, text="our FIN again")
-        await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+        await conn.expect_ack()
     conn = await closed_first(tcp)
     again = await conn.inject(FIN | ACK, seq=conn.snd_nxt - 1, text="our FIN again")
     await conn.expect(RST, seq=again.segment.ack, length=0)
@@ -74,10 +74,9 @@ async def test_tw_reuse_opens_anew_after_its_delay(tcp: Case, reuse: int, delay_
     conn.tsval = former.tsval
     conn.app = await tcp.app.connect(remote_port=former.port, address="")
     opens = await conn.expect(SYN, length=0)
-    assert former.rcv_nxt is not None
     assert opens.segment.seq > former.rcv_nxt, "the new initial sequence number is not above those used before"
     await conn.send(SYN | ACK)
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    await conn.expect_ack()
     await conn.confirm(State.ESTABLISHED)
 
 

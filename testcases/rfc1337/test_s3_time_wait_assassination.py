@@ -14,12 +14,11 @@ async def in_time_wait(tcp: Case) -> tuple[Connection, int]:
     """A connection that has carried data and is in TIME-WAIT, and since when; the target listens on its port no more."""
     conn = await tcp.drive_to(State.ESTABLISHED)
     await conn.deliver(DATA)
-    assert conn.app is not None and conn.listener is not None
     await conn.listener.close()
     await conn.app.shutdown("send")
     await conn.expect(FIN | ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
     last = await conn.send(FIN | ACK)
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    await conn.expect_ack()
     return conn, last.at_ns
 
 
@@ -27,7 +26,7 @@ async def reset(conn: Connection, provoked: bool) -> None:
     """Our RST at RCV.NXT: out of the blue, or as the answer of an end that has forgotten the connection already."""
     if provoked:
         await conn.inject(ACK | PSH, seq=conn.snd_nxt - len(DATA) - 1, payload=DATA, text="an old duplicate")
-        await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+        await conn.expect_ack()
     await conn.inject(RST, text="nothing is known of the connection here")
     await conn.silence()
 

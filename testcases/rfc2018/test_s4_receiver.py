@@ -49,7 +49,6 @@ class Stream:
 
     async def delivered(self, pieces: int) -> None:
         """The application reads so many pieces, in order."""
-        assert self.conn.app is not None
         got = await self.conn.app.receive(pieces * SIZE)
         assert got == b"".join(bytes((place,)) * SIZE for place in range(pieces)), "the application reads other data"
 
@@ -88,11 +87,10 @@ async def test_sack_permitted_is_on_no_other_segment(tcp: Case, by: str) -> None
     None of them must carry SACK-permitted.
     """
     conn = await tcp.drive_to(State.ESTABLISHED, by=by, offer=SACK)
-    assert conn.app is not None
     await conn.send(ACK, payload=b"data")
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0, options=NO_PERMISSION)
+    await conn.expect_ack(options=NO_PERMISSION)
     await conn.inject(ACK, seq=conn.snd_nxt + 5, payload=b"behind a hole")
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0, options=NO_PERMISSION)
+    await conn.expect_ack(options=NO_PERMISSION)
     await conn.app.send(b"lost")
     lost = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=b"lost", options=NO_PERMISSION)
     again = await conn.expect_retransmission(lost, within=4)
@@ -115,7 +113,6 @@ async def test_crossing_syns_and_sack_permitted(tcp: Case, ours: bool) -> None:
     await conn.send(SYN)
     await conn.expect(SYN | ACK, seq=conn.irs, ack=conn.snd_nxt, length=0)
     await conn.send(ACK)
-    assert conn.app is not None
     await conn.app.connected()
     stream = Stream(conn)
     await stream.piece(1)
@@ -202,7 +199,6 @@ async def test_data_of_the_target_carries_sack_too(tcp: Case) -> None:
     """
     stream = await streaming(tcp)
     conn = stream.conn
-    assert conn.app is not None
     await stream.piece(1)
     await stream.acknowledged(0, stream.block(1, 2))
     await conn.app.send(b"meanwhile")

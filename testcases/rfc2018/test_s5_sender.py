@@ -31,7 +31,6 @@ async def flight(conn: Connection, count: int, size: int) -> list[Received]:
     While its congestion window is smaller, what comes is acknowledged for it to grow. The target may take it as a loss
     that we do not report a probe of the tail (RFC 8985 section 7) as a duplicate, and reduce it.
     """
-    assert conn.app is not None
     for _ in range(ROUNDS):
         await conn.app.send(bytes(count * size))
         left = count
@@ -52,7 +51,6 @@ async def opened(tcp: Case) -> tuple[Connection, int]:
     A target may leave room in each for options that it does not send now.
     """
     conn = await tcp.drive_to(State.ESTABLISHED, offer=OFFER)
-    assert conn.app is not None
     await conn.app.send_by_the_book(400 * SIZE)
     size = max(len(one.segment.payload) for one in await conn.collect_segments(bytes(2 * SIZE), within=5))
     return conn, size
@@ -153,7 +151,6 @@ async def test_acks_in_recovery_bring_two_segments_each_at_most(tcp: Case) -> No
     Retransmissions included, they must bring no more than two segments each from the target.
     """
     conn, size = await opened(tcp)
-    assert conn.app is not None
     await conn.app.send(bytes(400 * size), wait=False)
     any_data = Expectation(ACK, ack=conn.snd_nxt)
     sent: list[Received] = []
@@ -228,7 +225,6 @@ async def test_blocks_that_report_nothing_sent_are_harmless(tcp: Case) -> None:
     The target must go on as if they were not there, and deliver what it has.
     """
     conn, _ = await opened(tcp)
-    assert conn.rcv_nxt is not None
     end = conn.rcv_nxt
     for left, right in ((end + 1000, end + 2000), (end - 400, end - 200), (end, end), (end + 10, end - 10)):
         await conn.send(ACK, options=[opt.Option(opt.NOP), opt.Option(opt.NOP), opt.sack((left, right))])

@@ -44,7 +44,6 @@ class Stream:
 
     async def delivered(self, count: int) -> None:
         """The application reads so many octets, each once."""
-        assert self.conn.app is not None
         got = await self.conn.app.receive(count)
         assert got == bytes(offset % 251 for offset in range(count)), "the application reads other data"
 
@@ -216,7 +215,6 @@ async def test_duplicate_that_paws_drops(tcp: Case) -> None:
     stream = await streaming(tcp, Offer(sack=True, timestamps=True))
     await stream.send(0, 400)
     await stream.acknowledged(400)
-    assert stream.conn.tsval is not None
     await stream.send(0, 400, tsval=(stream.conn.tsval - 1000) % 2**32)
     await stream.duplicate(400, (0, 400))
     await stream.delivered(400)

@@ -39,7 +39,6 @@ def check_ecn(received: Received, codepoint: int, what: str) -> None:
 
 async def sends(conn: Connection, codepoint: int) -> None:
     """The target's application sends data, which comes with that codepoint, and is acknowledged."""
-    assert conn.app is not None
     await conn.app.send(b"new data")
     # After a SYN that had to be repeated the congestion window is reduced, which CWR tells (section 6.1.2).
     forms = [Expectation(ACK | cwr, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=b"new data") for cwr in (NO_FLAGS, CWR)]
@@ -51,8 +50,7 @@ async def sends(conn: Connection, codepoint: int) -> None:
 async def answers(conn: Connection, flags: Flags) -> None:
     """Our SYN,ACK with these flags of ECN's, up to the end of the handshake."""
     await conn.send(SYN | ACK | flags)
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
-    assert conn.app is not None
+    await conn.expect_ack()
     await conn.app.connected()
 
 
@@ -120,7 +118,7 @@ async def test_ecn_setup_syn_is_not_ect(tcp: Case) -> None:
     syn = await conn.expect(SETUP_SYN, length=0)
     check_ecn(syn, NOT_ECT, "the SYN")
     await conn.send(SETUP_SYN_ACK)
-    ack = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    ack = await conn.expect_ack()
     check_ecn(ack, NOT_ECT, "the ACK of our SYN,ACK")
     await conn.confirm(State.ESTABLISHED)
 
@@ -188,8 +186,7 @@ async def test_ce_is_ignored_without_ecn(tcp: Case) -> None:
     conn = await tcp.drive_to(State.ESTABLISHED)
     for _ in range(2):
         await conn.send(ACK, payload=b"congestion?", ip={"tos": CE})
-        await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0, within=1.5)
-    assert conn.app is not None
+        await conn.expect_ack(within=1.5)
     assert await conn.app.receive(22) == b"congestion?" * 2
 
 
@@ -274,8 +271,7 @@ async def test_connection_after_time_wait_negotiates_anew(tcp: Case, then: bool)
 
 async def ends(conn: Connection) -> None:
     """The target closes first, and is in TIME-WAIT."""
-    assert conn.app is not None
     await conn.app.shutdown("send")
     await conn.expect(FIN | ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
     await conn.send(FIN | ACK)
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    await conn.expect_ack()

@@ -35,7 +35,6 @@ async def with_ecn(tcp: Case) -> Connection:
     await conn.send(SYN | ECE | CWR)
     await conn.expect(SYN | ACK | ECE, ack=conn.snd_nxt, length=0)
     await conn.complete()
-    assert conn.app is not None
     await conn.app.send_by_the_book(len(PLENTY))
     return conn
 
@@ -89,7 +88,6 @@ async def flights(
     """
     for _ in range(TRIES):
         conn = await with_ecn(tcp)
-        assert conn.app is not None
         await conn.app.send(PLENTY, wait=False)
         try:
             if growth:
@@ -215,7 +213,6 @@ async def test_retransmission_is_not_ect(tcp: Case) -> None:
     It was ECT(0) first; the retransmissions must be not-ECT.
     """
     conn = await with_ecn(tcp)
-    assert conn.app is not None
     await conn.app.send(b"lost")
     lost = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=b"lost")
     assert lost.ip.ecn == ECT_0, "new data is not ECT(0)"
@@ -267,15 +264,15 @@ async def test_acknowledgments_are_not_ect(tcp: Case) -> None:
     conn = await with_ecn(tcp)
     acks = []
     await conn.send(ACK, payload=b"in order", ip={"tos": ECT_0})
-    acks.append(await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0))
+    acks.append(await conn.expect_ack())
     await conn.inject(ACK, seq=conn.snd_nxt + 10, payload=b"behind a hole", ip={"tos": ECT_0})
-    acks.append(await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0))
+    acks.append(await conn.expect_ack())
     await conn.inject(ACK, seq=conn.snd_nxt - 8, payload=b"in order")
-    acks.append(await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0))
+    acks.append(await conn.expect_ack())
     await conn.inject(SYN, text="a SYN that is challenged")
-    acks.append(await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0))
+    acks.append(await conn.expect_ack())
     await conn.send(FIN | ACK)
-    acks.append(await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0))
+    acks.append(await conn.expect_ack())
     fields = [one.ip.ecn for one in acks]
     assert fields == [NOT_ECT] * 5, f"the ECN fields of the ACKs are {fields}, not-ECT is 0"
     await conn.confirm(State.CLOSE_WAIT)
@@ -288,7 +285,6 @@ async def test_window_probe_has_neither_ect_nor_cwr(tcp: Case) -> None:
     The probes must be not-ECT and without CWR, which comes with the first new data once the window opens.
     """
     conn = await with_ecn(tcp)
-    assert conn.app is not None
     await conn.app.send(b"first")
     first = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=b"first")
     edge = first.segment.end

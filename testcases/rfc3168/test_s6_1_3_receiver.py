@@ -40,7 +40,6 @@ async def test_ce_is_answered_by_ece(tcp: Case) -> None:
     conn = await with_ecn(tcp)
     await data(conn, ECT_0, echo=False)
     await data(conn, CE, echo=True)
-    assert conn.app is not None
     assert await conn.app.receive(2 * SIZE) == bytes(2 * SIZE)
 
 
@@ -64,7 +63,6 @@ async def test_data_of_the_target_has_ece_too(tcp: Case) -> None:
     """
     conn = await with_ecn(tcp)
     await data(conn, CE, echo=True)
-    assert conn.app is not None
     await conn.app.send(b"and back")
     await conn.expect(ACK | ECE, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=b"and back")
 
@@ -143,7 +141,7 @@ async def test_ce_outside_the_window_is_ignored(tcp: Case) -> None:
     outside = conn.snd_nxt - SIZE, conn.snd_nxt + conn.remote_window + 1000
     for seq in outside:
         await conn.inject(ACK, seq=seq, payload=bytes(SIZE), ip={"tos": CE})
-        await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+        await conn.expect_ack()
     await data(conn, ECT_0, echo=False)
 
 
@@ -159,7 +157,7 @@ async def test_window_probe_with_ce_is_answered_by_ece(tcp: Case) -> None:
             break
         size = min(conn.remote_window, 1000)
         await conn.send(ACK | PSH, payload=bytes(size), ip={"tos": ECT_0})
-        await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0, within=1.5)
+        await conn.expect_ack(within=1.5)
     assert not conn.remote_window, "the window does not close"
     await conn.inject(ACK, payload=b"?", ip={"tos": CE}, text="probes the window, CE")
     await conn.expect(ACK | ECE, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)

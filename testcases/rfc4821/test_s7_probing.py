@@ -37,7 +37,6 @@ async def established(tcp: Case, by: str = "active") -> Connection:
 
 async def sent(conn: Connection, path: Path, data: bytes = DATA) -> list[int]:
     """The application sends; the sizes of the packets that got through."""
-    assert conn.app is not None
     before = len(path.carried)
     await conn.app.send(data)
     await path.deliver(data)
@@ -53,7 +52,6 @@ async def test_probing_begins_with_the_configured_size(tcp: Case, by: str, base:
     The target must begin with segments of the configured size, below what its link and our MSS allow.
     """
     conn = await established(tcp, by)
-    assert conn.app is not None
     await conn.app.send(DATA)
     first = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt)
     size = len(first.segment.payload)
@@ -201,7 +199,6 @@ async def test_black_hole_stays_one_without_probing(tcp: Case) -> None:
     """
     conn = await established(tcp)
     path = Path(tcp, conn, 1100, tells=False)
-    assert conn.app is not None
     data = DATA[: 4 * (1500 - HEADERS[tcp.family])]
     await conn.app.send(data)
     with contextlib.suppress(Violation):

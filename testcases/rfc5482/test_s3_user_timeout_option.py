@@ -37,7 +37,6 @@ def suggestion(received: Received) -> bytes | None:
 
 async def first_data(conn: Connection) -> Received:
     """Data of the application that accepts, which is acknowledged."""
-    assert conn.listener is not None
     conn.app = await conn.listener.accept()
     await conn.app.send(b"first data")
     first = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=b"first data")
@@ -67,11 +66,10 @@ async def test_user_timeout_option_disturbs_nothing(tcp: Case, by: str, option: 
     await tcp.drive_to(State.ESTABLISHED, conn=conn, by=by)
     await conn.send(ACK, options=[option])
     await conn.send(ACK, payload=b"data", options=[option])
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
-    assert conn.app is not None
+    await conn.expect_ack()
     assert await conn.app.receive(4) == b"data"
     await conn.send(FIN | ACK, options=[option])
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    await conn.expect_ack()
     await conn.confirm(State.CLOSE_WAIT)
 
 
@@ -106,8 +104,8 @@ async def test_user_timeout_option_of_the_target(tcp: Case, by: str) -> None:
         first = await first_data(conn)
     else:
         await conn.send(SYN | ACK)
-        first = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
-    assert offered is None or suggestion(first) is not None, "the first segment behind the SYN lacks the option"
+        first = await conn.expect_ack()
+    assert offered is None or suggestion(first), "the first segment behind the SYN lacks the option"
     await conn.confirm(State.ESTABLISHED)
 
 
@@ -122,7 +120,6 @@ async def test_new_user_timeout_is_announced_or_not(tcp: Case) -> None:
     await conn.send(SYN)
     opened = await conn.expect(SYN | ACK, ack=conn.snd_nxt, length=0)
     await conn.complete()
-    assert conn.app is not None
     await conn.app.option("tcp", "TCP_USER_TIMEOUT", 150_000)
     await conn.app.send(b"from now on")
     data = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=b"from now on")
@@ -142,7 +139,6 @@ async def test_user_timeout_of_the_application_stands(tcp: Case) -> None:
     conn = await tcp.listen()
     conn.syn_options = (*conn.syn_options, UTO)
     await tcp.drive_to(State.ESTABLISHED, conn=conn)
-    assert conn.app is not None
     bound = tcp.timer("user-timeout", 1.5)
     await conn.app.option("tcp", "TCP_USER_TIMEOUT", 1500)
     await conn.send(ACK, options=[UTO])
@@ -177,7 +173,6 @@ async def test_short_user_timeout_does_not_end_the_connection(tcp: Case, option:
     The target must not give up: what it accepts has a lower limit, above its retransmission timeout. It goes on afterwards.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
-    assert conn.app is not None
     await conn.send(ACK, options=[option])
     await conn.app.send(b"nobody answers")
     await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=b"nobody answers")
@@ -193,7 +188,6 @@ async def test_user_timeout_below_100_s_is_not_taken(tcp: Case) -> None:
     The target should not give up: its lower limit should be 100 s or more.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
-    assert conn.app is not None
     await conn.send(ACK, options=[opt.user_timeout(10)])
     await conn.app.send(b"nobody answers")
     await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=b"nobody answers")
@@ -237,6 +231,5 @@ async def test_user_timeout_of_a_crossing_syn_does_not_end_the_opening(tcp: Case
         which, again = await conn.expect_any(repeated, gone, within=8, strict=True)
         assert which == 0, "the target has given up"
     await conn.send(ACK)
-    assert conn.app is not None
     await conn.app.connected()
     await conn.confirm(State.ESTABLISHED)

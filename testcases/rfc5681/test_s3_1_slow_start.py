@@ -22,14 +22,12 @@ async def opened(tcp: Case, mss: int, *, round_trip_s: float = 0.0, lost_opening
         await conn.complete()
     else:
         conn = await tcp.drive_to(State.ESTABLISHED, offer=offer, round_trip_s=round_trip_s)
-    assert conn.app is not None
     await conn.app.send_by_the_book(SENT * LARGE_MSS)
     return conn
 
 
 async def flight(conn: Connection, mss: int, segments: int = SENT) -> list[Received]:
     """What comes at once of so many segments that the application sends."""
-    assert conn.app is not None
     await conn.app.send(bytes(segments * mss), wait=False)
     return await conn.expect_flight()
 

@@ -25,7 +25,6 @@ LEAST = 8
 async def loses_the_first(tcp: Case, *, sack: bool = False) -> tuple[Connection, list[Received]]:
     """A flight of the target's, of which the first segment is lost: nothing is acknowledged yet."""
     conn = await tcp.drive_to(State.ESTABLISHED, offer=Offer(mss=MSS, sack=sack), round_trip_s=ROUND_TRIP_S)
-    assert conn.app is not None
     await conn.app.send_by_the_book(SENT * MSS)
     await conn.app.send(bytes(SENT * MSS), wait=False)
     flight = await conn.expect_flight()

@@ -14,7 +14,6 @@ AT_ONCE = Bound(0, 0.03, "RFC 5681, 4.2: immediately, not after the delay of an 
 async def warmed(tcp: Case) -> Connection:
     """A connection on which the target delays acknowledgments, as far as it does: past the first segments of a new one."""
     conn = await tcp.drive_to(State.ESTABLISHED)
-    assert conn.app is not None
     with contextlib.suppress(AppError):
         await conn.app.option("tcp", "TCP_QUICKACK", 0)
     return conn
@@ -32,7 +31,7 @@ async def test_acknowledgment_waits_half_a_second_at_most(tcp: Case) -> None:
     delays = []
     for _ in range(3):
         sent = await conn.send(ACK | PSH, payload=b"one small segment")
-        acked = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0, within=1)
+        acked = await conn.expect_ack(within=1)
         delays.append((acked.at_ns - sent.at_ns) / SECOND)
         tcp.check_timing("delayed ACK", delays[-1], bound, how=how, between=(sent.at_ns, acked.at_ns))
     delayed = max(delays) > AT_ONCE.high_s
@@ -48,7 +47,6 @@ async def test_every_second_full_segment_is_acknowledged(tcp: Case) -> None:
     At least one acknowledgment for every two should come at once.
     """
     conn = await warmed(tcp)
-    assert conn.app is not None
     for number in range(1, 6):
         await conn.send(ACK, payload=bytes(FULL))
         second = await conn.send(ACK | PSH, payload=bytes(FULL))
@@ -77,7 +75,6 @@ async def test_gap_is_told_at_once_and_so_is_its_end(tcp: Case) -> None:
     acknowledgment of all four; no segment may be answered twice.
     """
     conn = await warmed(tcp)
-    assert conn.app is not None
     start, data = conn.snd_nxt, b"four parts"
     stamps = []
     for number in (1, 2, 3):

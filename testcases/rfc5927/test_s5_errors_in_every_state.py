@@ -62,25 +62,21 @@ class Place:
 
 def of_syn(conn: Connection) -> tuple[Seq, Any]:
     """The target's SYN or SYN,ACK."""
-    assert conn.irs is not None
     return conn.irs, SYN
 
 
 def of_data(conn: Connection) -> tuple[Seq, Any]:
     """Data that the target's application has just sent, and that we have not acknowledged."""
-    assert conn.rcv_nxt is not None
     return conn.rcv_nxt - len(DATA), ACK
 
 
 def of_fin(conn: Connection) -> tuple[Seq, Any]:
     """The target's FIN."""
-    assert conn.fin_seen is not None
     return conn.fin_seen.seq, FIN | ACK
 
 
 async def sends(conn: Connection) -> None:
     """The application sends data that we leave unacknowledged."""
-    assert conn.app is not None
     await conn.app.send(DATA)
     await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=DATA)
 
@@ -121,7 +117,6 @@ async def reached(tcp: Case, place: Place) -> tuple[Connection, Segment]:
 
 def quotation(tcp: Case, conn: Connection, seq: Seq, flags: Any) -> Segment:
     """A segment of the target's, as a router quotes it."""
-    assert conn.remote_port is not None
     ack = Seq(0) if conn.state is State.CLOSED else conn.snd_nxt
     return Segment(tcp.remote, tcp.address, conn.remote_port, conn.port, seq, ack, flags)
 
@@ -187,7 +182,6 @@ async def test_soft_error_is_told_to_the_application(tcp: Case) -> None:
     The application should be told of the error, at once or when the connection times out, not of the timeout alone.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
-    assert conn.app is not None
     await conn.app.option("tcp", "TCP_USER_TIMEOUT", 1500)
     await sends(conn)
     await conn.send_icmp(icmp.HOST_UNREACHABLE, quoting=quotation(tcp, conn, *of_data(conn)))
@@ -261,12 +255,11 @@ async def test_hard_error_outside_the_window_does_not_abort_an_open(tcp: Case, o
     The target must ignore it: the connection opens when our SYN,ACK comes.
     """
     conn = await tcp.drive_to(State.SYN_SENT)
-    assert conn.irs is not None
     seq = conn.irs + (offset if offset < 0 else offset + 1)
     await conn.send_icmp(icmp.PORT_UNREACHABLE, quoting=quotation(tcp, conn, seq, SYN))
     await conn.silence(for_=0.2)
     await conn.send(SYN | ACK)
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    await conn.expect_ack()
     await conn.confirm(State.ESTABLISHED)
 
 
@@ -284,7 +277,7 @@ async def test_error_about_another_connection_is_not_this_ones(tcp: Case, which:
     await conn.send_icmp(icmp.PORT_UNREACHABLE, quoting=wrong)
     await conn.silence(for_=0.2)
     await conn.send(SYN | ACK)
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    await conn.expect_ack()
     await conn.confirm(State.ESTABLISHED)
 
 

@@ -178,15 +178,12 @@ async def see_reset(tcp: Case, conn: Connection, place: Place) -> None:
     """The connection is gone, as it has to be for its state, and whoever has to be told was told."""
     match place.state:
         case State.SYN_RECEIVED if place.by == "passive":
-            assert conn.listener is not None
             await conn.listener.fails("accept", "timeout", wait_s=0.3)
             await conn.confirm(State.LISTEN)
             return
         case State.SYN_RECEIVED:
-            assert conn.app is not None
             await conn.app.fails("connected", "ECONNREFUSED", "ECONNRESET")
         case State.ESTABLISHED | State.FIN_WAIT_1 | State.FIN_WAIT_2 | State.CLOSE_WAIT if place.how == "shutdown":
-            assert conn.app is not None
             told = await conn.app.error()
             if told not in ("ECONNRESET", "EPIPE"):
                 raise Violation(f"the application was told {told}, it had to be told that the connection was reset")
@@ -209,10 +206,8 @@ async def see_life(conn: Connection, place: Place) -> None:
         case State.SYN_RECEIVED:
             await conn.send(ACK)
             if place.by == "passive":
-                assert conn.listener is not None
                 conn.app = await conn.listener.accept()
             else:
-                assert conn.app is not None
                 await conn.app.connected()
             await conn.deliver(b"still here")
         case State.ESTABLISHED:
@@ -223,7 +218,7 @@ async def see_life(conn: Connection, place: Place) -> None:
             await conn.confirm(State.FIN_WAIT_2)
         case State.FIN_WAIT_1 | State.FIN_WAIT_2:
             await conn.send(FIN | ACK)
-            await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+            await conn.expect_ack()
             await conn.confirm(State.TIME_WAIT)
         case State.CLOSE_WAIT:
             await conn.collect(b"still here")
@@ -318,7 +313,6 @@ async def test_challenged_peer_resets_with_the_number_it_is_told(tcp: Case) -> N
     _, challenged = await conn.expect_any(challenge(conn))
     await conn.send(RST, seq=challenged.segment.ack, text="answer of a closed port to the challenge")
     await conn.silence()
-    assert conn.app is not None
     await conn.app.fails("receive", "ECONNRESET", count=1)
     await conn.confirm(State.CLOSED)
 

@@ -10,13 +10,12 @@ NEEDS = ("app", "urgent")
 async def urgent(conn: Connection, payload: bytes, pointer: int) -> None:
     """Send urgent data, which the target must acknowledge. The pointer counts from the segment's first octet."""
     await conn.send(ACK | PSH | URG, payload=payload, urgent=pointer)
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    await conn.expect_ack()
 
 
 async def in_line(tcp: Case) -> Connection:
     """A connection whose application asks for urgent data in line."""
     conn = await tcp.drive_to(State.ESTABLISHED)
-    assert conn.app is not None
     await conn.app.option("socket", "SO_OOBINLINE", 1)
     return conn
 
@@ -32,7 +31,6 @@ async def test_urgent_pointer_points_behind_the_urgent_data(tcp: Case, data: byt
     The segment must have URG, and an urgent pointer to the octet that follows the urgent data.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
-    assert conn.app is not None
     await conn.app.send(data, urgent=True)
     await conn.expect(ACK | URG, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=data, urgent=len(data))
     await conn.send(ACK)
@@ -47,7 +45,6 @@ async def test_urgent_pointer_reaches_beyond_a_segment(tcp: Case) -> None:
     Each segment in front of the end must have URG, and a pointer to the octet that follows the last.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
-    assert conn.app is not None
     left = 4000
     await conn.app.send(bytes(left), urgent=True)
     while left:
@@ -71,12 +68,11 @@ async def test_urgent_data_is_delivered_in_line(tcp: Case, length: int) -> None:
     It must read every octet, in order.
     """
     conn = await in_line(tcp)
-    assert conn.app is not None
     data = bytes(number % 251 for number in range(length))
     await conn.deliver(b"before ")
     await urgent(conn, data, length)
     await conn.send(ACK | PSH, payload=b" after")
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0, within=1.5)
+    await conn.expect_ack(within=1.5)
     got = await conn.app.receive(length + 6)
     assert got == data + b" after", f"the application read {len(got)} other octets"
 
@@ -88,7 +84,6 @@ async def test_urgent_data_over_several_segments_is_delivered_in_line(tcp: Case)
     It must read every octet, in order.
     """
     conn = await in_line(tcp)
-    assert conn.app is not None
     data = bytes(number % 251 for number in range(4200))
     for at in range(0, 4200, 1400):
         await urgent(conn, data[at : at + 1400], 4200 - at)
@@ -102,11 +97,10 @@ async def test_urgent_octet_is_delivered(tcp: Case) -> None:
     It must get every octet: all in line, or the last urgent one out of band, where it may be read.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
-    assert conn.app is not None
     await conn.deliver(b"before ")
     await urgent(conn, b"urgen!", 6)
     await conn.send(ACK | PSH, payload=b" after")
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0, within=1.5)
+    await conn.expect_ack(within=1.5)
     forms = ["in line", "the last octet out of band"]
     try:
         beside = await conn.app.receive_urgent(wait_s=0.5)
@@ -139,14 +133,13 @@ async def test_urgent_pointer_of_ours_is_read(tcp: Case, setting: str, reading: 
     The urgent octet must be "c", the one in front of the pointer; with the setting of RFC 1122 it is "d", where it points.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
-    assert conn.app is not None
     await urgent(conn, b"abcd", 3)
     beside = await conn.app.receive_urgent()
     readings = {b"c": "the octet behind", b"d": "the last octet"}
     taken = readings.get(beside, "something else")
     assert taken == reading, f"with tcp_stdurg={setting} the pointer is read as {taken}, not as {reading}"
     await conn.send(ACK | PSH, payload=b"e")
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0, within=1.5)
+    await conn.expect_ack(within=1.5)
 
 
 @verifies("RFC6093:2.1-urgent-mode", "RFC6093:5-support", level="MUST", needs=NEEDS)
@@ -156,7 +149,6 @@ async def test_application_is_told_of_each_urgent_octet(tcp: Case) -> None:
     It must be told each time, and get the very octet.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
-    assert conn.app is not None
     for octet in (b"1", b"2", b"3"):
         await urgent(conn, octet, 1)
         told = await conn.app.receive_urgent()
@@ -171,10 +163,9 @@ async def test_urgent_pointer_ahead_of_the_data_counts_when_the_data_comes(tcp: 
     The application must be told, and get the octet in front of the pointer.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
-    assert conn.app is not None
     await urgent(conn, b"ab", 5)
     await conn.send(ACK | PSH, payload=b"cde")
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0, within=1.5)
+    await conn.expect_ack(within=1.5)
     told = await conn.app.receive_urgent()
     assert told == b"e", f"the urgent octet is {told!r}, not b'e'"
     assert await conn.app.receive(4) == b"abcd"
@@ -188,9 +179,8 @@ async def test_urgent_pointer_without_urg_means_nothing(tcp: Case, pointer: int)
     The application must read all of it in line.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
-    assert conn.app is not None
     await conn.send(ACK | PSH, payload=b"abcd", urgent=pointer)
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    await conn.expect_ack()
     assert await conn.app.receive(4) == b"abcd"
 
 

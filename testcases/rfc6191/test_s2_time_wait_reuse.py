@@ -21,12 +21,6 @@ async def in_time_wait(tcp: Case, *, stamps: bool) -> Connection:
     return conn
 
 
-def last_stamp(former: Connection) -> int:
-    """The last TSval that the target has seen."""
-    assert former.tsval is not None
-    return former.tsval
-
-
 def syn(name: str, stamps: bool, tsval: int | None, seq: int, *ids: str, cell: str, level: str = "SHOULD") -> Any:
     """A SYN after a connection with or without timestamps: its TSval from the last one, its number from RCV.NXT."""
     return pytest.param(stamps, tsval, seq, id=name, marks=verifies(*ids, cells=[cell], level=level))
@@ -94,13 +88,11 @@ async def test_newer_syn_reopens_from_time_wait(tcp: Case, stamps: bool, tsval: 
     conn = former.next_incarnation(iss=former.snd_nxt + seq)
     if tsval is not None:
         # segment() adds one before it uses it.
-        conn.tsval = (last_stamp(former) if stamps else 0) + tsval - 1
+        conn.tsval = (former.tsval if stamps else 0) + tsval - 1
     await conn.send(SYN)
     opened = await conn.expect(SYN | ACK, ack=conn.snd_nxt, length=0)
-    assert former.rcv_nxt is not None
     assert opened.segment.seq > former.rcv_nxt, "the new initial sequence number is not above those used before"
     await conn.send(ACK)
-    assert conn.listener is not None
     conn.app = await conn.listener.accept()
     await conn.deliver(b"there")
     await conn.collect(b"and back")
@@ -193,7 +185,7 @@ async def test_older_syn_leaves_time_wait_as_it_is(tcp: Case, stamps: bool, tsva
     former = await in_time_wait(tcp, stamps=stamps)
     options: tuple[opt.Option, ...] = former.syn_options
     if tsval is not None:
-        value = last_stamp(former) + tsval
+        value = former.tsval + tsval
         options = (*options, opt.Option(opt.NOP), opt.Option(opt.NOP), opt.timestamps(value))
     await former.inject(SYN, seq=former.snd_nxt + seq, options=options)
     challenge = Expectation(ACK, seq=former.rcv_nxt, ack=former.snd_nxt, length=0, label="a challenge ACK:")

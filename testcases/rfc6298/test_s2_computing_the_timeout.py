@@ -9,7 +9,6 @@ FIRST, LATER = b"measured", b"lost"
 
 async def says(conn: Connection, data: bytes) -> Received:
     """The application's data on the wire."""
-    assert conn.app is not None
     await conn.app.send(data)
     return await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=data)
 

@@ -9,14 +9,12 @@ ROUND_TRIP_S = 0.4
 async def opened(tcp: Case) -> Connection:
     """A connection on which the target has measured that round trip, and sends small segments without waiting."""
     conn = await tcp.drive_to(State.ESTABLISHED, round_trip_s=ROUND_TRIP_S)
-    assert conn.app is not None
     await conn.app.option("tcp", "TCP_NODELAY", 1)
     return conn
 
 
 async def says(conn: Connection, data: bytes) -> Received:
     """The application's data on the wire."""
-    assert conn.app is not None
     await conn.app.send(data)
     return await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=data)
 

@@ -13,7 +13,6 @@ from conformance.api import (
     Connection,
     Expectation,
     Offer,
-    Received,
     State,
     opt,
     verifies,
@@ -26,13 +25,6 @@ ABSENT = ((opt.TIMESTAMPS, None),)
 BY = pytest.mark.parametrize("by", ["passive", "active"])
 FORGED = 0x0BADF00D
 """A TSecr that echoes nothing."""
-
-
-def stamps(received: Received) -> tuple[int, int]:
-    """TSval and TSecr of a segment that has them."""
-    found = opt.stamps(received.segment.option_list)
-    assert found is not None
-    return found
 
 
 # The handshake
@@ -75,7 +67,7 @@ async def test_syn_ack_has_no_timestamps_where_the_syn_had_none(tcp: Case) -> No
     await conn.expect(SYN | ACK, ack=conn.snd_nxt, length=0, options=ABSENT)
     await conn.complete()
     await conn.send(ACK, payload=b"data")
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0, options=ABSENT)
+    await conn.expect_ack(options=ABSENT)
 
 
 @verifies("RFC7323:3.2-every", level="MUST", needs=NEEDS)
@@ -87,8 +79,7 @@ async def test_no_timestamps_where_our_syn_ack_had_none(tcp: Case) -> None:
     conn = await tcp.connect()
     await conn.expect(SYN, length=0, has=HAS)
     await conn.send(SYN | ACK)
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0, options=ABSENT)
-    assert conn.app is not None
+    await conn.expect_ack(options=ABSENT)
     await conn.app.connected()
     await conn.app.send(b"data")
     await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=b"data", options=ABSENT)
@@ -105,11 +96,9 @@ async def test_echo_in_our_syn_is_ignored(tcp: Case, tsecr: int) -> None:
     as soon as ever.
     """
     conn = await tcp.listen(offer=STAMPED)
-    assert conn.tsval is not None
     await conn.send(SYN, options=[*conn.syn_options, *opt.stamped(conn.tsval, tsecr)])
     await conn.expect(SYN | ACK, ack=conn.snd_nxt, length=0, tsecr=conn.tsval)
     await conn.complete()
-    assert conn.app is not None
     await conn.app.send(b"lost")
     lost = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=b"lost")
     again = await conn.expect_retransmission(lost, within=5)
@@ -138,7 +127,6 @@ async def test_crossing_syns_and_timestamps(tcp: Case, ours: bool) -> None:
         tcp.choice("timestamps in the SYN,ACK", "there" if there else "absent", ["there", "absent"])
         conn.tsval = None
     await conn.send(ACK)
-    assert conn.app is not None
     await conn.app.connected()
     await conn.confirm(State.ESTABLISHED)
 
@@ -150,11 +138,10 @@ Script = Callable[[Case, Connection], Awaitable[None]]
 
 async def data(tcp: Case, conn: Connection) -> None:
     """Data, its retransmission, and data behind an acknowledgment."""
-    assert conn.app is not None
     await conn.app.send(b"first")
     first = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=b"first", tsecr=conn.tsval)
     again = await conn.expect_retransmission(first, within=4)
-    assert stamps(again)[1] == conn.tsval, "the retransmission does not echo the last TSval"
+    assert again.stamps[1] == conn.tsval, "the retransmission does not echo the last TSval"
     await conn.send(ACK)
     await conn.app.send(b"second")
     await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=b"second", tsecr=conn.tsval)
@@ -163,21 +150,19 @@ async def data(tcp: Case, conn: Connection) -> None:
 async def acknowledgments(tcp: Case, conn: Connection) -> None:
     """ACKs of data in order, of data behind a hole, of a duplicate, of an ACK that is not acceptable and of a SYN."""
     await conn.send(ACK, payload=b"in order")
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0, tsecr=conn.tsval)
+    await conn.expect_ack(tsecr=conn.tsval)
     await conn.inject(ACK, seq=conn.snd_nxt + 10, payload=b"behind a hole")
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0, has=HAS)
+    await conn.expect_ack(has=HAS)
     await conn.inject(ACK, seq=conn.snd_nxt - 8, payload=b"in order", text="a duplicate")
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0, has=HAS)
+    await conn.expect_ack(has=HAS)
     await conn.inject(SYN, text="a SYN that is challenged")
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0, has=HAS)
+    await conn.expect_ack(has=HAS)
 
 
 async def window_probe(tcp: Case, conn: Connection) -> None:
     """A probe of our closed window, and the data once it opens."""
-    assert conn.app is not None
     await conn.send(ACK, window=0)
     await conn.app.send(b"waits")
-    assert conn.rcv_nxt is not None
     probes = [Expectation(ACK, seq=conn.rcv_nxt + number, ack=conn.snd_nxt, has=HAS) for number in (-1, 0)]
     which, _ = await conn.expect_any(*probes, within=4, strict=True)
     tcp.choice(
@@ -189,20 +174,18 @@ async def window_probe(tcp: Case, conn: Connection) -> None:
 
 async def active_close(tcp: Case, conn: Connection) -> None:
     """The target's FIN, and its ACKs of our FIN."""
-    assert conn.app is not None
     await conn.app.shutdown("send")
     await conn.expect(FIN | ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0, tsecr=conn.tsval)
     fin = await conn.send(FIN | ACK)
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0, tsecr=conn.tsval)
+    await conn.expect_ack(tsecr=conn.tsval)
     await conn.inject(FIN | ACK, seq=fin.segment.seq, text="our FIN again, in TIME-WAIT")
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0, has=HAS)
+    await conn.expect_ack(has=HAS)
 
 
 async def passive_close(tcp: Case, conn: Connection) -> None:
     """The ACK of our FIN, and the target's FIN."""
-    assert conn.app is not None
     await conn.send(FIN | ACK)
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0, tsecr=conn.tsval)
+    await conn.expect_ack(tsecr=conn.tsval)
     await conn.app.shutdown("send")
     await conn.expect(FIN | ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0, tsecr=conn.tsval)
 
@@ -232,7 +215,6 @@ async def test_reset_of_an_abort_has_timestamps(tcp: Case) -> None:
     The RST should carry them.
     """
     conn = await tcp.drive_to(State.ESTABLISHED, offer=STAMPED)
-    assert conn.app is not None
     await conn.app.abort()
     _, reset = await conn.expect_any(
         Expectation(RST | ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0, has=HAS),
@@ -251,7 +233,6 @@ async def test_reset_answers_timestamps_with_timestamps(tcp: Case) -> None:
     conn = tcp.connection(tcp.station.port())
     conn.offer(STAMPED)
     await conn.send(SYN)
-    assert conn.tsval is not None
     answer = opt.timestamps(0, conn.tsval)
     await conn.expect(RST | ACK, seq=0, ack=conn.snd_nxt, length=0, options=((opt.TIMESTAMPS, answer),))
 
@@ -290,7 +271,6 @@ async def test_ack_that_lacks_timestamps_is_dropped(tcp: Case) -> None:
     The target should drop it silently: the data comes again.
     """
     conn = await tcp.drive_to(State.ESTABLISHED, offer=STAMPED)
-    assert conn.app is not None
     await conn.app.send(b"to be acknowledged")
     sent = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=b"to be acknowledged")
     injected = await conn.inject(ACK, options=[])
@@ -315,7 +295,7 @@ async def test_segment_that_lacks_timestamps_does_not_abort(tcp: Case, payload: 
         tcp.choice("segment without timestamps", "dropped" if came is None else "taken", ["dropped", "taken"])
         conn.taken_in(snd_nxt=None if came is None else conn.snd_nxt + len(payload))
     await conn.send(ACK, payload=b"with them")
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0, tsecr=conn.tsval)
+    await conn.expect_ack(tsecr=conn.tsval)
     await conn.confirm(State.ESTABLISHED)
 
 
@@ -329,6 +309,5 @@ async def test_timestamps_that_were_not_negotiated_are_ignored(tcp: Case, by: st
     conn = await tcp.drive_to(State.ESTABLISHED, by=by)
     for tsval in (1_000_000, 5):
         await conn.send(ACK, payload=b"some data", tsval=tsval)
-        await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0, options=ABSENT)
-    assert conn.app is not None
+        await conn.expect_ack(options=ABSENT)
     assert await conn.app.receive(18) == b"some data" * 2

@@ -34,7 +34,6 @@ async def gives_cookie(tcp: Case, cookie: bytes = COOKIE, *, mss: int = 1000) ->
 async def opens_fast(tcp: Case, data: bytes = DATA) -> Connection:
     """A connection that the target's application opens by sending data; its SYN is on the way."""
     conn = await tcp.connect(options=CLIENT)
-    assert conn.app is not None
     await conn.app.send(data, wait=False)
     return conn
 
@@ -74,7 +73,6 @@ async def test_first_syn_requests_a_cookie(tcp: Case) -> None:
     )
     which, _ = await conn.expect_any(*forms)
     if which == 0 and await conn.allow(forms[1], within=0.3) is None:
-        assert conn.app is not None
         await conn.app.send(DATA)
         await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=DATA)
     await conn.send(ACK)
@@ -91,8 +89,7 @@ async def test_later_syns_bring_cookie_and_data(tcp: Case) -> None:
     for _ in range(3):
         conn = await syn_with_data(tcp)
         await conn.send(SYN | ACK)
-        await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
-        assert conn.app is not None
+        await conn.expect_ack()
         await conn.app.connected()
         await conn.confirm(State.ESTABLISHED)
 
@@ -106,10 +103,10 @@ async def test_newer_cookie_replaces_the_older(tcp: Case) -> None:
     await gives_cookie(tcp)
     conn = await syn_with_data(tcp)
     await conn.send(SYN | ACK, options=[*conn.syn_options, opt.fast_open(NEWER)])
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    await conn.expect_ack()
     later = await syn_with_data(tcp, NEWER)
     await later.send(SYN | ACK)
-    await later.expect(ACK, seq=later.rcv_nxt, ack=later.snd_nxt, length=0)
+    await later.expect_ack()
 
 
 @pytest.mark.parametrize(
@@ -129,7 +126,7 @@ async def test_cookie_of_any_size_comes_back(tcp: Case, cookie: bytes) -> None:
     await gives_cookie(tcp, cookie)
     conn = await syn_with_data(tcp, cookie)
     await conn.send(SYN | ACK)
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    await conn.expect_ack()
 
 
 @pytest.mark.parametrize(
@@ -209,7 +206,6 @@ async def test_data_that_was_not_taken_follows_in_the_first_ack(tcp: Case) -> No
     """
     await gives_cookie(tcp)
     conn = await syn_with_data(tcp)
-    assert conn.irs is not None
     await conn.send(SYN | ACK, ack=conn.irs + 1)
     await conn.expect(ACK, seq=conn.irs + 1, ack=conn.snd_nxt, payload=DATA)
     await conn.send(ACK)
@@ -226,7 +222,6 @@ async def test_syn_with_data_is_repeated_without_data(tcp: Case) -> None:
     conn = await syn_with_data(tcp)
     again = Expectation(SYN, seq=conn.irs, length=0, options=NO_COOKIE)
     await conn.expect_any(again, within=4, strict=True)
-    assert conn.irs is not None
     await conn.send(SYN | ACK, ack=conn.irs + 1)
     await conn.expect(ACK, seq=conn.irs + 1, ack=conn.snd_nxt, payload=DATA)
 
@@ -249,7 +244,6 @@ async def fails_fast_open(tcp: Case) -> None:
     """A SYN with cookie and data that is not answered, and its repetition, which is."""
     conn = await syn_with_data(tcp)
     await conn.expect_any(Expectation(SYN, seq=conn.irs), within=4, strict=True)
-    assert conn.irs is not None
     await conn.send(SYN | ACK, ack=conn.irs + 1)
     await conn.expect(ACK, seq=conn.irs + 1, ack=conn.snd_nxt)
     await conn.inject(RST)
@@ -275,7 +269,6 @@ async def test_fast_open_whose_data_was_not_taken_is_remembered(tcp: Case) -> No
     """
     await gives_cookie(tcp)
     conn = await syn_with_data(tcp)
-    assert conn.irs is not None
     await conn.send(SYN | ACK, ack=conn.irs + 1)
     await conn.expect(ACK, seq=conn.irs + 1, ack=conn.snd_nxt)
     await conn.inject(RST)
@@ -292,7 +285,7 @@ async def test_syn_ack_without_cookie_and_the_cached_one(tcp: Case) -> None:
     await gives_cookie(tcp)
     conn = await syn_with_data(tcp)
     await conn.send(SYN | ACK)
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    await conn.expect_ack()
     later = await opens_fast(tcp)
     kept = Expectation(SYN, payload=DATA, options=having(COOKIE), label="kept:")
     removed = Expectation(SYN, length=0, options=REQUEST, label="removed:")

@@ -33,9 +33,7 @@ async def cookie_for(tcp: Case, first: Connection) -> bytes:
     await conn.send(SYN, options=[*conn.syn_options, opt.fast_open()], text="requests a cookie")
     opened = await conn.expect(SYN | ACK, ack=conn.snd_nxt, length=0, has=(opt.FAST_OPEN,))
     await conn.complete()
-    found = opt.find(opened.segment.option_list, opt.FAST_OPEN)
-    assert found is not None
-    return found.data
+    return opened.option(opt.FAST_OPEN).data
 
 
 async def opens_fast(conn: Connection, cookie: bytes, data: bytes = DATA, **expected: Any) -> Received:
@@ -80,7 +78,6 @@ async def test_data_of_the_syn_is_taken_with_a_valid_cookie(tcp: Case) -> None:
     """
     first = await fast_listener(tcp)
     cookie = await cookie_for(tcp, first)
-    assert first.listener is not None
     for _ in range(3):
         conn = beside(tcp, first)
         await opens_fast(conn, cookie, length=0)
@@ -128,7 +125,7 @@ async def test_data_of_the_syn_is_dropped_without_a_cookie(tcp: Case) -> None:
     The SYN,ACK must acknowledge the SYN alone, and bring the cookie.
     """
     opened = await refused(await fast_listener(tcp), [opt.fast_open()])
-    assert opt.find(opened.segment.option_list, opt.FAST_OPEN) is not None, "the SYN,ACK brings no cookie"
+    assert opened.has_option(opt.FAST_OPEN), "the SYN,ACK brings no cookie"
 
 
 @pytest.mark.parametrize(
@@ -149,7 +146,7 @@ async def test_fast_open_option_of_a_wrong_length_is_ignored(tcp: Case, option: 
     The target must ignore the option: the SYN alone is acknowledged, and no cookie comes.
     """
     opened = await refused(await fast_listener(tcp), [option])
-    assert opt.find(opened.segment.option_list, opt.FAST_OPEN) is None, "the SYN,ACK brings a cookie"
+    assert not opened.has_option(opt.FAST_OPEN), "the SYN,ACK brings a cookie"
 
 
 @verifies("RFC7413:4.1.1-invalid", **ON)
@@ -162,8 +159,7 @@ async def test_fast_open_option_outside_a_syn_is_ignored(tcp: Case) -> None:
     await tcp.drive_to(State.ESTABLISHED, conn=conn)
     for option in (opt.fast_open(), opt.fast_open(b"a cookie")):
         await conn.send(ACK, payload=DATA, options=[option])
-        await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0, options=NO_COOKIE, within=1.5)
-    assert conn.app is not None
+        await conn.expect_ack(options=NO_COOKIE, within=1.5)
     assert await conn.app.receive(2 * len(DATA)) == 2 * DATA
 
 
@@ -202,7 +198,6 @@ async def test_fast_open_stops_while_too_many_are_pending(tcp: Case) -> None:
     """
     first = await fast_listener(tcp, pending=1)
     cookie = await cookie_for(tcp, first)
-    assert first.listener is not None
     await opens_fast(first, cookie)
     first.app = await first.listener.accept()
     await refused(beside(tcp, first), [opt.fast_open(cookie)])
@@ -225,9 +220,8 @@ async def test_server_answers_before_the_handshake_is_over(tcp: Case) -> None:
     """
     first = await fast_listener(tcp)
     cookie = await cookie_for(tcp, first)
-    assert first.listener is not None
     opened = await opens_fast(first, cookie)
-    there = opt.find(opened.segment.option_list, opt.FAST_OPEN) is not None
+    there = opened.has_option(opt.FAST_OPEN)
     tcp.choice("cookie in the SYN,ACK", "there" if there else "absent", ["there", "absent"])
     tcp.choice("data in the SYN,ACK", "there" if opened.segment.payload else "absent", ["there", "absent"])
     first.app = await first.listener.accept()
@@ -247,7 +241,6 @@ async def test_answer_keeps_to_the_initial_window(tcp: Case) -> None:
     first = await fast_listener(tcp)
     first.syn_options = (opt.mss(SEGMENT),)
     cookie = await cookie_for(tcp, first)
-    assert first.listener is not None
     await opens_fast(first, cookie)
     first.app = await first.listener.accept()
     await first.app.send(bytes(30 * SEGMENT), wait=False)

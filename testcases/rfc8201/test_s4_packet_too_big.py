@@ -17,7 +17,6 @@ async def test_packet_too_big_below_1280_is_discarded(tcp: Case, claimed: int) -
     """
     tcp.needs_family(6, "the least MTU of 1280 octets")
     conn = await tcp.drive_to(State.ESTABLISHED)
-    assert conn.app is not None
     await conn.app.send(DATA)
     first = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=FULL)
     await conn.send_icmp(icmp.FRAGMENTATION_NEEDED, quoting=first, rest=claimed)

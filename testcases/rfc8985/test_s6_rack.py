@@ -29,7 +29,6 @@ HOW = "from the acknowledgment with the SACK block to the repetition"
 async def flight(conn: Connection, count: int) -> list[Received]:
     """So many segments, back to back; they can't be joined when they are repeated."""
     app = conn.app
-    assert app is not None
     await asyncio.gather(*(app.send(bytes(PIECE)) for _ in range(count)))
     came = [await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=PIECE) for _ in range(count)]
     if (apart_s := (came[-1].at_ns - came[0].at_ns) / SECOND) > ROUND_TRIP_S / 5:
@@ -40,7 +39,6 @@ async def flight(conn: Connection, count: int) -> list[Received]:
 async def opened(tcp: Case) -> Connection:
     """A connection with SACK, on which that round trip was measured and small segments are sent at once."""
     conn = await tcp.drive_to(State.ESTABLISHED, offer=Offer(mss=MSS, sack=True), round_trip_s=ROUND_TRIP_S)
-    assert conn.app is not None
     await conn.app.option("tcp", "TCP_NODELAY", 1)
     return conn
 
@@ -146,7 +144,6 @@ async def test_timeout_spares_what_was_sent_just_before_it(tcp: Case) -> None:
     first = (await flight(conn, 1))[0]
     probe = await conn.expect_retransmission(first, within=timeout.high_s + 1)
     await tcp.clock.sleep_until(probe.at_ns + round((timeout.low_s - 0.06) * SECOND))
-    assert conn.app is not None
     await conn.app.send(bytes(PIECE))
     if tcp.clock.now_ns() > probe.at_ns + timeout.low_s * SECOND:
         raise Inconclusive("the application's second segment came no sooner than the timeout")

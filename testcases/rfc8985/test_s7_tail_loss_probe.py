@@ -17,14 +17,12 @@ MSS = 1400
 async def opened(tcp: Case, *, round_trip_s: float = ROUND_TRIP_S, sack: bool = True) -> Connection:
     """A connection with SACK, on which that round trip was measured and small segments are sent at once."""
     conn = await tcp.drive_to(State.ESTABLISHED, offer=Offer(mss=MSS, sack=sack), round_trip_s=round_trip_s)
-    assert conn.app is not None
     await conn.app.option("tcp", "TCP_NODELAY", 1)
     return conn
 
 
 async def says(conn: Connection, *pieces: bytes) -> list[Received]:
     """What the application sends in one breath, each piece a segment."""
-    assert conn.app is not None
     await asyncio.gather(*(conn.app.send(data) for data in pieces))
     return [await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=data) for data in pieces]
 
@@ -103,7 +101,6 @@ async def test_probe_is_new_data_where_there_is_some(tcp: Case) -> None:
     After two round trips the target should send one segment that it has not sent yet.
     """
     conn = await opened(tcp)
-    assert conn.app is not None
     with contextlib.suppress(AppError):
         await conn.app.option("socket", "SO_SNDBUF", 200 * MSS)
     await conn.app.send(bytes(40 * MSS), wait=False)

@@ -27,7 +27,6 @@ STILL_WAITS_S = 0.3
 
 async def accepted(conn: Connection) -> None:
     """The application gets this connection, and no other, from accept()."""
-    assert conn.listener is not None
     conn.app = await conn.listener.accept()
     if conn.app.port != conn.port:
         raise Violation(f"accept() gave a connection from port {conn.app.port}, opened was one from {conn.port}")
@@ -35,7 +34,6 @@ async def accepted(conn: Connection) -> None:
 
 async def still_waits(conn: Connection) -> None:
     """The application's accept() goes on waiting: it has been given nothing."""
-    assert conn.listener is not None
     await conn.listener.fails("accept", "timeout", wait_s=STILL_WAITS_S)
 
 
@@ -55,13 +53,11 @@ async def opened(conn: Connection, by: str) -> None:
     if by == "passive":
         await accepted(conn)
     else:
-        assert conn.app is not None
         await conn.app.connected()
 
 
 async def reads(conn: Connection, data: bytes) -> None:
     """The application is given that data."""
-    assert conn.app is not None
     came = await conn.app.receive(len(data))
     if came != data:
         raise Violation(f"the application read {came!r}, sent was {data!r}")
@@ -116,7 +112,6 @@ async def test_active_open_takes_three_segments(tcp: Case) -> None:
     """
     conn = await tcp.connect()
     await conn.expect(SYN, length=0)
-    assert conn.irs is not None
     await conn.send(SYN | ACK, ack=conn.irs + 1)
     await conn.expect(ACK, seq=conn.irs + 1, ack=conn.iss + 1, length=0)
     await opened(conn, "active")
@@ -134,11 +129,9 @@ async def test_syn_occupies_one_sequence_number(tcp: Case, by: str, iss: int | N
     one number after its SYN.
     """
     conn = await tcp.drive_to(State.ESTABLISHED, by=by, iss=iss)
-    assert conn.irs is not None
     await conn.send(ACK, seq=conn.iss + 1, payload=b"first")
     await conn.expect(ACK, seq=conn.irs + 1, ack=conn.iss + 1 + len(b"first"), length=0)
     await reads(conn, b"first")
-    assert conn.app is not None
     await conn.app.send(b"reply")
     await conn.expect(ACK, seq=conn.irs + 1, ack=conn.iss + 1 + len(b"first"), payload=b"reply")
 
@@ -193,7 +186,6 @@ async def test_third_segment_may_carry_fin(tcp: Case, by: str) -> None:
     await conn.send(FIN | ACK)
     await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.iss + 2, length=0)
     await opened(conn, by)
-    assert conn.app is not None
     if not await conn.app.at_end():
         raise Violation("the application was not told the end of the stream")
     await conn.confirm(State.CLOSE_WAIT)
@@ -251,7 +243,7 @@ async def test_data_in_the_syn_is_held_until_the_third_segment(tcp: Case) -> Non
     await still_waits(conn)
     if which:
         await conn.send(ACK, seq=conn.iss + 1, payload=b"early")
-        await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+        await conn.expect_ack()
     else:
         await conn.send(ACK)
     await accepted(conn)
@@ -354,7 +346,6 @@ async def test_ack_of_something_not_sent_does_not_open(tcp: Case, by: str) -> No
     must stay in SYN-RECEIVED.
     """
     conn = await tcp.drive_to(State.SYN_RECEIVED, by=by)
-    assert conn.rcv_nxt is not None
     await conn.inject(ACK, ack=conn.rcv_nxt + 1)
     which, _ = await conn.expect_any(
         Expectation(RST, seq=conn.rcv_nxt + 1, length=0),
@@ -531,7 +522,6 @@ async def test_refused_active_open_fails(tcp: Case) -> None:
     """
     conn = await tcp.drive_to(State.SYN_SENT)
     await conn.inject(RST | ACK, seq=0)
-    assert conn.app is not None
     await conn.app.fails("connected", "ECONNREFUSED")
     await conn.silence(for_=tcp.timer("syn-rto").high_s, strict=True)
     await conn.confirm(State.CLOSED)
@@ -565,7 +555,6 @@ async def test_simultaneous_open(tcp: Case, last: Flags) -> None:
     acknowledges and drops it, and the acknowledgment that we owe for its own opens the connection.
     """
     conn = await tcp.drive_to(State.SYN_SENT)
-    assert conn.irs is not None
     await conn.send(SYN, text="crosses the target's SYN")
     await conn.expect(SYN | ACK, seq=conn.irs, ack=conn.iss + 1, length=0)
     await conn.confirm(State.SYN_RECEIVED, probe=last == ACK)
@@ -594,7 +583,7 @@ async def test_simultaneous_open_does_not_shrink_the_window(tcp: Case) -> None:
     await conn.send(SYN, text="crosses the target's SYN")
     edge = right_edge(await conn.expect(SYN | ACK, seq=conn.irs, ack=conn.iss + 1, length=0))
     await conn.send(ACK, payload=b"data")
-    after = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    after = await conn.expect_ack()
     if right_edge(after) < edge:
         raise Violation(
             f"the right edge of the window moved back from {edge - conn.iss:+d} to {right_edge(after) - conn.iss:+d}"
@@ -687,7 +676,6 @@ async def test_closing_a_listener_closes_the_port(tcp: Case, how: str) -> None:
     """
     conn = await tcp.drive_to(State.LISTEN)
     await conn.confirm(State.LISTEN)
-    assert conn.listener is not None
     await (conn.listener.close() if how == "close" else conn.listener.abort())
     await conn.silence()
     await conn.send(SYN)
@@ -702,7 +690,6 @@ async def test_send_on_a_listener_opens_actively(tcp: Case) -> None:
     A target whose application can do that must send a SYN and enter SYN-SENT.
     """
     conn = await tcp.drive_to(State.LISTEN)
-    assert conn.listener is not None
     try:
         await conn.listener.send(b"data")
     except AppError as error:
@@ -726,7 +713,6 @@ async def test_closing_in_syn_sent_gives_up(tcp: Case, how: str) -> None:
     The target must send nothing for the call, no further SYN, and answer the SYN+ACK with a reset.
     """
     conn = await tcp.drive_to(State.SYN_SENT)
-    assert conn.app is not None
     match how:
         case "close":
             await conn.app.close()
@@ -778,6 +764,5 @@ async def test_reset_refuses_an_active_open_in_syn_received(tcp: Case) -> None:
     conn = await tcp.drive_to(State.SYN_RECEIVED, by="active")
     await conn.send(RST)
     await conn.silence(for_=tcp.timer("syn-ack-rto").high_s, strict=True)
-    assert conn.app is not None
     await conn.confirm(State.CLOSED)
     await conn.app.fails("connected", "ECONNREFUSED")

@@ -160,7 +160,6 @@ async def still_opens(conn: Connection) -> None:
     await conn.confirm(State.SYN_SENT)
     await conn.send(SYN | ACK)
     await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.iss + 1, length=0)
-    assert conn.app is not None
     await conn.app.connected()
     await conn.confirm(State.ESTABLISHED)
 
@@ -183,7 +182,6 @@ async def test_syn_sent_resets_an_unacceptable_ack(
     The target must answer <SEQ=SEG.ACK><CTL=RST>, and its own attempt must go on.
     """
     conn = await tcp.drive_to(State.SYN_SENT)
-    assert conn.irs is not None
     await conn.inject(flags, ack=conn.irs + from_iss)
     await conn.expect(RST, seq=conn.irs + from_iss, length=0)
     await still_opens(conn)
@@ -202,7 +200,6 @@ async def test_syn_sent_ignores_a_reset_that_does_not_acknowledge_the_syn(tcp: C
     The target must drop it without an answer, and its attempt must go on.
     """
     conn = await tcp.drive_to(State.SYN_SENT)
-    assert conn.irs is not None
     await conn.inject(RST | ACK, seq=0, ack=conn.irs + from_iss)
     await conn.silence()
     await still_opens(conn)
@@ -231,7 +228,6 @@ async def test_syn_sent_takes_a_reset_that_acknowledges_the_syn(tcp: Case) -> No
     conn = await tcp.drive_to(State.SYN_SENT)
     await conn.send(RST | ACK, seq=0)
     await conn.silence(strict=True)
-    assert conn.app is not None
     await conn.app.fails("connected", "ECONNREFUSED", "ECONNRESET")
     await conn.confirm(State.CLOSED)
 
@@ -253,7 +249,6 @@ async def test_syn_sent_and_a_reset_with_another_sequence_number(tcp: Case) -> N
     then = (State.CLOSED, State.ESTABLISHED)[which]
     taken = ("taken", "dropped")[which]
     tcp.choice("RST in SYN-SENT whose number is not zero", taken, allowed=["taken", "dropped"])
-    assert conn.app is not None
     if then is State.CLOSED:
         await conn.app.fails("connected", "ECONNREFUSED", "ECONNRESET")
     else:
@@ -302,19 +297,16 @@ async def test_peer_that_lost_its_memory_opens_again(tcp: Case) -> None:
     the application; then the next SYN opens the new connection.
     """
     old = await tcp.drive_to(State.ESTABLISHED)
-    assert old.rcv_nxt is not None
     conn = old.next_incarnation(iss=old.snd_nxt - 100_000)
     await conn.send(SYN, text="as if the old connection had never been")
     await conn.expect(ACK, seq=old.rcv_nxt, ack=old.snd_nxt, length=0)
     await conn.inject(RST, seq=old.snd_nxt, text="that is not my connection")
     await conn.silence()
-    assert old.app is not None
     await old.app.fails("receive", "ECONNRESET", count=1)
 
     await conn.send(SYN, seq=conn.iss, ack=0, text="the SYN again")
     await conn.expect(SYN | ACK, ack=conn.iss + 1, length=0)
     await conn.send(ACK)
-    assert conn.listener is not None
     conn.app = await conn.listener.accept()
     await conn.deliver(b"new")
 
@@ -331,7 +323,6 @@ async def test_data_to_a_peer_that_lost_its_memory_is_reset(tcp: Case) -> None:
     The target must end the connection and tell the application.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
-    assert conn.app is not None
     await conn.app.send(b"hello?")
     data = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=b"hello?")
     await conn.inject(RST, seq=data.segment.ack)
@@ -390,7 +381,6 @@ async def test_abort_sends_one_reset(tcp: Case, state: State, by: str, cells: tu
     TIME-WAIT after the reset, which section 3.5.2 recommends, is allowed and recorded.
     """
     conn = await tcp.drive_to(state, by=by)
-    assert conn.app is not None
     await conn.app.abort()
     await expect_abort(tcp, conn)
     await conn.silence(strict=True)
@@ -414,7 +404,6 @@ async def test_abort_after_both_have_closed_forgets_the_connection(
     The target owes no segment for it, a reset at SND.NXT aside; it must enter CLOSED.
     """
     conn = await tcp.drive_to(state)
-    assert conn.app is not None
     await conn.app.abort()
     await conn.allow(
         Expectation(RST | ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0),
@@ -438,11 +427,10 @@ async def test_close_with_unread_data_resets(tcp: Case, state: State, unread: in
     """
     conn = await tcp.drive_to(State.ESTABLISHED if state is State.CLOSE_WAIT else state)
     await conn.send(ACK | PSH, payload=bytes(unread))
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    await conn.expect_ack()
     if state is State.CLOSE_WAIT:
         await conn.send(FIN | ACK)
-        await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
-    assert conn.app is not None
+        await conn.expect_ack()
     await conn.app.close()
     await expect_abort(tcp, conn)
     await conn.silence(strict=True)
@@ -488,7 +476,6 @@ async def test_application_can_tell_a_reset_from_a_close(tcp: Case, state: State
     conn = await tcp.drive_to(state)
     await conn.send(RST)
     await conn.silence()
-    assert conn.app is not None
     told = await conn.app.error()
     if told not in TOLD:
         raise Violation(f"the application was told {told}, it had to be told {' or '.join(TOLD)}")

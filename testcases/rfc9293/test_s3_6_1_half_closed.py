@@ -18,7 +18,6 @@ def in_state(state: State, *, marks: pytest.MarkDecorator) -> Any:
 
 async def reads(conn: Connection, data: bytes) -> None:
     """The application gets exactly these octets, and then the end of the stream."""
-    assert conn.app is not None
     got = await conn.app.receive(len(data))
     assert got == data, f"the application read {got!r}, sent was {data!r}"
     assert await conn.app.at_end(), "the application is not told that we have closed"
@@ -26,7 +25,6 @@ async def reads(conn: Connection, data: bytes) -> None:
 
 def short_of_the_fin(conn: Connection, state: State) -> int | None:
     """The acknowledgment that leaves the target in that state."""
-    assert conn.fin_seen is not None
     return conn.fin_seen.seq if state is State.FIN_WAIT_1 else conn.rcv_nxt
 
 
@@ -50,8 +48,6 @@ async def test_half_closed_by_us_the_target_still_sends(tcp: Case, by: str) -> N
         await conn.collect(piece)
     await conn.silence()
     await conn.confirm(State.CLOSE_WAIT)
-
-    assert conn.app is not None
     await conn.app.shutdown("send")
     await conn.expect(FIN | ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
     await conn.send(ACK)
@@ -65,13 +61,12 @@ async def test_application_is_told_of_our_close_not_before_our_fin(tcp: Case) ->
     The target must tell it of the end of the stream then, and not before.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
-    assert conn.app is not None
     await conn.app.fails("receive", "timeout", wait_s=0.2, count=1)
     await conn.send(ACK | PSH, payload=DATA)
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    await conn.expect_ack()
     assert not await conn.app.at_end(), "the application is told with the data that we have closed, which we have not"
     await conn.send(FIN | ACK)
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    await conn.expect_ack()
     assert await conn.app.at_end(), "the application is not told that we have closed"
 
 
@@ -87,7 +82,6 @@ async def test_half_closed_by_us_lost_data_is_sent_again(tcp: Case) -> None:
     The target must send it again, and stop when we acknowledge it.
     """
     conn = await tcp.drive_to(State.CLOSE_WAIT)
-    assert conn.app is not None
     await conn.app.send(DATA)
     sent = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=DATA)
     await conn.expect_retransmission(sent)
@@ -104,9 +98,9 @@ async def test_half_closed_by_us_what_was_unread_can_still_be_read(tcp: Case) ->
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
     await conn.send(ACK | PSH, payload=DATA)
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    await conn.expect_ack()
     await conn.send(FIN | ACK)
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    await conn.expect_ack()
     await conn.confirm(State.CLOSE_WAIT)
     await reads(conn, DATA)
 
@@ -133,17 +127,16 @@ async def test_half_closed_by_the_target_it_still_receives(tcp: Case, state: Sta
     It must acknowledge each, hand it to the application, and stay where it is until our FIN.
     """
     conn = await tcp.drive_to(state)
-    assert conn.app is not None
     ack = short_of_the_fin(conn, state)
     for piece in (DATA, DATA[:1], DATA * 2):
         await conn.send(ACK | PSH, ack=ack, payload=piece)
-        await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+        await conn.expect_ack()
         got = await conn.app.receive(len(piece))
         assert got == piece, f"the application read {got!r}, sent was {piece!r}"
     await conn.confirm(state)
 
     await conn.send(FIN | ACK)
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    await conn.expect_ack()
     await reads(conn, b"")
     await conn.confirm(State.TIME_WAIT)
 
@@ -178,7 +171,6 @@ async def test_half_closed_by_the_target_data_goes_both_ways(tcp: Case) -> None:
     last.
     """
     conn = await tcp.drive_to(State.ESTABLISHED, options=[("tcp", "TCP_NODELAY", 1)])
-    assert conn.app is not None
     await conn.collect(DATA)
     await conn.app.send(DATA)
     lost = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=DATA)
@@ -186,7 +178,7 @@ async def test_half_closed_by_the_target_data_goes_both_ways(tcp: Case) -> None:
     fin = await conn.expect(FIN | ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
 
     await conn.send(ACK | PSH, ack=lost.segment.seq, payload=DATA, text="ours, covering the first piece only")
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    await conn.expect_ack()
     got = await conn.app.receive(len(DATA))
     assert got == DATA, f"the application read {got!r}, sent was {DATA!r}"
 
@@ -215,7 +207,7 @@ async def test_fin_wait_2_of_a_held_socket_has_no_timeout(tcp: Case) -> None:
 
     await conn.deliver(DATA)
     await conn.send(FIN | ACK)
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    await conn.expect_ack()
     await conn.confirm(State.TIME_WAIT)
 
 
@@ -227,7 +219,6 @@ async def test_fin_wait_2_of_an_orphan_ends_when_documented(tcp: Case) -> None:
     """
     bound = tcp.timer("fin-wait-2-orphan")
     conn = await tcp.drive_to(State.FIN_WAIT_1, how="close")
-    assert conn.listener is not None
     await conn.listener.close()
     acked = await conn.send(ACK)
     await conn.confirm(State.FIN_WAIT_2)
@@ -254,7 +245,7 @@ async def test_fin_wait_2_of_an_orphan_still_completes_the_close(tcp: Case) -> N
     await conn.silence(for_=28 if limit is None else min(28, 0.75 * limit.low_s))
     await conn.confirm(State.FIN_WAIT_2)
     await conn.send(FIN | ACK)
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    await conn.expect_ack()
     await conn.confirm(State.TIME_WAIT)
 
 
@@ -277,7 +268,6 @@ async def test_data_for_an_application_that_has_closed_is_reset(tcp: Case, state
     conn = await tcp.drive_to(state, how="close")
     sent = await conn.send(ACK | PSH, ack=short_of_the_fin(conn, state), payload=DATA)
     # The reset answers the segment (section 3.5.2), or it is that of an ABORT (section 3.10.5).
-    assert conn.rcv_nxt is not None
     await conn.expect_any(*(form for seq in (sent.segment.ack, conn.rcv_nxt) for form in resets(seq=seq)))
     await conn.confirm(State.CLOSED)
 
@@ -297,10 +287,8 @@ async def test_close_with_unread_data_is_a_reset(tcp: Case, state: State) -> Non
     conn = await tcp.drive_to(State.ESTABLISHED)
     flags = ACK | PSH if state is State.ESTABLISHED else FIN | ACK | PSH
     await conn.send(flags, payload=DATA)
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    await conn.expect_ack()
     await conn.confirm(state)
-
-    assert conn.app is not None
     await conn.app.close()
     await conn.expect(RST | ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
     await conn.confirm(State.CLOSED)

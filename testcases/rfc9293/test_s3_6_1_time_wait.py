@@ -44,21 +44,20 @@ async def enters_time_wait(
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
     await conn.deliver(DATA)
-    assert conn.app is not None and conn.listener is not None
     await (conn.app.close() if how == "close" else conn.app.shutdown("send"))
     fin = await conn.expect(FIN | ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
     if not listens:
         await conn.listener.close()
     if via is State.CLOSING:
         await conn.send(FIN | ACK, ack=fin.segment.seq, text="FIN that does not cover the target's FIN")
-        await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+        await conn.expect_ack()
         last = await conn.send(ACK, text="now cover it")
         return conn, last.at_ns
     if via is State.FIN_WAIT_2:
         await conn.send(ACK)
         await conn.confirm(State.FIN_WAIT_2)
     last = await conn.send(FIN | ACK)
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    await conn.expect_ack()
     return conn, last.at_ns
 
 
@@ -103,7 +102,7 @@ async def end_after(tcp: Case, flags: Flags, *, back: int, payload: bytes, answe
     await conn.silence(for_=again_s - (tcp.clock.now_ns() - entered_ns) / SECOND)
     again = await conn.inject(flags, seq=conn.snd_nxt - back, payload=payload, text="again")
     if answered:
-        await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+        await conn.expect_ack()
     either = Bound(bound.low_s, bound.high_s + again_s, bound.source)
     ending = await tcp.see_end(conn, since_ns=entered_ns, expected=either, since="our FIN")
     later_s = (again.at_ns - entered_ns) / SECOND
@@ -196,7 +195,7 @@ async def test_repeated_fin_in_time_wait_has_the_same_answer(tcp: Case, via: Sta
     conn, _ = await enters_time_wait(tcp, via)
     for _ in range(2):
         await conn.inject(FIN | ACK, seq=conn.snd_nxt - 1, text="our FIN again")
-        await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+        await conn.expect_ack()
     await conn.silence()
     await conn.confirm(State.TIME_WAIT)
 
@@ -237,7 +236,7 @@ async def test_segment_outside_the_window_in_time_wait_is_acknowledged_and_dropp
     """
     conn, _ = await enters_time_wait(tcp, State.FIN_WAIT_2)
     await conn.inject(flags, seq=conn.snd_nxt - back, payload=payload)
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    await conn.expect_ack()
     await conn.silence()
     await conn.confirm(State.TIME_WAIT)
 
@@ -333,7 +332,7 @@ async def test_old_segment_does_the_next_connection_no_harm(
     await conn.deliver(b"new")
     await former.inject(flags, seq=former.snd_nxt - back, payload=payload, text="of the former connection")
     if answered:
-        await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+        await conn.expect_ack()
     await conn.silence()
     await conn.confirm(State.ESTABLISHED)
     await conn.deliver(b"still new")

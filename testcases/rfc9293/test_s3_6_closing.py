@@ -22,13 +22,11 @@ def in_state(state: State, *then: State, marks: pytest.MarkDecorator) -> Any:
 
 async def closes(conn: Connection, how: str) -> None:
     """The target's application makes its CLOSE call, by shutdown(2) or by close(2)."""
-    assert conn.app is not None
     await (conn.app.close() if how == "close" else conn.app.shutdown("send"))
 
 
 async def reads(conn: Connection, data: bytes) -> None:
     """The application gets exactly these octets, and then the end of the stream."""
-    assert conn.app is not None
     got = await conn.app.receive(len(data))
     assert got == data, f"the application read {got!r}, sent was {data!r}"
     assert await conn.app.at_end(), "the application is not told that we have closed"
@@ -69,7 +67,7 @@ async def test_active_close_takes_four_segments(tcp: Case, by: str) -> None:
     await conn.confirm(State.FIN_WAIT_2)
 
     await conn.send(FIN | ACK)
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    await conn.expect_ack()
     await conn.confirm(State.TIME_WAIT, probe=False)
 
     await conn.silence(for_=bound.high_s)
@@ -98,7 +96,7 @@ async def test_second_close_sends_no_second_fin(tcp: Case) -> None:
     await conn.confirm(State.FIN_WAIT_2)
 
     await conn.send(FIN | ACK)
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    await conn.expect_ack()
     await conn.confirm(State.TIME_WAIT)
 
 
@@ -116,7 +114,7 @@ async def test_fin_that_acknowledges_the_fin_leads_straight_to_time_wait(tcp: Ca
     """
     conn = await tcp.drive_to(State.FIN_WAIT_1, by=by)
     await conn.send(FIN | ACK)
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    await conn.expect_ack()
     await conn.silence()
     await conn.confirm(State.TIME_WAIT)
 
@@ -138,7 +136,7 @@ async def test_close_in_syn_received_sends_the_fin(tcp: Case, how: str) -> None:
     await conn.confirm(State.FIN_WAIT_1, probe=False)
 
     await conn.send(FIN | ACK)
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    await conn.expect_ack()
     await conn.confirm(State.TIME_WAIT)
 
 
@@ -167,7 +165,7 @@ async def test_passive_close_takes_four_segments(tcp: Case, by: str) -> None:
     """
     conn = await tcp.drive_to(State.ESTABLISHED, by=by)
     await conn.send(FIN | ACK)
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    await conn.expect_ack()
     await conn.confirm(State.CLOSE_WAIT)
     await reads(conn, b"")
 
@@ -223,7 +221,6 @@ async def test_close_at_once_may_take_three_segments(tcp: Case, how: str) -> Non
     The target may acknowledge our FIN and send its own in one segment or in two; their numbers are the same.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
-    assert conn.app is not None
     await conn.send(FIN | ACK)
     assert await conn.app.at_end(), "the application is not told that we have closed"
     await closes(conn, how)
@@ -283,7 +280,6 @@ async def test_simultaneous_close_passes_through_closing(tcp: Case) -> None:
     The target must acknowledge our FIN and wait in CLOSING for its own to be acknowledged.
     """
     conn = await tcp.drive_to(State.FIN_WAIT_1)
-    assert conn.fin_seen is not None
     await conn.send(FIN | ACK, ack=conn.fin_seen.seq, text="FIN that does not cover the target's FIN")
     await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt)
     await conn.confirm(State.CLOSING)
@@ -305,15 +301,14 @@ async def test_simultaneous_close_with_data_both_ways(tcp: Case) -> None:
     The target must acknowledge our data and FIN, deliver the data, and end in TIME-WAIT once both of its own are covered.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
-    assert conn.app is not None
     await conn.app.send(DATA)
     await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=DATA)
-    crossing = conn.rcv_nxt - len(DATA) if conn.rcv_nxt is not None else None
+    crossing = conn.rcv_nxt - len(DATA)
     await closes(conn, "shutdown")
     await conn.expect(FIN | ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
 
     await conn.send(FIN | ACK, ack=crossing, payload=DATA[:HALF], text="covers nothing of the target's")
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    await conn.expect_ack()
     await conn.confirm(State.CLOSING)
     await reads(conn, DATA[:HALF])
 
@@ -355,7 +350,6 @@ async def test_fin_of_the_target_occupies_one_number(tcp: Case, data: bytes) -> 
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
     first = conn.rcv_nxt
-    assert first is not None
     if data:
         await conn.collect(data)
     await closes(conn, "shutdown")
@@ -395,7 +389,7 @@ async def test_repeated_fin_is_acknowledged_again(tcp: Case, state: State) -> No
     ack = conn.rcv_nxt if state is State.CLOSE_WAIT else conn.acked
     for _ in range(2):
         await conn.inject(FIN | ACK, seq=ours, ack=ack, text="our FIN again")
-        await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+        await conn.expect_ack()
     await conn.confirm(state)
 
 
@@ -429,7 +423,6 @@ async def test_acknowledgment_short_of_the_fin_changes_nothing(tcp: Case, state:
     """
     conn = await tcp.drive_to(state)
     fin = conn.fin_seen
-    assert fin is not None
     await conn.inject(ACK, ack=fin.seq, text="covers all but the FIN")
     await conn.silence(for_=0.1)
     await conn.confirm(state)
@@ -455,7 +448,7 @@ async def test_fin_beyond_a_hole_waits_for_the_data_before_it(tcp: Case, state: 
     """
     conn = await tcp.drive_to(state)
     first, end = conn.snd_nxt, conn.snd_nxt + len(DATA) + 1
-    ack = conn.fin_seen.seq if conn.fin_seen is not None and state is State.FIN_WAIT_1 else conn.rcv_nxt
+    ack = conn.fin_seen.seq if state is State.FIN_WAIT_1 else conn.rcv_nxt
     await conn.inject(FIN | ACK, seq=first + HALF, ack=ack, payload=DATA[HALF:], text="FIN beyond a hole")
     repeated = Expectation(ACK, seq=conn.rcv_nxt, ack=first, length=0, label="the last ACK again:")
     answer = await conn.allow(repeated, within=0.3)
@@ -502,10 +495,9 @@ async def test_fin_with_data_is_taken_with_it(tcp: Case, state: State, then: Sta
     It must acknowledge data and FIN, and the application reads the data and then the end.
     """
     conn = await tcp.drive_to(state)
-    assert conn.fin_seen is not None
     ack = conn.fin_seen.seq if state is State.FIN_WAIT_1 else conn.rcv_nxt
     await conn.send(FIN | ACK, ack=ack, payload=DATA)
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    await conn.expect_ack()
     await reads(conn, DATA)
     await conn.confirm(then)
 
@@ -537,7 +529,6 @@ async def test_fin_comes_after_all_queued_data(tcp: Case, how: str, state: State
     conn = await tcp.listen()
     conn.window = 100
     await tcp.drive_to(state, conn=conn)
-    assert conn.app is not None and conn.rcv_nxt is not None
     first, data = conn.rcv_nxt, bytes(range(250))
     await conn.app.send(data, wait=False)
     await closes(conn, how)

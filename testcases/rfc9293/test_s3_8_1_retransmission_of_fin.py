@@ -31,16 +31,15 @@ async def sends_its_fin(tcp: Case, state: State, *, sack: bool = False) -> tuple
     await conn.send(SYN)
     opened = await conn.expect(SYN | ACK, ack=conn.snd_nxt, length=0)
     acked = await conn.send(ACK)
-    assert conn.listener is not None
     conn.app = await conn.listener.accept()
     if state is State.LAST_ACK:
         await conn.send(FIN | ACK)
-        await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+        await conn.expect_ack()
     await conn.app.shutdown("send")
     fin = await conn.expect(FIN | ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
     if state is State.CLOSING:
         await conn.send(FIN | ACK, ack=fin.segment.seq, text="FIN that does not cover the target's FIN")
-        await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+        await conn.expect_ack()
     return conn, fin, (acked.at_ns - opened.at_ns) / SECOND + tcp.wire_round_trip_s
 
 
@@ -145,7 +144,6 @@ async def test_lost_data_and_fin_are_both_sent_again(tcp: Case, state: State, th
     The target must send the data again, alone or with the FIN, and once the data is acknowledged the FIN alone.
     """
     conn = await tcp.drive_to(State.ESTABLISHED if state is State.FIN_WAIT_1 else State.CLOSE_WAIT)
-    assert conn.app is not None
     await conn.app.send(DATA)
     data = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=DATA)
     await conn.app.shutdown("send")
@@ -174,7 +172,7 @@ async def test_fin_that_is_sent_again_acknowledges_what_came_since(tcp: Case) ->
     """
     conn, fin, _ = await sends_its_fin(tcp, State.FIN_WAIT_1)
     await conn.send(ACK, ack=fin.segment.seq, payload=DATA)
-    answer = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    answer = await conn.expect_ack()
     again = await conn.expect_retransmission(fin)
     while again.at_ns < answer.at_ns:  # what has crossed our data
         again = await conn.expect_retransmission(fin)

@@ -16,7 +16,6 @@ async def test_application_sets_how_long_is_retransmitted(tcp: Case) -> None:
     """
     bound = tcp.timer("user-timeout", 1.5)
     conn, other = await tcp.drive_to(State.ESTABLISHED), await tcp.drive_to(State.ESTABLISHED)
-    assert conn.app is not None and other.app is not None
     await conn.app.option("tcp", "TCP_USER_TIMEOUT", 1500)
     await other.app.send(DATA)
     kept = await other.expect(ACK, seq=other.rcv_nxt, ack=other.snd_nxt, payload=DATA)
@@ -36,7 +35,6 @@ async def test_data_is_retransmitted_for_a_hundred_seconds(tcp: Case) -> None:
     The target should go on retransmitting for that long at least, more than three times, and then still take our ACK.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
-    assert conn.app is not None
     await conn.app.send(DATA)
     first = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=DATA)
     last, count = first, 0
@@ -57,7 +55,6 @@ async def test_syn_is_retransmitted_for_three_minutes(tcp: Case) -> None:
     """
     conn = await tcp.connect()
     syn = await conn.expect(SYN, length=0)
-    assert conn.app is not None
     until_ns = syn.at_ns + R2_OF_SYN_S * SECOND
     await conn.app.fails("connected", "timeout", wait_s=(until_ns - tcp.clock.now_ns()) / SECOND)
     await conn.send(SYN | ACK)

@@ -25,7 +25,6 @@ TWO_HOURS_S = 7200
 async def kept_alive(tcp: Case, idle_s: int, interval_s: int = 1, probes: int = 9) -> Connection:
     """A connection on which the application has asked for keep-alives with those intervals."""
     conn = await tcp.drive_to(State.ESTABLISHED)
-    assert conn.app is not None
     for name, value in (("TCP_KEEPIDLE", idle_s), ("TCP_KEEPINTVL", interval_s), ("TCP_KEEPCNT", probes)):
         await conn.app.option("tcp", name, value)
     await conn.app.option("socket", "SO_KEEPALIVE", 1)
@@ -34,7 +33,6 @@ async def kept_alive(tcp: Case, idle_s: int, interval_s: int = 1, probes: int = 
 
 async def keep_alive(tcp: Case, conn: Connection, within: float) -> Received:
     """Take a keep-alive: an ACK one below the next number, with no data or one garbage octet."""
-    assert conn.rcv_nxt is not None
     bare = Expectation(ACK, seq=conn.rcv_nxt - 1, ack=conn.snd_nxt, length=0, label="keep-alive:")
     octet = Expectation(ACK, seq=conn.rcv_nxt - 1, ack=conn.snd_nxt, length=1, label="keep-alive:")
     which, received = await conn.expect_any(bare, octet, within=within)
@@ -49,14 +47,12 @@ async def test_keep_alives_are_sent_only_when_asked_for(tcp: Case) -> None:
     The target must send none before, some while they are on, and none after.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
-    assert conn.app is not None
     await conn.silence(for_=3)
     await conn.app.option("socket", "SO_KEEPALIVE", 1)
     await keep_alive(tcp, conn, within=3)
     await conn.send(ACK, text="still here")
     await conn.app.option("socket", "SO_KEEPALIVE", 0)
     # On a busy machine one has left before the call was made.
-    assert conn.rcv_nxt is not None
     await conn.allow(Expectation(ACK, seq=conn.rcv_nxt - 1, length=0, label="a late keep-alive:"), within=0.05)
     await conn.silence(for_=3)
 
@@ -70,7 +66,7 @@ async def test_interval_of_keep_alives_is_configurable(tcp: Case) -> None:
     for idle_s in (1, 3):
         conn = await kept_alive(tcp, idle_s)
         since = await conn.send(ACK | PSH, payload=b"the last word for now")
-        await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+        await conn.expect_ack()
         bound = tcp.timer("keepalive-time", idle_s)
         probe = await keep_alive(tcp, conn, within=bound.high_s + 1)
         took_s = (probe.at_ns - since.at_ns) / SECOND
@@ -84,7 +80,6 @@ async def test_default_interval_of_keep_alives_is_two_hours_or_more(tcp: Case) -
     It must be two hours at least.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
-    assert conn.app is not None
     await conn.app.option("socket", "SO_KEEPALIVE", 1)
     default_s = float(await conn.app.option("tcp", "TCP_KEEPIDLE"))
     bound = Bound(TWO_HOURS_S, 1e9, "RFC 9293, 3.8.4 (MUST-28)")
@@ -98,7 +93,6 @@ async def test_keep_alives_wait_while_something_comes(tcp: Case) -> None:
     The target must send no keep-alive before the connection has been idle for three seconds.
     """
     conn = await kept_alive(tcp, 3)
-    assert conn.rcv_nxt is not None and conn.app is not None
     bound = tcp.timer("keepalive-time", 3)
     probe = Expectation(ACK, seq=conn.rcv_nxt - 1, ack=conn.snd_nxt, label="keep-alive:")
 
@@ -111,7 +105,7 @@ async def test_keep_alives_wait_while_something_comes(tcp: Case) -> None:
             since = await conn.inject(ACK, text="an acknowledgment")
         else:
             since = await conn.send(ACK | PSH, payload=b"something")
-            await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+            await conn.expect_ack()
         # On a machine that is too busy to send in time one is due, and its stamp says so.
         if came := await conn.allow(replace(probe, ack=conn.snd_nxt), within=0.7):
             check(since, came[1])
@@ -125,7 +119,6 @@ async def test_no_keep_alive_while_data_is_outstanding(tcp: Case) -> None:
     It must retransmit, and send no keep-alive.
     """
     conn = await kept_alive(tcp, 1)
-    assert conn.app is not None
     await conn.app.send(b"not acknowledged")
     data = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=b"not acknowledged")
     until_ns = tcp.clock.now_ns() + 4 * SECOND
@@ -160,6 +153,5 @@ async def test_keep_alive_carries_no_data(tcp: Case) -> None:
     What comes should be an ACK one below the next number without data; one garbage octet is for older peers.
     """
     conn = await kept_alive(tcp, 1)
-    assert conn.rcv_nxt is not None
     received = await keep_alive(tcp, conn, within=3)
     assert not received.segment.payload, "the keep-alive carries an octet of garbage"

@@ -12,7 +12,6 @@ INLINE = [("socket", "SO_OOBINLINE", 1)]
 
 async def told(conn: Connection, octet: bytes) -> None:
     """The application is told of urgent data that ends with that octet, which it can read out of band."""
-    assert conn.app is not None
     got = await conn.app.receive_urgent()
     if got != octet:
         raise Violation(f"the urgent data ends with {got!r} for the application, sent was {octet!r}")
@@ -20,7 +19,6 @@ async def told(conn: Connection, octet: bytes) -> None:
 
 async def reads(conn: Connection, data: bytes) -> None:
     """The application reads exactly these octets."""
-    assert conn.app is not None
     got = await conn.app.receive(len(data))
     assert got == data, f"the application read {len(got)} octets {got[:20]!r}..., sent were {data[:20]!r}..."
 
@@ -36,7 +34,6 @@ async def test_urgent_pointer_names_the_octet_after_the_urgent_data(tcp: Case, d
     The segment with the urgent data must carry URG, and its urgent pointer must lead to the octet that follows them.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
-    assert conn.app is not None
     await conn.collect(b"not urgent")
     await conn.app.send(data, urgent=True)
     await conn.expect(
@@ -54,7 +51,6 @@ async def test_urgent_data_longer_than_a_segment_is_sent(tcp: Case) -> None:
     Every segment of them must carry URG and point to the one octet after their end, and all of them must come.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
-    assert conn.app is not None and conn.rcv_nxt is not None
     first = conn.rcv_nxt
     await conn.app.send(LONG, urgent=True)
     got, pointed = b"", 0
@@ -83,14 +79,13 @@ async def test_application_is_told_of_urgent_data_while_it_waits(tcp: Case) -> N
     It must be told at once, each time that the urgent pointer advances, and not before.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
-    assert conn.app is not None
     await conn.send(ACK | PSH, payload=b"calm")
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    await conn.expect_ack()
     await conn.app.fails("receive", "timeout", wait_s=0.2, count=1, urgent=True)
     for data in (b"first!", b"again?"):
         waiting = asyncio.ensure_future(told(conn, data[-1:]))
         await conn.send(ACK | PSH | URG, payload=data, urgent=len(data))
-        await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+        await conn.expect_ack()
         await waiting
 
 
@@ -102,9 +97,9 @@ async def test_urgent_pointer_ahead_of_the_data_counts(tcp: Case) -> None:
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
     await conn.send(ACK | PSH | URG, payload=b"0123", urgent=14)
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    await conn.expect_ack()
     await conn.send(ACK | PSH, payload=b"456789abcd")
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    await conn.expect_ack()
     await told(conn, b"d")
     await reads(conn, b"0123456789abc")
 
@@ -118,7 +113,7 @@ async def test_urgent_data_of_many_segments_is_delivered(tcp: Case) -> None:
     conn = await tcp.drive_to(State.ESTABLISHED, options=INLINE)
     for at in range(0, len(LONG), 1024):
         await conn.send(ACK | PSH | URG, payload=LONG[at : at + 1024], urgent=len(LONG) - at)
-        await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+        await conn.expect_ack()
     await reads(conn, LONG)
 
 
@@ -129,9 +124,8 @@ async def test_application_learns_whether_urgent_data_remains(tcp: Case) -> None
     It must be able to tell where the urgent data ends: a read stops there, and the mark is at that place alone.
     """
     conn = await tcp.drive_to(State.ESTABLISHED, options=INLINE)
-    assert conn.app is not None
     await conn.send(ACK | PSH | URG, payload=b"abc!z", urgent=4)
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    await conn.expect_ack()
     seen = []
     for count in (2, 1, 1, 1):
         await conn.app.receive(count, maximum=count)
@@ -151,6 +145,6 @@ async def test_odd_urgent_pointer_does_no_harm(tcp: Case, pointer: int) -> None:
     """
     conn = await tcp.drive_to(State.ESTABLISHED, options=INLINE)
     await conn.send(ACK | PSH | URG, payload=b"abcdef", urgent=pointer)
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    await conn.expect_ack()
     await reads(conn, b"abcdef")
     await conn.deliver(b"and so on")

@@ -10,7 +10,6 @@ DATA = bytes(range(250)) * 4
 
 async def reads(conn: Connection, data: bytes) -> None:
     """The application reads exactly these octets, in this order."""
-    assert conn.app is not None
     got = await conn.app.receive(len(data))
     assert got == data, f"the application read {got[:20]!r}... ({len(got)} octets), not {data[:20]!r}... ({len(data)})"
     await conn.app.fails("receive", "timeout", count=1, wait_s=0.1)
@@ -99,7 +98,7 @@ async def test_overlapping_data_is_delivered_once(tcp: Case, start: int, stop: i
     conn = await tcp.drive_to(State.ESTABLISHED)
     first = conn.snd_nxt
     await conn.send(ACK | PSH, payload=DATA[:500])
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    await conn.expect_ack()
     await conn.inject(ACK | PSH, seq=first + start, payload=DATA[start:stop])
     conn.taken_in(snd_nxt=first + stop)
     await conn.expect(ACK, seq=conn.rcv_nxt, ack=first + stop, length=0)
@@ -113,7 +112,6 @@ async def test_old_ack_with_data_may_be_refused(tcp: Case) -> None:
     A target may check the range of SEG.ACK (RFC 5961, 5) and answer with an ACK, or take the data as RFC 793 did.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
-    assert conn.rcv_nxt is not None
     await conn.inject(ACK | PSH, ack=conn.rcv_nxt - 70_000, payload=b"injected")
     refused = Expectation(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0, label="challenged:")
     taken = Expectation(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt + 8, length=0, label="taken:")

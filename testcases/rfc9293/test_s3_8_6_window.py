@@ -53,14 +53,12 @@ async def fills_the_window(conn: Connection, window: int) -> None:
 
     What is left of the window after the last full segment may be filled or not: it is too small to be worth it.
     """
-    assert conn.app is not None and conn.rcv_nxt is not None
     first, got = conn.rcv_nxt, 0
     await conn.app.send_by_the_book(window + 5 * SIZE)
     await conn.app.send(DATA[: window + 5 * SIZE], wait=False)
     while got + SIZE <= window or await conn.allow(Expectation(ACK, seq=first + got), within=0.15):
         if got + SIZE <= window:
             await conn.expect(ACK, seq=first + got, ack=conn.snd_nxt)
-        assert conn.rcv_nxt is not None
         came, got = got, conn.rcv_nxt - first
         if came == got or got > window:
             raise Violation(f"octets {came} to {got} came, the window ends after {window}")
@@ -104,7 +102,6 @@ async def shrunk(tcp: Case, window: int) -> tuple[Connection, list[Received]]:
     Four segments came, and the acknowledgment of the first of them moves the right edge of the window to the left.
     """
     conn = await established_for_four(tcp, 10 * SIZE)
-    assert conn.app is not None
     await conn.app.send(DATA[: 4 * SIZE])
     came = [
         await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=DATA[at : at + SIZE])
@@ -128,7 +125,6 @@ async def answered(tcp: Case, conn: Connection, seconds: float) -> int:
 
 async def comes_in_the_end(conn: Connection, data: bytes) -> None:
     """Open the window; what we have not acknowledged is that data, and comes, in whatever segments."""
-    assert conn.acked is not None
     first, got = conn.acked, 0
     conn.window = 65535
     await conn.send(ACK, ack=first, text="opens the window")
@@ -162,7 +158,6 @@ async def test_no_new_data_is_sent_beyond_a_shrunken_window(tcp: Case) -> None:
     The target should not send it, for there is no room; once we have all three and open the window, it does.
     """
     conn, _ = await shrunk(tcp, 2 * SIZE)
-    assert conn.app is not None
     await conn.app.send(DATA[4 * SIZE : 6 * SIZE])
     await conn.silence(for_=0.4)
     conn.window = 65535
@@ -223,7 +218,6 @@ async def test_connection_stays_open_while_probes_are_answered(tcp: Case) -> Non
     The target must keep the connection open, and send its data when the window opens.
     """
     conn = await established(tcp, 65535)
-    assert conn.app is not None
     await conn.app.send(DATA[:SIZE])
     await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=DATA[:SIZE])
     conn.window = 0
@@ -248,7 +242,7 @@ async def closed_by_the_target(tcp: Case) -> tuple[Connection, bytes]:
     while conn.remote_window and len(sent) < MOST:
         piece = DATA[len(sent) % 250 :][: min(conn.remote_window, PIECE)]
         await conn.send(ACK | PSH, payload=piece)
-        await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+        await conn.expect_ack()
         sent += piece
     if conn.remote_window:
         raise Inconclusive(f"the target's window is still {conn.remote_window} octets after {len(sent)}")
@@ -257,7 +251,7 @@ async def closed_by_the_target(tcp: Case) -> tuple[Connection, bytes]:
 
 async def opens(conn: Connection) -> None:
     """The target says that its window is open again, for its application has read."""
-    update = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0, label="the window opens:", within=2)
+    update = await conn.expect_ack(label="the window opens:", within=2)
     assert update.segment.window, "the application has read everything, and the window stays closed"
     further = Expectation(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0, label="and further:")
     while await conn.allow(further, within=0.05):
@@ -266,7 +260,6 @@ async def opens(conn: Connection) -> None:
 
 async def reads(conn: Connection, data: bytes) -> None:
     """The application reads exactly these octets."""
-    assert conn.app is not None
     got = await conn.app.receive(len(data))
     assert got == data, f"the application read {len(got)} octets, not the {len(data)} that were sent"
 
@@ -281,7 +274,7 @@ async def test_window_stays_closed_while_the_application_does_not_read(tcp: Case
     conn, sent = await closed_by_the_target(tcp)
     for _ in range(4):
         await conn.inject(ACK, payload=b"?", text="probe of the window")
-        await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0, window=0)
+        await conn.expect_ack(window=0)
         await conn.silence(for_=0.55)
     tcp.choice("window while the application does not read", "kept closed", ["kept closed"])
     await reads(conn, sent)
@@ -308,13 +301,12 @@ async def test_urgent_pointer_is_processed_with_a_closed_window(tcp: Case) -> No
     The target must have taken the pointer: the application is told of the octet that it named.
     """
     conn, sent = await closed_by_the_target(tcp)
-    assert conn.app is not None
     await conn.inject(ACK | URG, urgent=3, text="urgent data is to come")
     await conn.silence(for_=0.1)
     await reads(conn, sent)
     await opens(conn)
     await conn.send(ACK | PSH, payload=b"ab!")
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    await conn.expect_ack()
     got = await conn.app.receive_urgent()
     assert got == b"!", f"the urgent data ends with {got!r} for the application, announced was b'!'"
 
@@ -326,7 +318,6 @@ async def test_target_opens_its_window_in_large_steps(tcp: Case) -> None:
     The right edge must not move by less than a segment, or half of what there is at most, and should never move back.
     """
     conn, sent = await closed_by_the_target(tcp)
-    assert conn.app is not None
     least = min(PIECE, len(sent) // 2)
     edge, steps = conn.snd_nxt, []
     for at in range(0, len(sent), 200):
@@ -354,7 +345,6 @@ async def test_target_does_not_fill_a_silly_window(tcp: Case) -> None:
     soon as the window has room for it.
     """
     conn = await established_for_four(tcp, 4 * SIZE)
-    assert conn.app is not None and conn.rcv_nxt is not None
     await conn.app.send(DATA[: 8 * SIZE])
     for at in range(0, 4 * SIZE, SIZE):
         await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=DATA[at : at + SIZE])

@@ -27,7 +27,6 @@ async def test_data_is_given_up_at_a_shortened_r2(tcp: Case) -> None:
     more, and then tell its application and forget the connection.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
-    assert conn.app is not None
     await conn.app.send(DATA)
     data = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=DATA)
     gone = await tcp.see_given_up(conn, data, within=30)
@@ -62,7 +61,6 @@ async def test_data_is_given_up_at_the_default_r2(tcp: Case) -> None:
     to one that is at least as long.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
-    assert conn.app is not None
     await conn.app.send(DATA)
     data = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=DATA)
     gone = await tcp.see_given_up(conn, data, within=LIMIT_S)

@@ -15,7 +15,6 @@ async def first_probe(tcp: Case, conn: Connection, bound: Bound) -> tuple[int, R
     """
     await conn.deliver(b"the last of us")
     since_ns = max(frame.at_ns for frame in tcp.trace.frames if not frame.inbound)
-    assert conn.rcv_nxt is not None
     below = Expectation(ACK, seq=conn.rcv_nxt - 1, ack=conn.snd_nxt, label="keep-alive:")
     forms = (replace(below, length=octets) for octets in (0, 1))
     return since_ns, (await conn.expect_any(*forms, within=bound.high_s + 1))[1]
@@ -38,7 +37,6 @@ async def test_keep_alives_are_a_series_that_ends_the_connection(tcp: Case) -> N
     application must be told, and the connection is gone.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
-    assert conn.app is not None
     for name, value in (("TCP_KEEPIDLE", IDLE_S), ("TCP_KEEPINTVL", INTERVAL_S), ("TCP_KEEPCNT", COUNT)):
         await conn.app.option("tcp", name, value)
     await conn.app.option("socket", "SO_KEEPALIVE", 1)
@@ -64,7 +62,6 @@ async def test_first_keep_alive_comes_after_two_hours(tcp: Case) -> None:
     The first probe must not come before two hours have passed, and by the profile's time.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
-    assert conn.app is not None
     await conn.app.option("socket", "SO_KEEPALIVE", 1)
     own = tcp.timer("keepalive-time")
     since_ns, probed = await first_probe(tcp, conn, own)

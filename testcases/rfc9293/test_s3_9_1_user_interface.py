@@ -31,7 +31,6 @@ async def test_second_listen_leaves_what_there_is_alone(tcp: Case) -> None:
     The call may fail or give a listener of its own. It must not touch either connection, nor the first listener.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
-    assert conn.remote_port is not None and conn.listener is not None
     other = tcp.connection(conn.remote_port)
     other.listener = conn.listener
     await other.send(SYN)
@@ -81,7 +80,7 @@ async def test_port_of_an_opening_connection_can_be_listened_on(tcp: Case, state
         await conn.send(ACK)
     else:
         await conn.send(SYN | ACK)
-        await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+        await conn.expect_ack()
     await conn.app.connected()
     await conn.deliver(DATA)
     await conn.confirm(State.ESTABLISHED)
@@ -127,19 +126,18 @@ async def test_local_address_is_chosen_once_and_kept(tcp: Case, by: str) -> None
         conn.app = await tcp.app.connect(remote_port=conn.port, address="")
         seen.append(await conn.expect(SYN, length=0))
         await conn.send(SYN | ACK)
-        seen.append(await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0))
+        seen.append(await conn.expect_ack())
         await conn.app.connected()
     else:
         conn = await tcp.listen(address="")
         await conn.send(SYN)
         seen.append(await conn.expect(SYN | ACK, ack=conn.snd_nxt, length=0))
         await conn.send(ACK)
-        assert conn.listener is not None
         conn.app = await conn.listener.accept()
     await conn.app.send(DATA)
     seen.append(await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=DATA))
     await conn.send(ACK | PSH, payload=DATA)
-    seen.append(await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0))
+    seen.append(await conn.expect_ack())
     await conn.app.receive(len(DATA))
     await conn.app.shutdown("send")
     seen.append(await conn.expect(FIN | ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0))
@@ -177,13 +175,12 @@ async def test_differentiated_services_field_is_the_applications(tcp: Case, by: 
     """
     level, name = ("ip", "IP_TOS") if tcp.family == 4 else ("ipv6", "IPV6_TCLASS")
     conn = await tcp.drive_to(State.ESTABLISHED, by=by)
-    assert conn.app is not None
     for codepoint in (18, 46, 0):
         await conn.app.option(level, name, codepoint << 2)
         await conn.app.send(DATA)
         came = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=DATA)
         await conn.send(ACK | PSH, payload=DATA)
-        answer = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+        answer = await conn.expect_ack()
         for received in (came, answer):
             # The two bits beside it are ECN's.
             seen = received.ip.tos >> 2
@@ -205,7 +202,7 @@ async def test_differentiated_services_field_can_be_set_before_the_open(tcp: Cas
     conn = await tcp.connect(options=[(level, name, 26 << 2)])
     seen = [await conn.expect(SYN, length=0)]
     await conn.send(SYN | ACK)
-    seen.append(await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0))
+    seen.append(await conn.expect_ack())
     for received in seen:
         got = received.ip.tos >> 2
         assert got == 26, f"{received.segment.flags} carries codepoint {got}, the application asked for 26"
@@ -221,7 +218,6 @@ async def test_sends_and_receives_are_served_in_their_order(tcp: Case) -> None:
     What was sent must come in the order of the calls, and what we send must be received in the order in which it was sent.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
-    assert conn.app is not None and conn.rcv_nxt is not None
     pieces = [bytes((number,)) * 100 for number in range(10)]
     receiving = [asyncio.ensure_future(conn.app.receive(200, maximum=200)) for _ in range(5)]
     await asyncio.gather(*map(conn.app.send, pieces))

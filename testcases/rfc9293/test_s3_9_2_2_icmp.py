@@ -35,7 +35,6 @@ def there(tcp: Case, error: icmp.IcmpError) -> None:
 async def with_data_under_way(tcp: Case, *, round_trip_s: float = 0.0) -> tuple[Connection, Received]:
     """A connection in ESTABLISHED, and a segment of the target's that is not acknowledged."""
     conn = await tcp.drive_to(State.ESTABLISHED, round_trip_s=round_trip_s)
-    assert conn.app is not None
     await conn.app.send(DATA)
     return conn, await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=DATA)
 
@@ -78,7 +77,7 @@ async def test_soft_error_does_not_abort_an_active_open(tcp: Case, error: icmp.I
     await conn.send_icmp(error, quoting=syn)
     await conn.silence()
     await conn.send(SYN | ACK)
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    await conn.expect_ack()
     await conn.confirm(State.ESTABLISHED)
 
 
@@ -110,7 +109,6 @@ async def test_hard_error_ends_an_active_open(tcp: Case, error: icmp.IcmpError) 
     conn = await tcp.connect()
     syn = await conn.expect(SYN, length=0)
     await conn.send_icmp(error, quoting=syn)
-    assert conn.app is not None
     await conn.app.fails("connected", *REFUSED)
     await conn.silence(for_=tcp.timer("syn-rto").high_s, strict=True)
     await conn.confirm(State.CLOSED)
@@ -126,10 +124,9 @@ async def test_error_is_for_the_connection_that_caused_it(tcp: Case) -> None:
     syn = await conn.expect(SYN, length=0)
     await other.expect(SYN, length=0)
     await conn.send_icmp(icmp.PORT_UNREACHABLE, quoting=syn)
-    assert conn.app is not None and other.app is not None
     await conn.app.fails("connected", *REFUSED)
     await other.send(SYN | ACK)
-    await other.expect(ACK, seq=other.rcv_nxt, ack=other.snd_nxt, length=0)
+    await other.expect_ack()
     await other.app.connected()
     await other.confirm(State.ESTABLISHED)
 
@@ -150,7 +147,6 @@ async def test_source_quench_is_discarded(tcp: Case) -> None:
         await conn.send_icmp(icmp.SOURCE_QUENCH, quoting=data)
     await conn.silence(for_=0.1)
     await goes_on(conn)
-    assert conn.app is not None and conn.rcv_nxt is not None
     # Whole segments, which Nagle does not hold back, and as many as every initial window allows (RFC 5681, section 3.1).
     first, burst = conn.rcv_nxt, bytes(3 * 1460)
     await conn.app.send(burst)
@@ -169,7 +165,6 @@ async def test_application_is_told_of_a_soft_error_if_it_wants(tcp: Case) -> Non
     """
     level, name = ("ip", "IP_RECVERR") if tcp.family == 4 else ("ipv6", "IPV6_RECVERR")
     conn, data = await with_data_under_way(tcp)
-    assert conn.app is not None
     await conn.app.option(level, name, 1)
     await conn.send_icmp(icmp.HOST_UNREACHABLE, quoting=data)
     await conn.app.fails("receive", "EHOSTUNREACH", count=1)

@@ -55,8 +55,7 @@ async def test_unknown_ip_option_is_ignored(tcp: Case, where: str) -> None:
         return
     conn = await tcp.drive_to(State.ESTABLISHED)
     await conn.send((ACK | PSH) if where == "data" else FIN | ACK, payload=DATA, ip=ip)
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
-    assert conn.app is not None
+    await conn.expect_ack()
     got = await conn.app.receive(len(DATA))
     assert got == DATA, f"the application read {got!r}, sent was {DATA!r}"
 
@@ -95,13 +94,12 @@ async def test_time_to_live_is_configurable(tcp: Case, by: str) -> None:
     """
     level, name = ("ip", "IP_TTL") if tcp.family == 4 else ("ipv6", "IPV6_UNICAST_HOPS")
     conn = await tcp.drive_to(State.ESTABLISHED, by=by)
-    assert conn.app is not None
     for ttl in (77, 3):
         await conn.app.option(level, name, ttl)
         await conn.app.send(DATA)
         came = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=DATA)
         await conn.send(ACK | PSH, payload=DATA)
-        answer = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+        answer = await conn.expect_ack()
         for received in (came, answer):
             assert received.ip.ttl == ttl, f"a segment has TTL {received.ip.ttl}, the application asked for {ttl}"
 
@@ -128,8 +126,7 @@ async def test_fragmented_segment_is_put_together(tcp: Case, where: str) -> None
         return
     conn = await tcp.drive_to(State.ESTABLISHED)
     await conn.send((ACK | PSH) if where == "data" else FIN | ACK, payload=DATA, fragment=octets)
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
-    assert conn.app is not None
+    await conn.expect_ack()
     got = await conn.app.receive(len(DATA))
     assert got == DATA, f"the application read {got!r}, sent was {DATA!r}"
 
@@ -145,7 +142,6 @@ async def test_identical_retransmission_may_keep_its_identification(tcp: Case) -
     """
     only_ipv4(tcp, "Identification outside of fragments")
     conn = await tcp.drive_to(State.ESTABLISHED)
-    assert conn.app is not None
     await conn.app.send(DATA)
     first = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=DATA)
     again = await conn.expect_retransmission(first, within=tcp.timer("rto-min").high_s + 1)
@@ -190,7 +186,7 @@ async def test_application_may_give_a_source_route(tcp: Case) -> None:
     only_ipv4(tcp, "source route option for applications (RFC 5095)")
     conn = await asked_route(tcp)
     await conn.send(SYN | ACK)
-    check_route(await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0), ELSEWHERE, tcp.address)
+    check_route(await conn.expect_ack(), ELSEWHERE, tcp.address)
     await conn.confirm(State.ESTABLISHED)
 
 
@@ -203,9 +199,9 @@ async def test_route_of_the_application_goes_before_a_received_one(tcp: Case) ->
     only_ipv4(tcp, "source route option for applications (RFC 5095)")
     conn = await asked_route(tcp)
     await conn.send(SYN | ACK, ip=recorded(FURTHER, tcp.address))
-    check_route(await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0), ELSEWHERE, tcp.address)
+    check_route(await conn.expect_ack(), ELSEWHERE, tcp.address)
     await conn.send(ACK | PSH, payload=DATA, ip=recorded(FURTHER, tcp.address))
-    check_route(await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0), ELSEWHERE, tcp.address)
+    check_route(await conn.expect_ack(), ELSEWHERE, tcp.address)
     await conn.confirm(State.ESTABLISHED)
 
 
@@ -215,7 +211,6 @@ async def opened_by_route(tcp: Case) -> Connection:
     await conn.send(SYN, ip=recorded(ELSEWHERE, tcp.address))
     check_route(await conn.expect(SYN | ACK, ack=conn.snd_nxt, length=0), ELSEWHERE, tcp.address)
     await conn.send(ACK)
-    assert conn.listener is not None
     conn.app = await conn.listener.accept()
     return conn
 
@@ -228,11 +223,10 @@ async def test_return_route_is_saved_and_used(tcp: Case) -> None:
     """
     only_ipv4(tcp, "source route option that is accepted (RFC 5095)")
     conn = await opened_by_route(tcp)
-    assert conn.app is not None
     await conn.app.send(DATA)
     check_route(await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=DATA), ELSEWHERE, tcp.address)
     await conn.send(ACK | PSH, payload=DATA)
-    check_route(await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0), ELSEWHERE, tcp.address)
+    check_route(await conn.expect_ack(), ELSEWHERE, tcp.address)
     await conn.app.receive(len(DATA))
     await conn.app.shutdown("send")
     check_route(await conn.expect(FIN | ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0), ELSEWHERE, tcp.address)
@@ -247,4 +241,4 @@ async def test_later_route_replaces_the_earlier_one(tcp: Case) -> None:
     only_ipv4(tcp, "source route option that is accepted (RFC 5095)")
     conn = await opened_by_route(tcp)
     await conn.send(ACK | PSH, payload=DATA, ip=recorded(FURTHER, tcp.address))
-    check_route(await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0), FURTHER, tcp.address)
+    check_route(await conn.expect_ack(), FURTHER, tcp.address)

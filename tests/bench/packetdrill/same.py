@@ -57,7 +57,6 @@ async def test_reset(tcp: Case) -> None:
     """A reset at the next number ends the connection."""
     conn = await tcp.drive_to(State.ESTABLISHED)
     await conn.send(RST)
-    assert conn.app is not None
     await conn.app.fails("receive", "ECONNRESET", count=1)
 
 
@@ -74,7 +73,6 @@ async def test_unacceptable_segment(tcp: Case) -> None:
 async def test_retransmission(tcp: Case) -> None:
     """Data that is lost comes again after the least timeout."""
     conn = await tcp.drive_to(State.ESTABLISHED)
-    assert conn.app is not None
     await conn.app.send(DATA)
     data = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=DATA)
     await conn.expect_retransmission(data, within=1)
