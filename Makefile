@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: conformance stacks test mutants soak lint bench screenshots clean
+.PHONY: conformance stacks check test mutants soak lint bench screenshots clean
 
 conformance: $(VENV)/installed
 	@$(BIN)/tcp-conformance run $(ARGS)
@@ -11,6 +11,10 @@ conformance: $(VENV)/installed
 # Real stacks beside the kernel's, as targets: builds those whose toolchain is there, names what the others lack.
 stacks: $(VENV)/installed
 	@$(BIN)/tcp-conformance stacks --build --install
+
+# The fast loop, under a minute: linters, types, and the tests that need no process, no lab and no build.
+check: lint
+	@$(BIN)/pytest tests/unit -q -n 2 --dist worksteal --hypothesis-profile=quick $(ARGS)
 
 # Most tests wait for a run of their own to end: three at once take little more of two cores than one.
 test: $(VENV)/installed-dev $(VENV)/browser stacks

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 import re
-import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import Suite
-from tests.unit.test_exports import schema_of
+from tests.schemas import valid
 from tests.unit.test_report import assert_sound
 
 CASES = '''
@@ -40,18 +38,6 @@ CASES = '''
         """The harness fails."""
         raise HarnessFault("the lab fell over: <b>")
 '''
-
-
-def valid(path: Path) -> ET.Element:
-    """JUnit XML by Jenkins's schema. It, as any other, knows no properties of a test case; all that read them take them."""
-    xmlschema = pytest.importorskip("xmlschema")
-    root = ET.parse(path).getroot()
-    bare = copy.deepcopy(root)
-    for case in bare.iter("testcase"):
-        for found in case.findall("properties"):
-            case.remove(found)
-    xmlschema.XMLSchema(schema_of("pytest==9.0.2", "junit-10.xsd")).validate(bare)
-    return root
 
 
 def test_three_violations_are_named_first_and_their_frames_are_marked(suite: Callable[[str], Suite]) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from functools import cache
 from pathlib import Path
 
@@ -12,7 +9,6 @@ import pytest
 
 from conformance.report.baseline import Baseline, load, written
 from conformance.report.compare import Comparison, compare
-from tests.conftest import clean_environment
 
 ROOT = Path(__file__).parent.parent.parent
 FOLDER = ROOT / "reports" / "baselines"
@@ -58,23 +54,3 @@ def test_comparison_tells_what_lwip_is_known_for() -> None:
     rows = {row.name: row.values for row in all_of_them().verdicts}
     which = "rfc6298/test_s5_retransmission_of_syn.py::test_interval_between_syns_doubles[ipv4]"
     assert rows[which] == ["deviates", "deviates", "conforms", "conforms", "conforms", "conforms"]
-
-
-def test_comparison_of_all_is_made_from_the_checkout_alone(tmp_path: Path) -> None:
-    page = tmp_path / "compare.html"
-    done = subprocess.run(
-        [sys.executable, "-m", "conformance.cli", "compare", *NAMES, "--html", page],
-        cwd=ROOT,
-        env=clean_environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    content = page.read_text()
-    for name in NAMES:
-        assert f"What {name} {kept(name).version} does otherwise" in done.stdout
-        assert f"What {name} {kept(name).version} does otherwise" in content
-    made = json.loads(json.dumps(all_of_them().as_json()))
-    assert made["common"] > 3_000
-    assert [run["name"] for run in made["runs"]] == list(NAMES)

@@ -10,7 +10,6 @@ from conformance.cli import main
 from conformance.record import RecordError, read_pcapng, read_results
 from conformance.report import make_report, merge
 from conformance.report.baseline import load
-from tests.plugin.test_reports import valid
 from tests.unit.test_report import HANDSHAKE, assert_sound, make_record, save, simultaneous_close
 
 
@@ -54,31 +53,6 @@ def test_targets_stand_beside_each_other_under_their_names(tmp_path: Path) -> No
     kept = load(str(tmp_path / "all"))
     assert sorted(case.partition(":")[0] for case in kept.cases) == ["linux", "lwip"]
     assert kept.cases == load(str(tmp_path / "all" / "verdicts.json")).cases
-
-
-def test_junit_xml_of_several_runs_is_written_from_their_records(tmp_path: Path) -> None:
-    verdicts = ("conforms", "violates", "error", "deviates", "not applicable", "inconclusive", "breaks should")
-    for name, target in (("a", "linux"), ("b", "lwip\x07")):
-        for verdict in verdicts:
-            known = {"reason": "as it is", "source": "x", "sentence": "y"} if verdict == "deviates" else None
-            one = make_record(f"test_x.py::test_{verdict.replace(' ', '_')}", verdict=verdict, deviation=known)
-            said = {"message": "<b>", "failure": "\x00 & <b>\n"} if verdict != "conforms" else {}
-            save(tmp_path / name, on(target, one | said), list(HANDSHAKE))
-    assert merge([tmp_path / "a", tmp_path / "b"], tmp_path / "all") == []
-    root = valid(tmp_path / "all" / "junit.xml")
-    assert [one.get("name") for one in root] == ["linux", "lwip\ufffd"]
-    for suite in root:
-        assert [suite.get(name) for name in ("tests", "failures", "errors", "skipped")] == ["7", "1", "1", "3"]
-        kinds = [[part.tag for part in case if part.tag != "properties"] for case in suite]
-        assert kinds == [[], ["failure"], ["error"], ["skipped"], ["skipped"], ["skipped"], []]
-        violates = suite[1]
-        assert violates.attrib.items() >= {"classname": "rfc9293.test_x", "name": "test_violates[ipv4]"}.items()
-        assert {one.get("name"): one.get("value") for one in violates.iter("property")}["verdict"] == "violates"
-        (failure,) = violates.iter("failure")
-        assert (failure.get("message"), failure.text) == ("<b>", "\ufffd & <b>\n")
-        assert [one.get("message") for one in suite.iter("skipped")] == ["as it is", "<b>", "<b>"]
-    page = make_report(tmp_path / "all").read_text("utf-8")
-    assert 'href="junit.xml"' in page
 
 
 def test_what_is_missing_is_said_and_the_rest_is_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

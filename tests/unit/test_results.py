@@ -3,7 +3,6 @@
 import copy
 import errno
 import json
-import multiprocessing
 import os
 import typing
 from concurrent.futures import ThreadPoolExecutor
@@ -313,23 +312,6 @@ def test_a_line_cut_off_by_a_kill_spoils_no_other(path: Path) -> None:
     found = read_results(path)
     assert [record["id"] for record in found.records] == ["a", "c"]
     assert len(found.problems) == 1
-
-
-def _append(path: Path, name: str) -> None:
-    with ResultsWriter(path) as writer:
-        for number in range(50):
-            writer.append(sample(id=f"{name}{number}", failure="x" * 5000))
-
-
-def test_several_processes_write_whole_lines(path: Path) -> None:
-    context = multiprocessing.get_context("fork")
-    workers = [context.Process(target=_append, args=(path, name)) for name in "abcd"]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    found = read_results(path)
-    assert (len(found.records), found.problems) == (200, [])
 
 
 @given(st.binary(max_size=300))

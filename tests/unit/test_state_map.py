@@ -301,23 +301,6 @@ def a_case(cell: Cell, family: int = 4, **changes: Any) -> dict[str, Any]:
     return record | changes
 
 
-def test_the_whole_machine_on_its_page_and_in_a_line_of_the_overview(tmp_path: Path) -> None:
-    index = save(tmp_path, *(a_case(cell, family) for cell in cells() for family in (4, 6)))
-    assert_sound(tmp_path)
-    unseen = [cell for cell in cells() if cell.unseen]
-    line = f"cells: {len(cells()) - len(unseen)} of {len(cells())} run, {len(unseen)} not applicable"
-    text = (tmp_path / "states.html").read_text("utf-8")
-    assert line in text
-    assert line in index.read_text("utf-8")
-    assert 'href="states.html"' in index.read_text("utf-8")
-    assert "not in this run" not in text
-    for cell in unseen:
-        assert text.count(cell.id) >= 3, "in the map, with its reason and in the table"
-    for cell in cells():
-        assert cell.id in text
-    assert {"figure5", "map"} <= {value for name, value in Page(text).attributes if name == "class"}
-
-
 def test_a_part_of_the_machine_says_how_much_is_missing(tmp_path: Path) -> None:
     index = save(tmp_path, *(a_case(cell) for cell in cells() if cell.id.startswith("CLOSING/rst")))
     assert "434 cells of the table are not in this run" in (tmp_path / "states.html").read_text("utf-8")

@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from conformance.report import make_report, pages
-from tests.unit.test_report import HANDSHAKE, make_record, save
+from conformance.standard.cells import cells
+from tests.unit.test_report import HANDSHAKE, Page, assert_sound, make_record, save
+from tests.unit.test_state_map import a_case
+from tests.unit.test_state_map import save as save_all
 
 
 def pages_of(run: Path) -> dict[str, bytes]:
@@ -38,3 +41,20 @@ def test_processes_share_the_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     make_report(tmp_path)
     assert len(alone) == 7 and pages_of(tmp_path) == alone
     assert written.count("cases") == (7 if fails else 3)
+
+
+def test_the_whole_machine_on_its_page_and_in_a_line_of_the_overview(tmp_path: Path) -> None:
+    index = save_all(tmp_path, *(a_case(cell, family) for cell in cells() for family in (4, 6)))
+    assert_sound(tmp_path)
+    unseen = [cell for cell in cells() if cell.unseen]
+    line = f"cells: {len(cells()) - len(unseen)} of {len(cells())} run, {len(unseen)} not applicable"
+    text = (tmp_path / "states.html").read_text("utf-8")
+    assert line in text
+    assert line in index.read_text("utf-8")
+    assert 'href="states.html"' in index.read_text("utf-8")
+    assert "not in this run" not in text
+    for cell in unseen:
+        assert text.count(cell.id) >= 3, "in the map, with its reason and in the table"
+    for cell in cells():
+        assert cell.id in text
+    assert {"figure5", "map"} <= {value for name, value in Page(text).attributes if name == "class"}
