@@ -20,10 +20,10 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
@@ -49,6 +49,14 @@ _PROCESSES.set_forkserver_preload(["pytest", "conformance.api", "conformance.run
 
 Records = Mapping[str, Mapping[str, Any]]
 """What a run says of its cases, by id: their verdict, message and requirements."""
+
+
+def whole_lines(file: BinaryIO) -> Iterator[bytes]:
+    """Yield lines up to the first whose end is not written yet: what follows it a moment later is no line of its own."""
+    for line in file:
+        if not line.endswith(b"\n"):
+            return
+        yield line
 
 
 def _run(arguments: Sequence[str], plugins: Sequence[object], said: Path) -> None:
@@ -78,12 +86,11 @@ class Running:
             if path.exists():
                 with path.open("rb") as file:
                     file.seek(self._offset)
-                    for line in file:
-                        if line.endswith(b"\n"):
-                            self._offset += len(line)
-                            record = json.loads(line)
-                            kept = {name: record[name] for name in ("verdict", "message", "requirements")}
-                            self._cases[record["id"]] = kept
+                    for line in whole_lines(file):
+                        self._offset += len(line)
+                        record = json.loads(line)
+                        facts = {name: record[name] for name in ("verdict", "message", "requirements")}
+                        self._cases[record["id"]] = facts
             return dict(self._cases)
 
     def wait(self, enough: Callable[[Records], bool] = lambda _: False) -> Records:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
+from typing import Any
+
 import pytest
 
 from conformance.plugin.marks import cases_folder
-from conformance.wire import RST, SYN, Segment, Seq, dissect
+from conformance.wire import ACK, FIN, RST, SYN, Flags, Segment, Seq, dissect
 from conformance.wire.frames import Template
 from tests.fuzz.readers import Memory
-from tests.mutants.lab import files, run
+from tests.mutants.lab import files, run, whole_lines
 from tests.mutants.rules import Mutant, MutantError, loaded, mutants, rule
 from tests.mutants.sources import SourceMutant, sources
 from tests.mutants.wire import MutantLink
@@ -64,6 +68,74 @@ def test_rules_are_held_against_the_segment_as_it_was_sent() -> None:
     (went,) = map(dissect, link.sent)
     assert went is not None
     assert (went.flags, went.seq, went.checksum_ok) == (RST, Seq(1007), True)
+
+
+@pytest.mark.parametrize(
+    ("flags", "reset"),
+    [
+        (ACK, (RST, Seq(5000), Seq(0))),
+        (FIN | ACK, (RST, Seq(5000), Seq(0))),
+        (SYN, (RST | ACK, Seq(0), Seq(1001))),
+        (FIN, (RST | ACK, Seq(0), Seq(1001))),
+        (Flags.NONE, (RST | ACK, Seq(0), Seq(1000))),
+    ],
+    ids=str,
+)
+def test_a_reset_in_answer_has_the_form_that_the_standard_gives_it(flags: Flags, reset: tuple[Flags, Seq, Seq]) -> None:
+    """RFC 9293 3.10.7.1, whatever else was on the connection before."""
+    template = Template("02:00:00:00:00:01", "02:00:00:00:00:02", "10.77.4.1", "10.77.0.1")
+    arriving = Segment("10.77.4.1", "10.77.0.1", 33000, 80, Seq(1000), Seq(5000) if flags & ACK else Seq(0), flags)
+    delivered: list[bytes] = []
+
+    async def send() -> None:
+        link = MutantLink(
+            Memory(), Mutant("a", "RFC9293:MUST-13", "it", "rfc5961", (rule("to any: answer RST instead"),))
+        )
+        link.open(lambda frame, _: delivered.append(frame), lambda _: None)
+        link.send(template.frame(arriving))
+        await asyncio.sleep(0.01)
+
+    asyncio.run(send())
+    (answer,) = map(dissect, delivered)
+    assert answer is not None
+    assert (answer.flags, answer.seq, answer.ack) == reset
+    assert (answer.src, answer.dport, answer.checksum_ok) == ("10.77.0.1", 33000, True)
+
+
+def test_a_forgotten_connection_does_not_answer_a_reset() -> None:
+    template = Template("02:00:00:00:00:01", "02:00:00:00:00:02", "10.77.4.1", "10.77.0.1")
+    reset = template.frame(Segment("10.77.4.1", "10.77.0.1", 33000, 80, Seq(1000), flags=RST))
+
+    async def answers(words: str) -> int:
+        delivered: list[bytes] = []
+        link = MutantLink(Memory(), Mutant("a", "RFC9293:MUST-13", "it", "rfc5961", (rule(words),)))
+        link.open(lambda frame, _: delivered.append(frame), lambda _: None)
+        link.send(reset)
+        await asyncio.sleep(0.01)
+        return len(delivered)
+
+    assert asyncio.run(answers("to any: answer RST instead")) == 0
+    assert asyncio.run(answers("to +RST: answer RST instead")) == 1
+
+
+class _Growing(io.RawIOBase):
+    """A file that another process goes on writing: each read ends where the file ended at that moment."""
+
+    def __init__(self, *reads: bytes) -> None:
+        self._reads = list(reads)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._reads.pop(0) if self._reads else b""
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def test_a_line_that_is_half_written_is_left_for_the_next_reading() -> None:
+    growing = _Growing(b'{"id": 1}\n{"id"', b"", b': 2}\n{"id": 3}\n')
+    assert list(whole_lines(io.BufferedReader(growing))) == [b'{"id": 1}\n']
 
 
 def test_a_text_that_is_not_there_once_is_refused() -> None:

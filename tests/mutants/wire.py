@@ -110,25 +110,39 @@ class MutantLink:
                 for turn in range(int(rest[1])):
                     yield delay_s + float(rest[0]) * turn, one
             case "answer":
-                self._answer(rest, scene, frame)
+                # A connection that is forgotten answers every segment but a reset, unless the mutant is about resets.
+                if not (rule.flags == "any" and scene.segment.flags & RST and flags_of(rest) & RST):
+                    self._answer(rest, scene, frame)
                 if "instead" not in rest:
                     yield delay_s, one
             case _:
                 yield delay_s, CHANGES[rule.word](one, rest, scene.conn)
 
     def _answer(self, rest: Sequence[str], scene: Scene, frame: bytes) -> None:
-        """Say something in the target's name: flags, `at` so many seconds, `before` SND.NXT."""
+        """Answer in the target's name: flags, `at` so many seconds, `before` SND.NXT."""
         one, conn, flags = scene.segment, scene.conn, flags_of(rest)
-        seq = conn.snd_max if conn.snd_max is not None else one.ack
-        ack = conn.rcv_nxt if conn.rcv_nxt is not None else one.end
-        if "before" in rest:
-            seq = seq - 1
-        window = 0 if flags & RST else 65535
-        said = Segment(one.dst, one.src, one.dport, one.sport, seq, ack if flags & ACK else Seq(0), flags, window)
+        if flags & RST:
+            answer = reset_for(one)
+        else:
+            seq = conn.snd_max if conn.snd_max is not None else one.ack
+            ack = conn.rcv_nxt if conn.rcv_nxt is not None else one.end
+            seq = seq - 1 if "before" in rest else seq
+            answer = Segment(one.dst, one.src, one.dport, one.sport, seq, ack, flags, 65535)
         delay_s = float(rest[rest.index("at") + 1]) if "at" in rest else 0.0
         turned = frame[6:12] + frame[:6] + frame[12:14] + _turned_ip(frame)
         due_ns = scene.now_ns + round(delay_s * SECOND)
-        asyncio.get_running_loop().call_later(delay_s, self._deliver, _rebuilt(turned, said), due_ns)
+        asyncio.get_running_loop().call_later(delay_s, self._deliver, _rebuilt(turned, answer), due_ns)
+
+
+def reset_for(segment: Segment) -> Segment:
+    """Return the reset that CLOSED sends for a segment (RFC 9293 3.10.7.1).
+
+    Of any other form, it would be noticed for its form, and not for the rule that the mutant breaks.
+    """
+    ends = segment.dst, segment.src, segment.dport, segment.sport
+    if segment.flags & ACK:
+        return Segment(*ends, segment.ack, Seq(0), RST, 0)
+    return Segment(*ends, Seq(0), segment.end, RST | ACK, 0)
 
 
 def _turned_ip(frame: bytes) -> bytes:
