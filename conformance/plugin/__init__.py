@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from conformance.plugin.marks import CaseInfo
+    from conformance.case.info import CaseInfo
     from conformance.plugin.progress import Progress
     from conformance.plugin.selection import Selection
     from conformance.plugin.workers import Controller
@@ -249,7 +249,7 @@ class ConformancePlugin:
         return self._selection is None or self._selection.wants(info)
 
     def _describe(self, item: pytest.Item) -> CaseInfo | None:
-        from conformance.plugin.marks import describe, is_case, takes_nothing_else  # noqa: PLC0415
+        from conformance.plugin.items import describe, is_case, takes_nothing_else  # noqa: PLC0415
 
         if item.nodeid not in self._infos and is_case(item):
             self._infos[item.nodeid] = describe(item)
@@ -285,7 +285,7 @@ class ConformancePlugin:
 
     def _submit(self, item: pytest.Item) -> concurrent.futures.Future[Outcome]:
         assert self._run is not None
-        from conformance.plugin.marks import parameters_of  # noqa: PLC0415
+        from conformance.case.info import parameters_of  # noqa: PLC0415
 
         function: Any = getattr(item, "function")  # noqa: B009 - a pytest.Item has none for mypy
         parameters = getattr(item, "callspec").params  # noqa: B009

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from conformance.plugin.marks import CaseInfo, cases_folder
+from conformance.case.ids import cases_folder
+from conformance.case.info import CaseInfo
 from conformance.standard.catalogue import place, requirements, unfinished
 from conformance.standard.cells import cell
 

@@ -12,7 +12,7 @@ from conformance.standard.catalogue import claims, requirements
 from conformance.standard.cells import cell, cells
 
 if TYPE_CHECKING:
-    from conformance.plugin.marks import CaseInfo
+    from conformance.case.info import CaseInfo
 
 
 class Selection:

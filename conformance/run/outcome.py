@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from conformance.case.info import CaseInfo
 from conformance.judge import Verdict
-from conformance.plugin.marks import CaseInfo
 from conformance.standard.profile import Deviation
 
 

@@ -16,10 +16,10 @@ from types import NoneType
 from typing import Any, TypeVar
 
 from conformance.case.case import Case
+from conformance.case.info import CaseInfo
 from conformance.case.negotiated import NAMES, negotiated
 from conformance.judge import Inconclusive, NotApplicable, Verdict, Violation
 from conformance.judge.verdict import verdict_of
-from conformance.plugin.marks import CaseInfo
 from conformance.record import capture_name
 from conformance.run.changed import ChangedTargets
 from conformance.run.engine import Engine

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from conformance.case.case import Case
+from conformance.case.info import CaseInfo
 from conformance.cells.arcs import run_arc
 from conformance.cells.calls import run_call
 from conformance.cells.timeouts import run_timeout, settings
 from conformance.judge import Verdict
-from conformance.plugin.marks import CaseInfo
 from conformance.run.outcome import Outcome
 from conformance.run.run import Run
 from conformance.standard.cells import Cell, cells

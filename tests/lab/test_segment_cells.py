@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 
 from conformance.case.case import Case
+from conformance.case.info import CaseInfo
 from conformance.cells.segments import capabilities, run_segment, settings, wraps
 from conformance.cells.settle import works
 from conformance.judge import Verdict
-from conformance.plugin.marks import CaseInfo
 from conformance.run.outcome import Outcome as CaseOutcome
 from conformance.run.run import Run
 from conformance.standard.cells import Cell, Outcome, cells

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from conformance.plugin.marks import cases_folder
+from conformance.case.ids import cases_folder
 from tests.conftest import Ran, Suite, clean_environment
 
 pytestmark = pytest.mark.usefixtures("program")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from conformance.plugin.marks import cases_folder
+from conformance.case.ids import cases_folder
 from tests.conftest import Ran, Suite
 
 CASES = """

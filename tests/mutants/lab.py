@@ -27,7 +27,7 @@ from typing import Any, BinaryIO
 
 import pytest
 
-from conformance.plugin.marks import cases_folder
+from conformance.case.ids import cases_folder
 from conformance.report import make_report
 from tests.mutants.plugin import MutantPlugin, Without
 from tests.mutants.rules import Mutant, MutantError, mutants

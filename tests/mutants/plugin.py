@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from conformance.plugin.marks import cases_folder
+from conformance.case.ids import cases_folder
 from conformance.target.netns import NetnsTarget
 from tests.mutants.rules import Mutant
 from tests.mutants.wire import MutantApp, MutantLink

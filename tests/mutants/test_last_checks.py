@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from conformance.plugin.marks import cases_folder
+from conformance.case.ids import cases_folder
 from tests.conftest import Ran, clean_environment
 
 KINDS = ("seq", "ack", "flags")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from conformance.plugin.marks import cases_folder
+from conformance.case.ids import cases_folder
 from conformance.wire import ACK, FIN, RST, SYN, Flags, Segment, Seq, dissect
 from conformance.wire.frames import Template
 from tests.fuzz.readers import Memory

@@ -1,0 +1,198 @@
+"""Describe a case before it runs: the value that selection, run, record and lists share."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field, fields
+from functools import cache
+from typing import Any
+
+from conformance.standard import catalogue
+from conformance.standard.cells import Cell
+from conformance.standard.cells import cell as cell_named
+from conformance.standard.states import State
+
+LEVELS = ("must", "should", "may", "text")
+CaseFunction = Callable[..., Coroutine[Any, Any, None]]
+
+
+class InvalidCase(ValueError):
+    """A test function can't be a case: one line that says why, without the function's name."""
+
+
+@dataclass(frozen=True)
+class Verified:
+    """The arguments of a case's @verifies, see `conformance.api.verifies`."""
+
+    ids: tuple[str, ...]
+    cells: tuple[str, ...] = ()
+    level: str | None = None
+    needs: tuple[str, ...] = ("app",)
+    lasts: float = 0.0
+    quick: bool = True
+    alone: bool = False
+    sysctl: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, ids: tuple[Any, ...], keywords: Mapping[str, Any]) -> Verified:
+        """Take the arguments of a mark. Raises InvalidCase where one has no such meaning."""
+        known = {one.name for one in fields(cls)} - {"ids"}
+        if unknown := set(keywords) - known:
+            raise InvalidCase(f"@verifies has no {', '.join(sorted(unknown))}; it takes {', '.join(sorted(known))}")
+        return cls(tuple(map(str, ids)), **keywords)
+
+
+@dataclass(frozen=True)
+class CaseInfo:
+    """All that is known of a case before it runs. `id` is the node id below the folder of cases.
+
+    `cells` are the ids of the table's rows that it checks, `generated_from` the one that it was generated from, if any.
+    `file` and `line` say where it is written, from pytest's root; empty where that is elsewhere.
+    """
+
+    id: str
+    title: str
+    description: str
+    document: str
+    section: str
+    level: str
+    requirements: tuple[str, ...]
+    claims: tuple[str, ...]
+    cells: tuple[str, ...]
+    needs: tuple[str, ...]
+    lasts_s: float
+    quick: bool
+    alone: bool
+    sysctl: Mapping[str, str] = field(default_factory=dict)
+    family: int = 4
+    generated_from: str = ""
+    file: str = ""
+    line: int = 1
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows of the documented machine that the case checks, as the record keeps them."""
+        return [
+            {
+                "id": one.id,
+                "row": one.row,
+                "kind": one.kind,
+                "state": one.state.value,
+                "origin": one.origin,
+                "event": one.event,
+                "responses": list(dict.fromkeys(outcome.response.slug for outcome in one.outcomes)),
+                "next": list(dict.fromkeys(outcome.next.value for outcome in one.outcomes)),
+            }
+            for one in map(cell_named, self.cells)
+        ]
+
+    def sentences(self) -> list[dict[str, str]]:
+        """The sentences of the standard that the case rests on, as the record keeps them."""
+        found = []
+        for name in self.requirements:
+            one = catalogue.requirement(name)
+            found.append(
+                {
+                    "id": one.id,
+                    "level": "SHOULD" if one.level == "RECOMMENDED" else one.level,
+                    "section": one.section,
+                    "text": one.sentence or one.summary,
+                    "url": one.url,
+                    **({"partly": one.partly} if one.partly else {}),
+                }
+            )
+        return found
+
+
+@cache
+def parameters_of(function: CaseFunction) -> tuple[str, ...]:
+    """Return the names of a function's parameters."""
+    return tuple(inspect.signature(function).parameters)
+
+
+def describe(
+    function: CaseFunction,
+    verified: Verified,
+    params: Mapping[str, Any],
+    params_id: str,
+    *,
+    id: str,  # noqa: A002 - CaseInfo's own name
+    file: str = "",
+    line: int = 1,
+) -> CaseInfo:
+    """Describe the case that `function` is with these `params`, the family among them. Raises InvalidCase.
+
+    `params_id` is pytest's name for the parameters: the part of the node id in brackets.
+    """
+    requirements = tuple(one for one in verified.ids if not one.startswith("claim:"))
+    claims = tuple(one.removeprefix("claim:") for one in verified.ids if one.startswith("claim:"))
+    try:
+        rows = [catalogue.requirement(one) for one in requirements]
+        rests_on = [name for one in claims for name in catalogue.claim(one).rests_on]
+        level = verified.level or catalogue.level_of(requirements)
+        # Where several states share one script, each has its own rows, in a parameter called `cells`.
+        named = (*verified.cells, *params.get("cells", ()))
+        cells = tuple(dict.fromkeys(cell_named(str(one)).id for one in named))
+    except catalogue.UnknownRequirement as error:
+        raise InvalidCase(str(error)) from None
+    if level not in ("MUST", "SHOULD", "MAY", "text"):
+        raise InvalidCase(f"level {level!r} is not MUST, SHOULD, MAY or text")
+    if not rows:
+        rows = [catalogue.requirement(name) for name in rests_on]
+    if not rows:
+        raise InvalidCase("@verifies names no requirement")
+    if fixtures := [name for name in parameters_of(function) if name not in params and name != "tcp"]:
+        raise InvalidCase(f"a case takes tcp and its own parameters, not the fixture {fixtures[0]}")
+    cell = params.get("cell")
+    title, description = _title_and_description(function, cell, int(params.get("family", 4)), params_id)
+    alone = ("instances",) if verified.alone else ()
+    try:
+        sysctl = {name.format_map(params): value.format_map(params) for name, value in verified.sysctl.items()}
+    except KeyError as error:
+        raise InvalidCase(f"a sysctl names {error}, which is no parameter of the case") from None
+    return CaseInfo(
+        id=id,
+        title=title,
+        description=description,
+        document=rows[0].document,
+        section=rows[0].section,
+        level=str(level),
+        requirements=requirements or tuple(dict.fromkeys(rests_on)),
+        claims=claims,
+        cells=cells,
+        needs=tuple(dict.fromkeys((*verified.needs, *_needed_for(sysctl), *alone))),
+        lasts_s=float(verified.lasts),
+        quick=bool(verified.quick),
+        alone=bool(alone),
+        sysctl=sysctl,
+        family=int(params.get("family", 4)),
+        generated_from=cell.id if isinstance(cell, Cell) else "",
+        file=file,
+        line=line,
+    )
+
+
+def _title_and_description(function: CaseFunction, cell: Any, family: int, params_id: str) -> tuple[str, str]:
+    """Return the docstring's first line with the parameters, or the row's own title, and what stands below it."""
+    doc = inspect.cleandoc(function.__doc__ or "")
+    title, _, description = doc.partition("\n")
+    which = "-".join(part for part in params_id.split("-") if part != f"ipv{family}")
+    if title and which:
+        title = f"{title.rstrip('.')} ({which})."
+    if isinstance(cell, Cell):
+        title, description = _title_of(cell), f"{doc}\n\n{cell.note}"
+    if not title:
+        raise InvalidCase("a case's docstring says what is seen on the wire")
+    return title.strip(), description.strip()
+
+
+def _needed_for(sysctl: Mapping[str, str]) -> tuple[str, ...]:
+    """The capabilities of a target that can be made with these settings."""
+    return ("settings", *(f"sysctl:{name}" for name in sysctl)) if sysctl else ()
+
+
+def _title_of(cell: Cell) -> str:
+    """One sentence for a row: what happens in which state, and what is allowed."""
+    allowed = " or ".join(f"{one.response.meaning}, then {one.next}" for one in cell.outcomes)
+    origin = f" ({cell.origin} open)" if cell.origin != "either" and cell.state is State.SYN_RECEIVED else ""
+    return f"In {cell.state}{origin}: {cell.event}. Allowed: {allowed}."
