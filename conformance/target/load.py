@@ -165,13 +165,13 @@ def _stack(path: Path, content: str, table: Mapping[str, Any]) -> StackTarget:
     concurrency = table.get("concurrency")
     if concurrency is not None and concurrency < 1:
         raise TargetFileError(f"{path}:{_line(content, 'concurrency')}: concurrency must be above 0")
-    program = Path(command[0])
-    if len(program.parts) > 1 and not program.is_absolute():
-        program = (path.parent / program).resolve()  # as the file has it, wherever pytest was started
+    program = command[0]
+    if "/" in program:  # Path would lose the "./"
+        program = str((path.parent / program).absolute())  # as the file has it, wherever pytest was started
     return StackTarget(
         name=table["name"],
         profile=table["profile"],
-        command=[str(program), *command[1:]],
+        command=[program, *command[1:]],
         clock=clock,
         isolated=table.get("isolated", True),
         concurrency=concurrency,
