@@ -1,0 +1,1 @@
+"""`make fewer-calls`: runs the quick tier on smoltcp with each call of its agent taken away in turn."""
