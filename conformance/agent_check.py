@@ -21,14 +21,15 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from conformance.case.case import Case
-from conformance.case.connection import Connection
 from conformance.judge import Violation
 from conformance.standard.profile import profile
 from conformance.standard.states import State
-from conformance.target import AgentFault, AppError, HarnessFault
-from conformance.target.agent_client import ANSWER_S, PROTOCOL, AgentClient
+from conformance.target import AgentFault, AppError, HarnessFault, capabilities_of
+from conformance.target.agent_client import ANSWER_S, AgentClient
+from conformance.target.protocol import Malformed, check_hello
 from conformance.target.stack import StackTarget, environment
 from conformance.tester.clock import Clock
+from conformance.tester.connection import Connection
 from conformance.tester.station import Station
 from conformance.wire import ACK, FIN, PSH
 
@@ -64,7 +65,7 @@ def check_agent(command: str) -> Iterator[Checked]:
             yield Checked(what, str(wrong))
             if not hello:
                 return
-    yield from asyncio.run(_calls(words, frozenset(map(str, hello.get("capabilities", ())))))
+    yield from asyncio.run(_calls(words, capabilities_of(hello)))
 
 
 # Lines
@@ -112,12 +113,10 @@ class _Lines:
         hello = self.read().get("hello")
         if not isinstance(hello, dict):
             raise _Wrong('the first line is no {"hello": {...}}')
-        for key, kind in (("name", str), ("version", str), ("protocol", int), ("capabilities", list)):
-            if not isinstance(hello.get(key), kind):
-                raise _Wrong(f"hello: {key} must be a {kind.__name__}, it is {hello.get(key)!r}")
-        if hello["protocol"] != PROTOCOL:
-            raise _Wrong(f"hello: protocol {hello['protocol']}, this harness speaks {PROTOCOL}")
-        return hello
+        try:
+            return check_hello(hello)
+        except Malformed as wrong:
+            raise _Wrong(str(wrong)) from None
 
     def write(self, line: bytes) -> None:
         assert self.process.stdin is not None
@@ -321,7 +320,7 @@ class _Loopback:
 
 async def _calls(words: Sequence[str], capabilities: frozenset[str]) -> list[Checked]:
     if "app" not in capabilities:
-        return [Checked("no capability `app`: no more is asked of it")]
+        return [Checked("no capability `listen` or `connect`: no more is asked of it")]
     family = 4 if "ipv4" in capabilities else 6
     if await _reads_its_wire(words):
         target = StackTarget(name=words[0], profile="undocumented", command=words)
@@ -417,8 +416,11 @@ async def _fails(peer: _Peer, codes: str, op: str, **arguments: Any) -> None:
     raise _Wrong(f"{op} had to fail with {' or '.join(codes.split())}, it says {said}")
 
 
-async def _opening(peer: _Peer) -> None:
+async def _accepting(peer: _Peer) -> None:
     await peer.passive()
+
+
+async def _connecting(peer: _Peer) -> None:
     await peer.active()
 
 
@@ -437,9 +439,8 @@ async def _receiving(peer: _Peer) -> None:
     if nothing["data"] or nothing["eof"]:
         raise _Wrong(f"receive of 0 octets where none are says {nothing}")
     await peer.say(_DATA)
-    for peek, maximum, wanted in ((True, 65536, _DATA), (False, 5, _DATA[:5]), (False, 65536, _DATA[5:])):
-        count = 1 if peek else len(wanted)  # a host's kernel can't wait for more without reading it
-        said = await peer.app.call("receive", socket=number, count=count, maximum=maximum, peek=peek, wait_s=ANSWER_S)
+    for maximum, wanted in ((5, _DATA[:5]), (65536, _DATA[5:])):
+        said = await peer.app.call("receive", socket=number, count=len(wanted), maximum=maximum, wait_s=ANSWER_S)
         if base64.b64decode(said["data"]) != wanted or said["eof"]:
             raise _Wrong(f"receive of {wanted!r} says {said}")
 
@@ -552,19 +553,20 @@ async def _clock(case: Case) -> None:
         raise _Wrong("the clock moves while a request is answered")
 
 
-_APP = frozenset({"app"})
+_PASSIVE = frozenset({"listen", "accept"})
 _CALLS: tuple[tuple[str, frozenset[str], Callable[[_Peer], Awaitable[None]]], ...] = (
-    ("it listens, accepts and connects", _APP, _opening),
-    ("send gives the octets to the peer", _APP, _sending),
-    ("receive waits, peeks and leaves octets unread", _APP, _receiving),
-    ("shutdown closes one direction", _APP | {"half-close"}, _half_close),
-    ("close sends a FIN, and the socket is gone", _APP, _closing),
-    ("abort sends a RST, and the socket is gone", _APP | {"options:SO_LINGER"}, _aborting),
-    ("a request that waits is cancelled", _APP, _cancelling),
-    ("requests that wait are served in order", _APP, _ordered),
-    ("an option that it lacks is refused", _APP, _options),
-    ("keep-alive is set and told", _APP | {"keepalive"}, _keepalive),
-    ("error is null while all is well", _APP, _no_error),
-    ("state tells listeners from closed ports", _APP | {"state"}, _states),
-    ("sockets counts them", _APP, _leaks),
+    ("it listens and accepts", _PASSIVE, _accepting),
+    ("it connects", frozenset({"connect"}), _connecting),
+    ("send gives the octets to the peer", _PASSIVE | {"send"}, _sending),
+    ("receive waits and leaves octets unread", _PASSIVE | {"receive"}, _receiving),
+    ("shutdown closes one direction", _PASSIVE | {"shutdown", "receive", "half-close"}, _half_close),
+    ("close sends a FIN, and the socket is gone", _PASSIVE | {"close"}, _closing),
+    ("abort sends a RST, and the socket is gone", _PASSIVE | {"abort"}, _aborting),
+    ("a request that waits is cancelled", _PASSIVE | {"close"}, _cancelling),
+    ("requests that wait are served in order", _PASSIVE | {"receive"}, _ordered),
+    ("an option that it lacks is refused", _PASSIVE, _options),
+    ("keep-alive is set and told", _PASSIVE | {"keepalive"}, _keepalive),
+    ("error is null while all is well", _PASSIVE | {"error"}, _no_error),
+    ("state tells listeners from closed ports", frozenset({"listen", "close", "state"}), _states),
+    ("sockets counts them", frozenset({"listen", "close"}), _leaks),
 )

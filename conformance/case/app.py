@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from conformance.judge import Violation
 from conformance.standard.states import State
-from conformance.target import AppError
+from conformance.target import AgentFault, AppError
+from conformance.target.protocol import CALLS
 
 if TYPE_CHECKING:
     from conformance.case.case import Case
@@ -78,6 +79,7 @@ class Application:
     async def state(self, port: int, remote_port: int, remote_address: str | None = None) -> State:
         """The kernel's own word about a four-tuple with the tester, TIME-WAIT and closed sockets included."""
         await self._case.arrived()
+        self._require("state")
         reply = await self._case.agent.call(
             "state",
             family=self._case.family,
@@ -109,9 +111,18 @@ class Application:
             raise
         raise Violation(f"the application's call {op} succeeded, it had to fail with {' or '.join(codes)}")
 
+    def _require(self, op: str) -> None:
+        """Raise NotApplicable where the target lacks the call, before anything is asked of the agent."""
+        capability = CALLS[op].capability
+        if op == "listen" and self._case.can("open-port"):
+            return  # of a black box a port that listens is known
+        if capability and not capability.endswith("NAME"):  # each option is refused by the agent itself
+            self._case.needs(capability)
+
     async def _call(
         self, op: str, codes: Collection[str], wait_s: float | None, arguments: dict[str, Any]
     ) -> dict[str, Any]:
+        self._require(op)
         case = self._case
         text = f"{op}({', '.join(f'{k}={v}' for k, v in arguments.items() if k in _SHOWN and v not in ('', None))})"
         await case.arrived()
@@ -132,18 +143,17 @@ class Application:
         return self._socket(reply)
 
     def _socket(self, reply: dict[str, Any]) -> AppSocket:
-        one = AppSocket(self, int(reply["socket"]), int(reply["port"]))
-        self._sockets.append(one)
-        return one
+        socket = AppSocket(self, reply["socket"], reply["port"])
+        self._sockets.append(socket)
+        return socket
 
     async def close(self) -> None:
         """Close what the case left open, without writing it down."""
-        for one in self._sockets:
-            if not one.closed:
-                try:
-                    await self._case.agent.call("abort", socket=one.number)
-                except AppError:
-                    continue
+        op = next((op for op in ("abort", "close") if self._case.can(op)), "")
+        for socket in self._sockets:
+            if op and not socket.closed:
+                with contextlib.suppress(AppError):
+                    await self._case.agent.call(op, socket=socket.number)
 
 
 class AppSocket:
@@ -186,16 +196,22 @@ class AppSocket:
         raise Violation(f"the application's call {op} succeeded, it had to be told {' or '.join(codes)}")
 
     async def send(self, data: bytes, *, urgent: bool = False, wait: bool = True) -> int:
-        """Write data; returns the octets taken."""
+        """Write data; returns the octets taken. Raises AppError `timeout` where the stack does not take all for too long."""
         encoded = base64.b64encode(data).decode()
         reply = await self._app.call("send", socket=self.number, data=encoded, urgent=urgent, wait=wait)
-        return int(reply["sent"])
+        sent = int(reply["sent"])
+        if sent > len(data):
+            raise AgentFault(f"the agent's answer to `send`: sent is {sent}, data has {len(data)} octets")
+        return sent
 
     async def receive(self, count: int, *, maximum: int = 65536, wait_s: float = _WAIT_S) -> bytes:
         """At least `count` octets and at most `maximum`, fewer only at the end of the stream; 0 takes what is there."""
         arguments = {"socket": self.number, "count": count, "maximum": max(count, maximum)}
         reply = await self._app.call("receive", wait_s=wait_s, **arguments)
-        return base64.b64decode(reply["data"])
+        data = base64.b64decode(reply["data"])
+        if len(data) > arguments["maximum"]:
+            raise AgentFault(f"the agent's answer to `receive`: {len(data)} octets, maximum is {arguments['maximum']}")
+        return data
 
     async def receive_urgent(self, *, wait_s: float = _WAIT_S) -> bytes:
         """The octet that urgent data ends with, as soon as the application is told of it (MSG_OOB)."""

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from conformance.case.app import SocketOption
-from conformance.case.connection import Connection
 from conformance.standard.states import State
 from conformance.tester.clock import SECOND
-from conformance.tester.variables import Offer
+from conformance.tester.connection import Connection, Offer
 from conformance.wire import ACK, FIN, SYN
 
 if TYPE_CHECKING:
@@ -58,7 +57,10 @@ async def drive_to(
         raise ValueError(f"how={how!r}: an application closes by shutdown or close")
     if via not in (None, State.FIN_WAIT_1, State.FIN_WAIT_2, State.CLOSING):
         raise ValueError(f"via={via}: TIME-WAIT is reached via FIN-WAIT-1, FIN-WAIT-2 or CLOSING")
-    case.needs("open-port" if state in _WITHOUT_APPLICATION and by == "passive" else "app")
+    if by == "active":
+        case.needs("connect")
+    else:
+        case.needs("open-port" if state in _WITHOUT_APPLICATION else "accept")
     if conn is not None and offer is not None:
         conn.offer(offer)
     way = _Way(case, by, via or State.FIN_WAIT_2, how, conn, options, offer, iss, round_trip_s, established)

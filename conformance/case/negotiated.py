@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conformance.judge import Violation
+from conformance.judge import NotApplicable, Violation
 from conformance.target import AppError
 from conformance.wire import ACK, CWR, ECE, RST, SYN
 from conformance.wire import options as opt
@@ -26,7 +26,7 @@ async def negotiated(case: Case) -> frozenset[str]:
         await conn.send(SYN | ECE | CWR, options=offered)
         answer = (await conn.expect(ack=conn.snd_nxt)).segment
         await conn.inject(RST)
-    except (AppError, Violation):
+    except (AppError, NotApplicable, Violation):
         return frozenset()  # what such a stack can do is for the cases to tell
     found = {name for name, kind in _BY_OPTION.items() if opt.find(answer.option_list, kind) is not None}
     return frozenset(found | ({"ecn"} if answer.flags & (SYN | ACK | ECE | CWR) == SYN | ACK | ECE else set()))

@@ -30,7 +30,7 @@ from conformance.wire import ACK, FIN, NO_FLAGS, PSH, RST, SYN, Flags, Seq
 if TYPE_CHECKING:
     from conformance.case.app import AppSocket
     from conformance.case.case import Case
-    from conformance.case.connection import Connection
+    from conformance.tester.connection import Connection
 
 DATA: Final = b"asked for by the application"
 _HAND_OVERS: Final = 3
@@ -65,7 +65,7 @@ class Told:
 
 def capabilities(cell: Cell) -> tuple[str, ...]:
     """What a target must be able to do for the row."""
-    own = {"call-send-urgent": ("urgent",), "call-abort": ("options:SO_LINGER",)}.get(cell.stimulus.slug, ())
+    own = {"call-send-urgent": ("urgent",), "call-abort": ("abort",)}.get(cell.stimulus.slug, ())
     return ("app", *(word for word in ("state",) if word in cell.needs), *own)
 
 

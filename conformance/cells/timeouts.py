@@ -19,13 +19,13 @@ from conformance.standard.states import State
 from conformance.standard.vocabulary import Timeout
 from conformance.target import AppError
 from conformance.tester.clock import SECOND
-from conformance.tester.stamped import Received
+from conformance.tester.connection import Received
 from conformance.wire import ACK, FIN, PSH, SYN, dissect
 
 if TYPE_CHECKING:
     from conformance.case.app import SocketOption
     from conformance.case.case import Case
-    from conformance.case.connection import Connection
+    from conformance.tester.connection import Connection
 
 USER_TIMEOUT_S: Final = 1.5
 _KEEP_IDLE_S, _KEEP_INTERVAL_S = 1, 2
@@ -263,6 +263,7 @@ def _repeats(case: Case, conn: Connection, first: Received) -> int:
 
 async def _is_gone(case: Case, conn: Connection) -> bool:
     """Whether the application has an error, or, where it has no descriptor, the table no connection. Raises Violation."""
+    case.needs("error" if conn.has_app else "state")
     if not conn.has_app:
         return await case.state_of(conn) in (State.CLOSED, State.LISTEN)
     code = (await case.target.app.call("error", socket=conn.app.number))["code"]

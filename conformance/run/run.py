@@ -30,7 +30,7 @@ from conformance.target import App, AppError, HarnessFault, Target, TargetGone
 from conformance.tester.clock import SECOND, Clock
 from conformance.tester.station import Station
 from conformance.tester.steady import set_ns
-from conformance.tester.trace import step_line
+from conformance.tester.trace import told
 
 _T = TypeVar("_T")
 _MOST_VIRTUAL = 4
@@ -418,13 +418,13 @@ class Run:
             last = next((one for one in reversed(case.trace.states) if one["side"] == "target"), None)
             sent = next((step for step in reversed(case.trace.steps) if step["kind"] in ("send", "app")), None)
             lines.append(f"State: {last['state'] if last else 'unknown'}")
-            lines.append(f"Stimulus: {step_line(sent) if sent else 'none'}")
+            lines.append(f"Stimulus: {told(sent) if sent else 'none'}")
         if isinstance(raised, Violation):
             lines += [raised.details] if raised.details else []
         elif not isinstance(raised, (HarnessFault, NotApplicable, Inconclusive)):
             lines += ["", "".join(traceback.format_exception(raised)).rstrip()]
         if case is not None:
-            lines += ["", f"Frames (numbers as in {capture_name(info.id)}):", case.trace.listing()]
+            lines += ["", f"Frames (numbers as in {capture_name(info.id)}):", case.report_of_frames()]
         return "\n".join(lines)
 
 

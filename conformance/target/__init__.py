@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeVar
 from netaddr import IPAddress
 
 from conformance.link import Link, Wire
+from conformance.target.protocol import APPLICATION
 
 _T = TypeVar("_T")
 TESTER_PORTS = range(33_000, 49_000)
@@ -38,9 +39,17 @@ class AppError(Exception):
 
 
 def capabilities_of(hello: Mapping[str, Any]) -> frozenset[str]:
-    """What a hello says, and what follows from it: an application can open any port."""
-    said = frozenset(map(str, hello.get("capabilities", ())))
-    return said | {"open-port", "discard-port"} if "app" in said else said
+    """Return what a hello names and what follows from it.
+
+    `app` of an older agent stands for every call of an application. Derived are `app` itself, where connections can be
+    opened at all, and the open ports of a target that can listen.
+    """
+    named = frozenset(hello["capabilities"])
+    if "app" in named:
+        named |= frozenset(APPLICATION)
+    if "listen" in named:
+        named |= {"open-port", "discard-port"}
+    return named | {"app"} if named & {"listen", "connect"} else named
 
 
 class App(Protocol):

@@ -296,6 +296,9 @@ KINDS: dict[str, Callable[[Any], Any]] = {
     "wait": flag,
 }
 
+# The calls that a target has or lacks; the others have capabilities of other names, or are in every agent.
+APPLICATION = ("listen", "accept", "connect", "send", "receive", "shutdown", "close", "abort", "error")
+
 # Under its name, each operation: the method, the names of its arguments, the defaults of some.
 OPERATIONS: dict[str, tuple[Callable[..., Any], set[str], dict[str, Any]]] = {}
 Call = TypeVar("Call", bound="Callable[..., Any]")
@@ -1077,7 +1080,7 @@ def capabilities(netlink: bool) -> list[str]:
     """What this host can do, found by trying it."""
     settings = writable_settings()
     found = {
-        "app": True,
+        **dict.fromkeys(APPLICATION, True),
         "state": netlink or os.access("/proc/net/tcp", os.R_OK),
         "ipv4": takes(4),
         "ipv6": takes(6),

@@ -10,12 +10,13 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from conformance.target import AgentFault, AppError
+from conformance.target import AgentFault, AppError, protocol
+from conformance.target.protocol import LONGEST_LINE, Malformed
 
-PROTOCOL = 1
 ANSWER_S = 10.0
+LONGEST_WAIT_S = 600.0
+"""The bound of a call that waits and has no `timeout`."""
 _HELLO_S = 30.0  # the target may have to boot
-LONGEST_LINE = 16 << 20
 _DRIFT = 1e-4
 """How much one clock may go faster than another."""
 
@@ -68,19 +69,23 @@ class AgentClient:
     def greet(self, line: bytes) -> None:
         """Take the agent's first line. Raises AgentFault where it is no hello of this protocol."""
         try:
-            self.hello = dict(json.loads(line)["hello"])
+            hello = json.loads(line)["hello"]
         except (ValueError, KeyError, TypeError, RecursionError):
-            said = f"it said {line[:80]!r}" if line else "it said nothing"
+            seen = f"it said {line[:80]!r}" if line else "it said nothing"
             raise AgentFault(
-                f"{self.name}: the agent did not say hello ({said}): is it the protocol's version?"
+                f"{self.name}: the agent did not say hello ({seen}): is it the protocol's version?"
             ) from None
-        if self.hello.get("protocol") != PROTOCOL:
-            raise AgentFault(
-                f"{self.name}: the agent speaks protocol {self.hello.get('protocol')}, this harness speaks {PROTOCOL}"
-            )
+        try:
+            self.hello = protocol.check_hello(hello)
+        except Malformed as wrong:
+            raise AgentFault(f"{self.name}: the agent breaks the protocol: {wrong}") from None
 
     async def call(self, op: str, *, wait_s: float | None = None, **arguments: Any) -> dict[str, Any]:
-        """One call. Raises AppError when it fails on the target, AgentFault when the agent can't be asked."""
+        """Make a call and return its checked answer, with `at_ns` (0: unknown).
+
+        Raises AppError when it fails on the target, AgentFault when the agent can't be asked or breaks the protocol. A call
+        that waits and has no `wait_s` fails with the code `timeout` after LONGEST_WAIT_S.
+        """
         if self._fault:
             raise AgentFault(self._fault)
         if wait_s is not None:
@@ -88,10 +93,13 @@ class AgentClient:
         future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         number = self._ask(op, arguments)
         self._waiting[number] = future
-        limit_s = None if wait_s is None and op in _WAITING else ANSWER_S + (wait_s or 0)
+        for_ever = wait_s is None and op in _WAITING
+        limit_s = LONGEST_WAIT_S if for_ever else ANSWER_S + (wait_s or 0)
         try:
             reply = await asyncio.wait_for(future, limit_s)
         except TimeoutError:
+            if for_ever:
+                raise AppError("timeout", f"`{op}` was not done within {limit_s:g} s") from None
             raise AgentFault(f"{self.name}: the agent did not answer `{op}` within {limit_s:g} s") from None
         finally:
             self._waiting.pop(number, None)
@@ -99,8 +107,11 @@ class AgentClient:
                 self._ask("cancel", {"request": number})
         if "error" in reply:
             error = reply["error"]
-            raise AppError(str(error.get("code")), str(error.get("message")), int(reply.get("at_ns", 0)))
-        return _Answer(self.name, op, {"at_ns": reply.get("at_ns", 0), **reply["ok"]})
+            raise AppError(error["code"], error["message"], reply.get("at_ns", 0))
+        try:
+            return {"at_ns": reply.get("at_ns", 0), **protocol.check_answer(op, reply["ok"])}
+        except Malformed as wrong:
+            raise AgentFault(f"{self.name}: the agent breaks the protocol: {wrong}") from None
 
     async def close(self) -> None:
         """Close the pipe: the agent closes its sockets and ends."""
@@ -122,16 +133,14 @@ class AgentClient:
         self._writer.write(line)
 
     def parse(self, line: bytes) -> dict[str, Any]:
-        """A reply from its line. Raises AgentFault where the line is none."""
+        """Return the reply that a line is. Raises AgentFault where it is none."""
         try:
-            reply = json.loads(line.decode())
-            number, good = reply["id"], isinstance(reply.get("ok"), dict) or isinstance(reply.get("error"), dict)
-            good = good and type(reply.get("at_ns", 0)) is int and (number is None or type(number) is int)
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            good = False
-        if not good:
-            raise AgentFault(f"{self.name}: the agent said something that is not the protocol: {line[:80]!r}")
-        return dict(reply)
+            return protocol.check_reply(json.loads(line.decode()))
+        except (ValueError, RecursionError):
+            wrong = "the line is no JSON"
+        except Malformed as malformed:
+            wrong = str(malformed)
+        raise AgentFault(f"{self.name}: the agent breaks the protocol ({wrong}): {line[:80]!r}") from None
 
     def hand(self, reply: dict[str, Any]) -> None:
         """Give a reply to the call that waits for it."""
@@ -162,15 +171,4 @@ class AgentClient:
         self.fail(why)
 
 
-class _Answer(dict[str, Any]):
-    """What a call came to; a member that is not there is the agent's fault."""
-
-    def __init__(self, name: str, op: str, members: dict[str, Any]) -> None:
-        super().__init__(members)
-        self._name, self._op = name, op
-
-    def __missing__(self, key: str) -> Any:
-        raise AgentFault(f"{self._name}: the agent's answer to `{self._op}` has no `{key}`")
-
-
-_WAITING = frozenset({"accept", "connected", "send", "receive"})
+_WAITING = frozenset(op for op, call in protocol.CALLS.items() if call.waits)

@@ -25,13 +25,19 @@ from typing import Any, TypeVar
 from conformance.link import FaultHandler, FrameHandler, LinkError
 from conformance.link.wire import FRAME_LIMIT, send_frame
 from conformance.target import AgentFault
-from conformance.target.agent_client import ANSWER_S, LONGEST_LINE, AgentClient
+from conformance.target.agent_client import ANSWER_S, AgentClient
+from conformance.target.protocol import LONGEST_LINE, Malformed, check_answer, shown
 
 _T = TypeVar("_T")
 _SECOND = 1_000_000_000
 _IDLE_S = 3600.0
 _MOST_FRAMES = 20_000
 _MOST_IDLE = 100
+_MOST_REPLIES = 20_000
+_MOST_STILL = 1000
+"""How often in a row the stack may answer `clock` without moving it, sending or answering anything: it owes one of them."""
+_SLOWEST, _SLOW_S = 1000, 30.0
+"""A clock is as good as still that for so many seconds goes slower than the machine's by this factor."""
 _WIRE_NS = 100_000  # from the stack to us: a stack may take a round trip of no time at all for none
 
 
@@ -155,6 +161,9 @@ class VirtualMachine:
         self._fault: str | None = None
         self._wire_gone = False
         self._idle = 0
+        self._still = 0
+        self._moving_since: tuple[float, int] | None = None
+        """When by the machine's clock, and by the stack's, it last sent or answered anything."""
         self._loop: _Loop | None = None
 
     # The clock
@@ -218,7 +227,9 @@ class VirtualMachine:
         until_ns = self._now_ns + max(1, round((_IDLE_S if timeout_s is None else timeout_s) * _SECOND))
         if self._fault is None:
             try:
+                before_ns = self._now_ns
                 self._step(until_ns)
+                self._check_progress(before_ns)
                 if self._came:
                     self._step(self._now_ns + _WIRE_NS)
             except AgentFault as fault:
@@ -226,6 +237,26 @@ class VirtualMachine:
         else:
             self._now_ns = until_ns
         self._deliver()
+
+    def _check_progress(self, before_ns: int) -> None:
+        """Raise AgentFault where the stack's clock stands still, or as good as that, and nothing happens."""
+        if self._came or self._replies:
+            self._still, self._moving_since = 0, None
+            return
+        self._still = self._still + 1 if self._now_ns == before_ns else 0
+        if self._still > _MOST_STILL:
+            raise AgentFault(
+                f"{self.app.name}: the stack's clock stands still: `clock` was answered {_MOST_STILL} times without moving"
+                " it, a frame or a reply"
+            )
+        if self._moving_since is None:
+            self._moving_since = time.monotonic(), before_ns
+        took_s = time.monotonic() - self._moving_since[0]
+        moved_s = (self._now_ns - self._moving_since[1]) / _SECOND
+        if took_s > _SLOW_S and moved_s * _SLOWEST < took_s:
+            raise AgentFault(
+                f"{self.app.name}: the stack's clock as good as stands still: {moved_s:g} s of it in {took_s:.0f} s"
+            )
 
     def send(self, frame: bytes) -> int:
         """Send a frame, once the stack has served every request that came before it. Raises LinkError."""
@@ -293,19 +324,29 @@ class VirtualMachine:
             while self._lines:
                 reply = self.app.parse(self._lines.popleft())
                 if reply["id"] == number:
-                    self._moved(reply)
+                    self._moved(reply, until_ns)
                     return
                 self._replies.append(reply)
+                if len(self._replies) > _MOST_REPLIES:
+                    raise AgentFault(
+                        f"{self.app.name}: the agent sent {_MOST_REPLIES} replies and did not answer `clock`"
+                    )
             self._read_lines(until, "did not answer `clock`")
 
-    def _moved(self, reply: dict[str, Any]) -> None:
+    def _moved(self, reply: dict[str, Any], until_ns: int) -> None:
+        """Take the reply to `clock`. Raises AgentFault where the clock goes back, or beyond what was asked for."""
+        name = self.app.name
         try:
-            now_ns, frames_out = reply["ok"]["now_ns"], reply["ok"]["frames_out"]
-            good = type(now_ns) is int and type(frames_out) is int and now_ns >= self._now_ns
-        except (KeyError, TypeError):
-            good = False
-        if not good:
-            raise AgentFault(f"{self.app.name}: `clock` was answered by {str(reply)[:120]}")
+            answer = check_answer("clock", reply.get("ok", {}))
+        except Malformed as wrong:
+            raise AgentFault(f"{name}: the agent breaks the protocol: {wrong}: {shown(reply)}") from None
+        now_ns, frames_out = answer["now_ns"], answer["frames_out"]
+        if now_ns < self._now_ns:
+            raise AgentFault(f"{name}: the stack's clock went back, from {self._now_ns} to {now_ns} ns")
+        if self._now_ns and now_ns > max(until_ns, self._now_ns):
+            raise AgentFault(
+                f"{name}: the stack's clock ran past `until_ns`: to {now_ns}, {max(until_ns, self._now_ns)} ns was asked for"
+            )
         if self._frames_out != frames_out:
             self._read_frames()
         if self._frames_out != frames_out:

@@ -55,10 +55,9 @@ async def streaming(tcp: Case, offer: Offer = SACK) -> Stream:
 
 @verifies("RFC2883:4-first", "RFC2883:4-edges", needs=NEEDS)
 async def test_duplicate_below_the_acknowledgment(tcp: Case) -> None:
-    """D-SACK reports a duplicate below the acknowledgment.
+    """A segment that was acknowledged comes again: example 1.
 
-    A segment that was acknowledged comes again: example 1. A target that does D-SACK reports it, and it alone, in
-    the first block.
+    A target that does D-SACK reports it, and it alone, in the first block.
     """
     stream = await streaming(tcp)
     for left in (0, 400):
@@ -71,10 +70,9 @@ async def test_duplicate_below_the_acknowledgment(tcp: Case) -> None:
 
 @verifies("RFC2883:4-first", "RFC2883:4-more", needs=NEEDS)
 async def test_duplicate_below_the_acknowledgment_while_data_is_missing(tcp: Case) -> None:
-    """D-SACK reports an old duplicate ahead of data behind a hole.
+    """Data is held behind a hole when a segment that was acknowledged comes again: example 2.
 
-    Data is held behind a hole when a segment that was acknowledged comes again: example 2. The first block reports
-    the duplicate, the next what is held.
+    The first block reports the duplicate, the next what is held.
     """
     stream = await streaming(tcp)
     for left in (0, 400):
@@ -91,10 +89,9 @@ async def test_duplicate_below_the_acknowledgment_while_data_is_missing(tcp: Cas
 
 @verifies("RFC2883:4-larger", "RFC2883:4-edges", needs=NEEDS)
 async def test_duplicate_of_data_behind_a_hole(tcp: Case) -> None:
-    """D-SACK reports a duplicate within a larger block.
+    """Two segments are held behind a hole when the second comes again: example 3.
 
-    Two segments are held behind a hole when the second comes again: example 3. The first block reports the
-    duplicate, the second the larger block that it lies in.
+    The first block reports the duplicate, the second the larger block that it lies in.
     """
     stream = await streaming(tcp)
     await stream.send(400, 800)
@@ -110,10 +107,9 @@ async def test_duplicate_of_data_behind_a_hole(tcp: Case) -> None:
 
 @verifies("RFC2883:4-edges", "RFC2883:4-first", needs=NEEDS)
 async def test_part_of_a_segment_is_a_duplicate(tcp: Case) -> None:
-    """D-SACK reports the part of a segment that is a duplicate.
+    """A segment comes whose first half has come before; its second half fills a hole: example 4.
 
-    A segment comes whose first half has come before; its second half fills a hole: example 4. The first block
-    reports the first half alone.
+    The first block reports the first half alone.
     """
     stream = await streaming(tcp)
     await stream.send(800, 1200)
@@ -127,10 +123,9 @@ async def test_part_of_a_segment_is_a_duplicate(tcp: Case) -> None:
 
 @verifies("RFC2883:4.2-first", "RFC2883:4-edges", needs=NEEDS)
 async def test_two_parts_of_a_segment_are_duplicates(tcp: Case) -> None:
-    """D-SACK reports the first of two duplicate parts.
+    """A segment comes whose first and last thirds have come before; it fills the hole between them: example 5.
 
-    A segment comes whose first and last thirds have come before; it fills the hole between them: example 5. The
-    first block reports the first of the duplicate parts, and the next what is held beyond.
+    The first block reports the first of the duplicate parts, and the next what is held beyond.
     """
     stream = await streaming(tcp)
     await stream.send(1600, 2000)
@@ -148,10 +143,9 @@ async def test_two_parts_of_a_segment_are_duplicates(tcp: Case) -> None:
 
 @verifies("RFC2883:4.2-first", "RFC2883:4-larger", "RFC2883:4-more", needs=NEEDS)
 async def test_two_parts_of_a_segment_behind_a_hole_are_duplicates(tcp: Case) -> None:
-    """D-SACK reports the first of two duplicate parts behind a hole.
+    """Behind a hole a segment comes whose first and second thirds have come before: example 6.
 
-    Behind a hole a segment comes whose first and second thirds have come before: example 6. The first block reports
-    the first of the duplicate parts, the second the larger block, and the third the rest.
+    The first block reports the first of the duplicate parts, the second the larger block, and the third the rest.
     """
     stream = await streaming(tcp)
     await stream.send(2000, 2400)
@@ -166,10 +160,9 @@ async def test_two_parts_of_a_segment_behind_a_hole_are_duplicates(tcp: Case) ->
 
 @verifies("RFC2883:4.2-first", "RFC2883:4-larger", needs=NEEDS)
 async def test_two_separate_parts_of_a_segment_behind_a_hole_are_duplicates(tcp: Case) -> None:
-    """D-SACK reports the first of two separate parts behind a hole.
+    """Behind a hole a segment comes whose first and last thirds, which do not touch, have come before: example 6.
 
-    Behind a hole a segment comes whose first and last thirds, which do not touch, have come before: example 6. The
-    first block reports the first of the duplicate parts alone, the second the larger block.
+    The first block reports the first of the duplicate parts alone, the second the larger block.
     """
     stream = await streaming(tcp)
     await stream.send(400, 800)
@@ -182,10 +175,9 @@ async def test_two_separate_parts_of_a_segment_behind_a_hole_are_duplicates(tcp:
 
 @verifies("RFC2883:4-once", "RFC2883:4-most-recent", needs=NEEDS)
 async def test_duplicate_is_reported_once(tcp: Case) -> None:
-    """D-SACK reports a duplicate only once.
+    """A duplicate comes while data is missing, and then new data behind the hole.
 
-    A duplicate comes while data is missing, and then new data behind the hole. The ACK of the new data must no
-    longer report the duplicate: its first block holds the new data.
+    The ACK of the new data must no longer report the duplicate: its first block holds the new data.
     """
     stream = await streaming(tcp)
     await stream.send(0, 400)
@@ -202,9 +194,9 @@ async def test_duplicate_is_reported_once(tcp: Case) -> None:
 
 @verifies("RFC2883:4-once", "RFC2883:4-first", needs=NEEDS)
 async def test_each_duplicate_is_reported(tcp: Case) -> None:
-    """D-SACK reports each duplicate.
+    """The same segment comes again three times.
 
-    The same segment comes again three times. A target that does D-SACK reports each of them, in an ACK of its own.
+    A target that does D-SACK reports each of them, in an ACK of its own.
     """
     stream = await streaming(tcp)
     await stream.send(0, 400)
@@ -216,10 +208,9 @@ async def test_each_duplicate_is_reported(tcp: Case) -> None:
 
 @verifies("RFC2883:4.3-paws", needs=(*NEEDS, "timestamps"))
 async def test_duplicate_that_paws_drops(tcp: Case) -> None:
-    """A duplicate that PAWS drops is answered with an ACK.
+    """A segment that was acknowledged comes again with an older timestamp.
 
-    A segment that was acknowledged comes again with an older timestamp. The target must answer with an ACK (RFC
-    7323, R1), which may report it as a duplicate, or not.
+    The target must answer with an ACK (RFC 7323, R1), which may report it as a duplicate, or not.
     """
     stream = await streaming(tcp, Offer(sack=True, timestamps=True))
     await stream.send(0, 400)

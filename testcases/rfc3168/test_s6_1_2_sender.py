@@ -119,10 +119,9 @@ def with_cwr(segments: list[Received]) -> list[int]:
 
 @verifies("RFC3168:6.1.2-halves", "RFC3168:6.1.2-data", **NEEDS)
 async def test_congestion_window_is_reduced_on_ece(tcp: Case) -> None:
-    """ECE reduces the congestion window.
+    """The target has a full congestion window under way; each of our ACKs of it has ECE, but the last.
 
-    The target has a full congestion window under way; each of our ACKs of it has ECE, but the last. Fewer segments
-    must be under way then: half as many, or somewhat more with the factors of RFC 8511 and RFC 9438.
+    Fewer segments must be under way then: half as many, or somewhat more with the factors of RFC 8511 and RFC 9438.
     """
     _, (before, after) = await flights(tcp, (ACK | ECE, ACK))
     forms = ["halved", "reduced by less", "not reduced"]
@@ -134,10 +133,9 @@ async def test_congestion_window_is_reduced_on_ece(tcp: Case) -> None:
 
 @verifies("RFC3168:6.1.2-increase", **NEEDS)
 async def test_congestion_window_does_not_grow_on_ece(tcp: Case) -> None:
-    """ECE stops the growth of the congestion window.
+    """Early in slow start, where each ACK would open the congestion window, our ACKs have ECE.
 
-    Early in slow start, where each ACK would open the congestion window, our ACKs have ECE. No more segments should
-    be under way afterwards than before.
+    No more segments should be under way afterwards than before.
     """
     conn, (before, after) = await flights(tcp, (ACK | ECE, ACK | ECE), growth=False)
     assert len(after) <= len(before), f"{len(before)} segments were under way before ECE, and {len(after)} after it"
@@ -146,10 +144,9 @@ async def test_congestion_window_does_not_grow_on_ece(tcp: Case) -> None:
 
 @verifies("RFC3168:6.1.2-cwr", "RFC3168:6.1.1-cwr", level="MUST", **NEEDS)
 async def test_first_new_data_after_a_reduction_has_cwr(tcp: Case) -> None:
-    """The first new data after a reduction has CWR.
+    """One ACK of ours has ECE; it acknowledges all that is under way.
 
-    One ACK of ours has ECE; it acknowledges all that is under way. The first new segment must have CWR, and be
-    ECT(0) like all new data.
+    The first new segment must have CWR, and be ECT(0) like all new data.
     """
     conn, (before,) = await flights(tcp)
     await conn.send(ACK | ECE, ack=before[-1].segment.end)
@@ -159,10 +156,9 @@ async def test_first_new_data_after_a_reduction_has_cwr(tcp: Case) -> None:
 
 @verifies("RFC3168:6.1.2-cwr-first", "RFC3168:6.1.2-once", level="SHOULD", **NEEDS)
 async def test_only_the_first_new_data_has_cwr(tcp: Case) -> None:
-    """Only the first new data of a reduction has CWR.
+    """The ACKs of one window of data have ECE, but the last, as from a receiver that has not seen CWR.
 
-    The ACKs of one window of data have ECE, but the last, as from a receiver that has not seen CWR. One segment
-    alone should have CWR: the congestion window is reduced once for all of them.
+    One segment alone should have CWR: the congestion window is reduced once for all of them.
     """
     conn, (_, after, later) = await flights(tcp, (ACK | ECE, ACK), (ACK, ACK))
     assert with_cwr(after) == [0], f"segments {with_cwr(after)} of {len(after)} have CWR"
@@ -172,10 +168,9 @@ async def test_only_the_first_new_data_has_cwr(tcp: Case) -> None:
 
 @verifies("RFC3168:6.1.2-once", **NEEDS)
 async def test_ece_on_the_last_ack_of_a_window_counts_for_that_window(tcp: Case) -> None:
-    """ECE on the last ACK of a window counts for that window.
+    """Every ACK of one window of data has ECE, the last too: that data was sent before CWR, which answers for it.
 
-    Every ACK of one window of data has ECE, the last too: that data was sent before CWR, which answers for it. The
-    target must reduce its congestion window once, and say so once.
+    The target must reduce its congestion window once, and say so once.
     """
     conn, (_, after) = await flights(tcp, (ACK | ECE, ACK | ECE))
     assert with_cwr(after) == [0], f"segments {with_cwr(after)} of {len(after)} have CWR"
@@ -184,10 +179,9 @@ async def test_ece_on_the_last_ack_of_a_window_counts_for_that_window(tcp: Case)
 
 @verifies("RFC3168:6.1.2-once", **NEEDS)
 async def test_ece_of_the_next_window_reduces_again(tcp: Case) -> None:
-    """ECE of the next window reduces the congestion window again.
+    """ECE comes for one window of data, and again for the next, which began behind CWR.
 
-    ECE comes for one window of data, and again for the next, which began behind CWR. Each must have its reduction,
-    and its CWR.
+    Each must have its reduction, and its CWR.
     """
     conn, (_, *reduced) = await flights(tcp, (ACK | ECE, ACK), (ACK | ECE, ACK))
     for one in reduced:
@@ -197,10 +191,9 @@ async def test_ece_of_the_next_window_reduces_again(tcp: Case) -> None:
 
 @verifies("RFC3168:6.1.2-timer", lasts=2, **NEEDS)
 async def test_ece_with_a_congestion_window_of_one_waits_for_the_timer(tcp: Case) -> None:
-    """With a window of one segment, ECE makes the target wait for its timer.
+    """After a timeout the congestion window is one segment. Our ACK of the retransmission has ECE.
 
-    After a timeout the congestion window is one segment. Our ACK of the retransmission has ECE. The target must
-    reset its timer, and send the next segment only when it expires.
+    The target must reset its timer, and send the next segment only when it expires.
     """
     conn, (before,) = await flights(tcp)
     first = before[0]
@@ -215,10 +208,9 @@ async def test_ece_with_a_congestion_window_of_one_waits_for_the_timer(tcp: Case
 
 @verifies("RFC3168:6.1.5-again", lasts=1, **NEEDS)
 async def test_retransmission_is_not_ect(tcp: Case) -> None:
-    """A retransmission is not ECT.
+    """Data of the target is lost, and comes again after its timeout, twice.
 
-    Data of the target is lost, and comes again after its timeout, twice. It was ECT(0) first; the retransmissions
-    must be not-ECT.
+    It was ECT(0) first; the retransmissions must be not-ECT.
     """
     conn = await with_ecn(tcp)
     await conn.app.send(b"lost")
@@ -233,10 +225,9 @@ async def test_retransmission_is_not_ect(tcp: Case) -> None:
 
 @verifies("RFC3168:6.1.2-cwr-again", "RFC3168:6.1.5-again", level="SHOULD", lasts=1, **NEEDS)
 async def test_retransmission_of_data_with_cwr_has_none(tcp: Case) -> None:
-    """A retransmission of data with CWR has no CWR.
+    """The segment with CWR is lost, and comes again after its timeout.
 
-    The segment with CWR is lost, and comes again after its timeout. The retransmission should not have CWR, and
-    must be not-ECT.
+    The retransmission should not have CWR, and must be not-ECT.
     """
     conn, (before,) = await flights(tcp)
     await conn.send(ACK | ECE, ack=before[-1].segment.end)
@@ -251,9 +242,8 @@ async def test_retransmission_of_data_with_cwr_has_none(tcp: Case) -> None:
 
 @verifies("RFC3168:6.1.2-cwr", "RFC3168:6.1.1-cwr", level="MUST", lasts=1, **NEEDS)
 async def test_first_new_data_after_a_timeout_has_cwr(tcp: Case) -> None:
-    """The first new data after a timeout has CWR.
+    """Data of the target is lost and comes again after its timeout; then we acknowledge it, and there is more to send.
 
-    Data of the target is lost and comes again after its timeout; then we acknowledge it, and there is more to send.
     The congestion window was reduced: the first new segment must have CWR.
     """
     conn, (before,) = await flights(tcp)
@@ -267,10 +257,9 @@ async def test_first_new_data_after_a_timeout_has_cwr(tcp: Case) -> None:
 
 @verifies("RFC3168:6.1.4-pure", **NEEDS)
 async def test_acknowledgments_are_not_ect(tcp: Case) -> None:
-    """Pure ACKs are not ECT.
+    """Data of ours comes in order, behind a hole and twice; a SYN and a FIN come.
 
-    Data of ours comes in order, behind a hole and twice; a SYN and a FIN come. The ACKs, which have no data, must
-    be not-ECT.
+    The ACKs, which have no data, must be not-ECT.
     """
     conn = await with_ecn(tcp)
     acks = []
@@ -291,10 +280,9 @@ async def test_acknowledgments_are_not_ect(tcp: Case) -> None:
 
 @verifies("RFC3168:6.1.6-probe", lasts=2, **NEEDS)
 async def test_window_probe_has_neither_ect_nor_cwr(tcp: Case) -> None:
-    """A window probe has neither ECT nor CWR.
+    """Our window closes with an ACK that has ECE, so that CWR is due; the target probes the window.
 
-    Our window closes with an ACK that has ECE, so that CWR is due; the target probes the window. The probes must be
-    not-ECT and without CWR, which comes with the first new data once the window opens.
+    The probes must be not-ECT and without CWR, which comes with the first new data once the window opens.
     """
     conn = await with_ecn(tcp)
     await conn.app.send(b"first")

@@ -47,10 +47,9 @@ async def sent(conn: Connection, path: Path, data: bytes = DATA) -> list[int]:
 @pytest.mark.parametrize("by", ["active", "passive"])
 @verifies("RFC4821:7.2-search-low", "RFC4821:7.2-configurable", "IP-SYSCTL:tcp_base_mss", quick=False, sysctl=ALWAYS)
 async def test_probing_begins_with_the_configured_size(tcp: Case, by: str, base: int) -> None:
-    """Probing begins with segments of the configured size.
+    """With probing always on the application sends for the first time over a path that carries 1500 octets.
 
-    With probing always on the application sends for the first time over a path that carries 1500 octets. The target
-    must begin with segments of the configured size, below what its link and our MSS allow.
+    The target must begin with segments of the configured size, below what its link and our MSS allow.
     """
     conn = await established(tcp, by)
     await conn.app.send(DATA)
@@ -67,10 +66,9 @@ async def test_probing_begins_with_the_configured_size(tcp: Case, by: str, base:
     sysctl={PROBING: "2", BASE: "1024"},
 )
 async def test_larger_segments_are_tried_and_kept(tcp: Case) -> None:
-    """Larger segments are tried and kept once acknowledged.
+    """With probing always on the application sends much, over a path that carries all that the link does.
 
-    With probing always on the application sends much, over a path that carries all that the link does. The target
-    must try a larger segment, use its size for all others once it is acknowledged, and converge.
+    The target must try a larger segment, use its size for all others once it is acknowledged, and converge.
     """
     conn = await established(tcp)
     path = Path(tcp, conn, 65_535, tells=False)
@@ -94,11 +92,10 @@ async def test_larger_segments_are_tried_and_kept(tcp: Case) -> None:
     lasts=3,
 )
 async def test_lost_probe_is_no_sign_of_congestion(tcp: Case, mtu: int) -> None:
-    """A lost probe for {mtu} octets is no sign of congestion.
+    """With probing always on the path drops what is larger than some size, and no router tells.
 
-    With probing always on the path drops what is larger than some size, and no router tells. The target must keep
-    to what gets through, and send a lost probe's data again in smaller segments as soon as it learns of the loss,
-    not after its timeout.
+    The target must keep to what gets through, and send a lost probe's data again in smaller segments as soon as it learns of
+    the loss, not after its timeout.
     """
     conn = await established(tcp)
     path = Path(tcp, conn, mtu, tells=False)
@@ -128,10 +125,9 @@ def waited_for(path: Path, lost: Received) -> float:
     "RFC4821:7.3-resume", quick=False, sysctl={PROBING: "2", BASE: "1024", "net.ipv4.tcp_probe_interval": "2"}, lasts=4
 )
 async def test_probing_resumes_after_its_interval(tcp: Case) -> None:
-    """Probing for a larger path MTU resumes after its interval.
+    """Probing has converged below 1300 octets; then the path carries everything. The interval is 2 s (a shortened 10 minutes).
 
-    Probing has converged below 1300 octets; then the path carries everything. The interval is 2 s (a shortened 10
-    minutes). The target must try larger segments again, and use them.
+    The target must try larger segments again, and use them.
     """
     conn = await established(tcp)
     path = Path(tcp, conn, 1300, tells=False)
@@ -155,10 +151,9 @@ async def test_probing_resumes_after_its_interval(tcp: Case) -> None:
     lasts=6,
 )
 async def test_black_hole_is_found_by_timeouts(tcp: Case, base: int) -> None:
-    """With a base of {base}, timeouts reveal a black hole.
+    """Probing is for black holes alone: the path drops what is larger than 1100 octets, and no router tells.
 
-    Probing is for black holes alone: the path drops what is larger than 1100 octets, and no router tells. After
-    some timeouts the target must reduce its segments (to the configured size, and further while they are lost), and
+    After some timeouts the target must reduce its segments (to the configured size, and further while they are lost), and
     get its data through. What it takes for a sign (tcp_retries1) is shortened to two timeouts.
     """
     conn = await established(tcp)
@@ -176,10 +171,9 @@ async def test_black_hole_is_found_by_timeouts(tcp: Case, base: int) -> None:
     lasts=12,
 )
 async def test_successive_timeouts_halve_the_size(tcp: Case) -> None:
-    """Each further timeout halves the segment size.
+    """The path carries 600 octets, which is less than the configured size, and no router tells.
 
-    The path carries 600 octets, which is less than the configured size, and no router tells. With each further
-    timeout the target must halve its segments until they get through, over IPv6 not below 1280 octets.
+    With each further timeout the target must halve its segments until they get through, over IPv6 not below 1280 octets.
     """
     conn = await established(tcp)
     path = Path(tcp, conn, 600, tells=False)
@@ -199,10 +193,9 @@ async def test_successive_timeouts_halve_the_size(tcp: Case) -> None:
 
 @verifies("RFC4821:2-robust", "IP-SYSCTL:tcp_mtu_probing", quick=False, sysctl={PROBING: "0", RETRIES1: "1"}, lasts=5)
 async def test_black_hole_stays_one_without_probing(tcp: Case) -> None:
-    """Without probing, a black hole swallows the same segment again.
+    """Probing is off, and the path drops what is larger than 1100 octets without a word.
 
-    Probing is off, and the path drops what is larger than 1100 octets without a word. The target repeats the same
-    segment: it is what probing is to mend.
+    The target repeats the same segment: it is what probing is to mend.
     """
     conn = await established(tcp)
     path = Path(tcp, conn, 1100, tells=False)

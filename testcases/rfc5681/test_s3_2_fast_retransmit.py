@@ -53,10 +53,9 @@ def before_the_timer(flight: list[Received], at_ns: int) -> None:
 
 @verifies("RFC5681:3.2-fast-retransmit", "RFC5681:3.2-third", "RFC5681:3.2-lost-segment", level="SHOULD", lasts=3)
 async def test_third_duplicate_ack_has_the_missing_segment_sent_again(tcp: Case) -> None:
-    """The third duplicate ACK triggers a fast retransmission.
+    """Without SACK, the first segment of a flight is lost: we answer each that follows by a duplicate ACK.
 
-    Without SACK, the first segment of a flight is lost: we answer each that follows by a duplicate ACK. The first
-    two may have new data sent, but nothing repeated; upon the third the target should send the missing segment
+    The first two may have new data sent, but nothing repeated; upon the third the target should send the missing segment
     again at once, and that one first.
     """
     conn, flight = await loses_the_first(tcp)
@@ -80,10 +79,9 @@ async def test_third_duplicate_ack_has_the_missing_segment_sent_again(tcp: Case)
 
 @verifies("RFC5681:3.2-limited", lasts=3)
 async def test_first_duplicate_acks_have_new_data_sent(tcp: Case) -> None:
-    """The first two duplicate ACKs each release one new segment.
+    """The first segment of a flight is lost, and more data waits to be sent. Two duplicate ACKs come.
 
-    The first segment of a flight is lost, and more data waits to be sent. Two duplicate ACKs come. For each the
-    target should send one segment of new data, and no more than one.
+    For each the target should send one segment of new data, and no more than one.
     """
     conn, flight = await loses_the_first(tcp)
     for number in (1, 2):
@@ -94,10 +92,9 @@ async def test_first_duplicate_acks_have_new_data_sent(tcp: Case) -> None:
 
 @verifies("RFC5681:3.2-limited-sack", lasts=3)
 async def test_duplicate_ack_without_new_sack_information_sends_nothing(tcp: Case) -> None:
-    """A duplicate ACK without new SACK information releases nothing.
+    """With SACK, the first segment of a flight is lost, and more data waits. Two duplicate ACKs come without a SACK block.
 
-    With SACK, the first segment of a flight is lost, and more data waits. Two duplicate ACKs come without a SACK
-    block. They say nothing of what has arrived, so the target may send nothing for them.
+    They say nothing of what has arrived, so the target may send nothing for them.
     """
     conn, flight = await loses_the_first(tcp, sack=True)
     for number in (1, 2):
@@ -107,10 +104,9 @@ async def test_duplicate_ack_without_new_sack_information_sends_nothing(tcp: Cas
 
 @verifies("RFC5681:4.3-half", lasts=3)
 async def test_recovery_sends_no_more_than_half_of_the_flight(tcp: Case) -> None:
-    """Recovery sends no more than half of the flight.
+    """The first segment of a flight is lost; each of the others is acknowledged by a duplicate ACK.
 
-    The first segment of a flight is lost; each of the others is acknowledged by a duplicate ACK. From the third of
-    them on, until the loss is repaired, no more than half of what was outstanding may be sent.
+    From the third of them on, until the loss is repaired, no more than half of what was outstanding may be sent.
     """
     conn, flight = await loses_the_first(tcp)
     outstanding, came = 0, flight

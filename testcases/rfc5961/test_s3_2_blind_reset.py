@@ -241,10 +241,10 @@ async def see_life(conn: Connection, place: Place) -> None:
     "RFC9293:3.5.3-rst-other",
 )
 async def test_reset_at_the_next_number_ends_the_connection(tcp: Case, place: Place, cells: tuple[str, ...]) -> None:
-    """A RST at RCV.NXT ends the connection.
+    """A RST comes whose sequence number is exactly RCV.NXT.
 
-    A RST comes whose sequence number is exactly RCV.NXT. The target must end the connection at once, without an
-    answer, and tell the application where one holds it. In TIME-WAIT it may ignore the RST (RFC 1337).
+    The target must end the connection at once, without an answer, and tell the application where one holds it. In TIME-WAIT
+    it may ignore the RST (RFC 1337).
     """
     conn = await place.reach(tcp)
     await conn.send(RST)
@@ -258,10 +258,9 @@ async def test_reset_at_the_next_number_ends_the_connection(tcp: Case, place: Pl
 async def test_reset_inside_the_window_is_challenged(
     tcp: Case, place: Place, where: Where, cells: tuple[str, ...]
 ) -> None:
-    """A RST inside the window is challenged.
+    """A RST comes whose sequence number is in the window, but not RCV.NXT.
 
-    A RST comes whose sequence number is in the window, but not RCV.NXT. The target must answer
-    <SEQ=SND.NXT><ACK=RCV.NXT><CTL=ACK>, drop the RST, and keep the connection as it was.
+    The target must answer <SEQ=SND.NXT><ACK=RCV.NXT><CTL=ACK>, drop the RST, and keep the connection as it was.
     """
     conn = await place.reach(tcp)
     await conn.inject(RST, seq=where(conn.snd_nxt, conn.remote_window))
@@ -275,10 +274,9 @@ async def test_reset_inside_the_window_is_challenged(
 async def test_reset_outside_the_window_is_dropped(
     tcp: Case, place: Place, where: Where, cells: tuple[str, ...]
 ) -> None:
-    """A RST outside the window is dropped.
+    """A RST comes whose sequence number is outside the window RCV.NXT =< SEG.SEQ < RCV.NXT+RCV.WND.
 
-    A RST comes whose sequence number is outside the window RCV.NXT =< SEG.SEQ < RCV.NXT+RCV.WND. The target must
-    drop it silently and keep the connection as it was.
+    The target must drop it silently and keep the connection as it was.
     """
     conn = await place.reach(tcp)
     await conn.inject(RST, seq=where(conn.snd_nxt, conn.remote_window))
@@ -289,9 +287,9 @@ async def test_reset_outside_the_window_is_dropped(
 @places("with_data")
 @verifies("RFC9293:SHLD-2", "RFC1122:4.2.2.12")
 async def test_reset_with_data_ends_the_connection(tcp: Case, place: Place, cells: tuple[str, ...]) -> None:
-    """A RST with data ends the connection.
+    """A RST at RCV.NXT carries data, as a word of explanation.
 
-    A RST at RCV.NXT carries data, as a word of explanation. The target should take it like any other RST.
+    The target should take it like any other RST.
     """
     conn = await place.reach(tcp)
     await conn.send(RST, payload=b"because")
@@ -306,11 +304,9 @@ async def test_reset_with_data_ends_the_connection(tcp: Case, place: Place, cell
     cells=["ESTABLISHED/rst-middle", "ESTABLISHED/rst-left-edge"],
 )
 async def test_challenged_peer_resets_with_the_number_it_is_told(tcp: Case) -> None:
-    """A challenged peer's RST at SEG.ACK ends the connection.
+    """A real peer's RST lies inside the window because a segment before it was lost; the target challenges it.
 
-    A real peer's RST lies inside the window because a segment before it was lost; the target challenges it. The
-    peer has no connection any more, so it answers the challenge with a reset at SEG.ACK: the target must take that
-    one.
+    The peer has no connection any more, so it answers the challenge with a reset at SEG.ACK: the target must take that one.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
     await conn.inject(RST, seq=conn.snd_nxt + 100, text="the 100 octets before it were lost")
@@ -323,11 +319,9 @@ async def test_challenged_peer_resets_with_the_number_it_is_told(tcp: Case) -> N
 
 @verifies("RFC5961:7-1", cells=["ESTABLISHED/syn-burst"], lasts=2)
 async def test_challenges_are_limited_in_rate(tcp: Case) -> None:
-    """Challenge ACKs are limited in rate.
+    """Twenty RSTs come within the window at once, as from a blind attacker, and one more after the limit's interval.
 
-    Twenty RSTs come within the window at once, as from a blind attacker, and one more after the limit's interval.
-    The target should not challenge each of them, must challenge the one after the interval, and the connection must
-    live.
+    The target should not challenge each of them, must challenge the one after the interval, and the connection must live.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
     for number in range(20):

@@ -57,10 +57,9 @@ async def refused(conn: Connection, options: list[opt.Option]) -> Received:
 
 @verifies("RFC7413:4.1.1-even", "RFC7413:4.1.1-size", "RFC7413:9-kind", level="MUST", **ON)
 async def test_cookie_is_given_on_request(tcp: Case) -> None:
-    """A cookie is given on request.
+    """Our SYN has an empty Fast Open option, which requests a cookie.
 
-    Our SYN has an empty Fast Open option, which requests a cookie. The SYN,ACK of a listener with Fast Open must
-    bring one of 4 to 16 octets, an even number.
+    The SYN,ACK of a listener with Fast Open must bring one of 4 to 16 octets, an even number.
     """
     first = await fast_listener(tcp)
     cookie = await cookie_for(tcp, first)
@@ -73,10 +72,9 @@ async def test_cookie_is_given_on_request(tcp: Case) -> None:
 
 @verifies("RFC7413:3-valid", "RFC7413:3-many", **ON)
 async def test_data_of_the_syn_is_taken_with_a_valid_cookie(tcp: Case) -> None:
-    """Data of the SYN is taken with a valid cookie.
+    """Our SYNs, three in turn, have the cookie and data.
 
-    Our SYNs, three in turn, have the cookie and data. Each SYN,ACK must acknowledge SYN and data, and the
-    application read the data before we have answered.
+    Each SYN,ACK must acknowledge SYN and data, and the application read the data before we have answered.
     """
     first = await fast_listener(tcp)
     cookie = await cookie_for(tcp, first)
@@ -100,10 +98,9 @@ async def test_data_of_the_syn_is_taken_with_a_valid_cookie(tcp: Case) -> None:
 )
 @verifies("RFC7413:3-invalid", "RFC7413:4.1.2-fabricated", **ON)
 async def test_data_of_the_syn_is_dropped_with_a_wrong_cookie(tcp: Case, change: Any) -> None:
-    """Data of the SYN is dropped with a wrong cookie.
+    """Our SYN has data and a cookie that the target never gave.
 
-    Our SYN has data and a cookie that the target never gave. The SYN,ACK must acknowledge the SYN alone; the
-    handshake goes on, and the data is taken when it comes again.
+    The SYN,ACK must acknowledge the SYN alone; the handshake goes on, and the data is taken when it comes again.
     """
     first = await fast_listener(tcp)
     cookie = await cookie_for(tcp, first)
@@ -112,10 +109,9 @@ async def test_data_of_the_syn_is_dropped_with_a_wrong_cookie(tcp: Case, change:
 
 @verifies("RFC7413:4.1.2-mac", "RFC7413:4.1.2-fabricated", level="SHOULD", **ON)
 async def test_cookie_is_bound_to_the_address(tcp: Case) -> None:
-    """A cookie is bound to the client's address.
+    """A cookie that one address of ours was given comes from another one.
 
-    A cookie that one address of ours was given comes from another one. It should not be valid there: it
-    authenticates the client's address.
+    It should not be valid there: it authenticates the client's address.
     """
     first = await fast_listener(tcp)
     cookie = await cookie_for(tcp, first)
@@ -124,9 +120,9 @@ async def test_cookie_is_bound_to_the_address(tcp: Case) -> None:
 
 @verifies("RFC7413:3-invalid", **ON)
 async def test_data_of_the_syn_is_dropped_without_a_cookie(tcp: Case) -> None:
-    """Data of the SYN is dropped without a cookie.
+    """Our SYN has data, and requests a cookie.
 
-    Our SYN has data, and requests a cookie. The SYN,ACK must acknowledge the SYN alone, and bring the cookie.
+    The SYN,ACK must acknowledge the SYN alone, and bring the cookie.
     """
     opened = await refused(await fast_listener(tcp), [opt.fast_open()])
     assert opened.has_option(opt.FAST_OPEN), "the SYN,ACK brings no cookie"
@@ -145,10 +141,9 @@ async def test_data_of_the_syn_is_dropped_without_a_cookie(tcp: Case) -> None:
 )
 @verifies("RFC7413:4.1.1-invalid", **ON)
 async def test_fast_open_option_of_a_wrong_length_is_ignored(tcp: Case, option: opt.Option) -> None:
-    """A Fast Open option of a wrong length is ignored.
+    """Our SYN has data and a Fast Open option whose length is not allowed.
 
-    Our SYN has data and a Fast Open option whose length is not allowed. The target must ignore the option: the SYN
-    alone is acknowledged, and no cookie comes.
+    The target must ignore the option: the SYN alone is acknowledged, and no cookie comes.
     """
     opened = await refused(await fast_listener(tcp), [option])
     assert not opened.has_option(opt.FAST_OPEN), "the SYN,ACK brings a cookie"
@@ -156,10 +151,9 @@ async def test_fast_open_option_of_a_wrong_length_is_ignored(tcp: Case, option: 
 
 @verifies("RFC7413:4.1.1-invalid", **ON)
 async def test_fast_open_option_outside_a_syn_is_ignored(tcp: Case) -> None:
-    """A Fast Open option outside a SYN is ignored.
+    """The ACK of the handshake and data behind it have a Fast Open option.
 
-    The ACK of the handshake and data behind it have a Fast Open option. The target must ignore it: the data is
-    taken, and no answer has the option.
+    The target must ignore it: the data is taken, and no answer has the option.
     """
     conn = await fast_listener(tcp)
     await tcp.drive_to(State.ESTABLISHED, conn=conn)
@@ -174,9 +168,9 @@ async def test_fast_open_option_outside_a_syn_is_ignored(tcp: Case) -> None:
 
 @verifies("RFC7413:2-default", "RFC7413:4.2-enabled", "RFC7413:4.2-ignore", **ON)
 async def test_listener_without_fast_open_gives_no_cookie(tcp: Case) -> None:
-    """A listener without Fast Open gives no cookie.
+    """The application has not asked for Fast Open; our SYN requests a cookie.
 
-    The application has not asked for Fast Open; our SYN requests a cookie. The SYN,ACK must not bring one.
+    The SYN,ACK must not bring one.
     """
     conn = await tcp.listen()
     await conn.send(SYN, options=[*conn.syn_options, opt.fast_open()])
@@ -187,10 +181,9 @@ async def test_listener_without_fast_open_gives_no_cookie(tcp: Case) -> None:
 
 @verifies("RFC7413:4.2-ignore", "RFC7413:2-default", **ON)
 async def test_listener_without_fast_open_ignores_a_valid_cookie(tcp: Case) -> None:
-    """A listener without Fast Open ignores a valid cookie.
+    """Another listener of the target has given us a cookie; our SYN brings it, with data, to one that has no Fast Open.
 
-    Another listener of the target has given us a cookie; our SYN brings it, with data, to one that has no Fast
-    Open. The target must ignore it: the SYN alone is acknowledged.
+    The target must ignore it: the SYN alone is acknowledged.
     """
     first = await fast_listener(tcp)
     cookie = await cookie_for(tcp, first)
@@ -199,9 +192,8 @@ async def test_listener_without_fast_open_ignores_a_valid_cookie(tcp: Case) -> N
 
 @verifies("RFC7413:4.2-pending", "RFC7413:4.2.2-pending", **ON)
 async def test_fast_open_stops_while_too_many_are_pending(tcp: Case) -> None:
-    """Fast Open stops while too many requests are pending.
+    """The listener allows one pending request. A second SYN with cookie and data comes before the first is answered.
 
-    The listener allows one pending request. A second SYN with cookie and data comes before the first is answered.
     The target must acknowledge its SYN alone; once the first is acknowledged, Fast Open must work again.
     """
     first = await fast_listener(tcp, pending=1)
@@ -222,10 +214,9 @@ async def test_fast_open_stops_while_too_many_are_pending(tcp: Case) -> None:
 
 @verifies("RFC7413:3-response", "RFC7413:4.2.2-syn-ack-option", "RFC7413:4.2.2-syn-ack-data", level="text", **ON)
 async def test_server_answers_before_the_handshake_is_over(tcp: Case) -> None:
-    """The server answers before the handshake is over.
+    """Our SYN has cookie and data; the application answers at once, before we acknowledge the SYN,ACK.
 
-    Our SYN has cookie and data; the application answers at once, before we acknowledge the SYN,ACK. The answer
-    comes on the connection in SYN-RECEIVED. Whether the SYN,ACK brings a cookie or data is the target's choice.
+    The answer comes on the connection in SYN-RECEIVED. Whether the SYN,ACK brings a cookie or data is the target's choice.
     """
     first = await fast_listener(tcp)
     cookie = await cookie_for(tcp, first)
@@ -242,11 +233,10 @@ async def test_server_answers_before_the_handshake_is_over(tcp: Case) -> None:
 
 @verifies("RFC7413:4.2.2-window", **ON)
 async def test_answer_keeps_to_the_initial_window(tcp: Case) -> None:
-    """The answer in SYN-RECEIVED keeps to the initial window.
+    """Our SYN has cookie and data; the application has much to send, and we acknowledge nothing.
 
-    Our SYN has cookie and data; the application has much to send, and we acknowledge nothing. The target must send
-    no more than an initial window: that of RFC 5681 (four segments of 1000 octets), or the larger one of RFC 6928
-    (ten).
+    The target must send no more than an initial window: that of RFC 5681 (four segments of 1000 octets), or the larger one
+    of RFC 6928 (ten).
     """
     first = await fast_listener(tcp)
     first.syn_options = (opt.mss(SEGMENT),)
@@ -267,10 +257,9 @@ async def test_answer_keeps_to_the_initial_window(tcp: Case) -> None:
 
 @verifies("RFC7413:4.2.2-syn-ack-timer", "RFC7413:4.2.1-retransmit", lasts=2, **ON)
 async def test_syn_ack_is_repeated_without_cookie(tcp: Case) -> None:
-    """The SYN,ACK is repeated without the cookie.
+    """Our SYN requests a cookie, which the SYN,ACK brings; we do not answer.
 
-    Our SYN requests a cookie, which the SYN,ACK brings; we do not answer. The SYN,ACK should come again without the
-    option, and without data.
+    The SYN,ACK should come again without the option, and without data.
     """
     conn = await fast_listener(tcp)
     await conn.send(SYN, options=[*conn.syn_options, opt.fast_open()])
@@ -281,10 +270,9 @@ async def test_syn_ack_is_repeated_without_cookie(tcp: Case) -> None:
 
 @verifies("RFC7413:4.2.2-syn-ack-timer", lasts=2, **ON)
 async def test_syn_ack_of_a_fast_open_is_repeated_without_cookie(tcp: Case) -> None:
-    """The SYN,ACK of a Fast Open is repeated without the option.
+    """Our SYN has cookie and data, the SYN,ACK acknowledges them, and we do not answer.
 
-    Our SYN has cookie and data, the SYN,ACK acknowledges them, and we do not answer. The SYN,ACK should come again
-    without option and data, and still acknowledge the data.
+    The SYN,ACK should come again without option and data, and still acknowledge the data.
     """
     first = await fast_listener(tcp)
     cookie = await cookie_for(tcp, first)

@@ -17,10 +17,9 @@ async def reads(conn: Connection, data: bytes) -> None:
 
 @verifies("RFC9293:SHLD-19", "RFC1122:4.2.3.2-delayed", "claim:C-33")
 async def test_every_second_full_segment_is_acknowledged(tcp: Case) -> None:
-    """At least every second full segment of a burst is acknowledged.
+    """Twenty full-sized segments come in one go.
 
-    Twenty full-sized segments come in one go. The target should acknowledge at least every second one, that is
-    every 2*RMSS octets.
+    The target should acknowledge at least every second one, that is every 2*RMSS octets.
     """
     conn = await tcp.listen()
     await conn.send(SYN)
@@ -56,10 +55,9 @@ async def test_every_second_full_segment_is_acknowledged(tcp: Case) -> None:
 async def test_data_is_delivered_in_order_whatever_comes_first(
     tcp: Case, order: tuple[int, ...], iss: int | None
 ) -> None:
-    """Data is delivered in order.
+    """A thousand octets come in four segments in some order, some of them twice; what was dropped comes again.
 
-    A thousand octets come in four segments in some order, some of them twice; what was dropped comes again. The
-    application must get each octet once, in order. A target should hold what came early.
+    The application must get each octet once, in order. A target should hold what came early.
     """
     conn = await tcp.drive_to(State.ESTABLISHED, iss=iss)
     first = conn.snd_nxt
@@ -93,10 +91,9 @@ async def test_data_is_delivered_in_order_whatever_comes_first(
 )
 @verifies("RFC9293:3.10.7.4-trim", "RFC9293:3.10.7.4-text", "claim:C-32", level="text")
 async def test_overlapping_data_is_delivered_once(tcp: Case, start: int, stop: int) -> None:
-    """Overlapping data is delivered only once.
+    """Five hundred octets were acknowledged when a segment comes that repeats a part of them and goes on with new ones.
 
-    Five hundred octets were acknowledged when a segment comes that repeats a part of them and goes on with new
-    ones. The target must acknowledge up to the new end, and deliver each octet once.
+    The target must acknowledge up to the new end, and deliver each octet once.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
     first = conn.snd_nxt
@@ -110,11 +107,9 @@ async def test_overlapping_data_is_delivered_once(tcp: Case, start: int, stop: i
 
 @verifies("RFC9293:MAY-13", "RFC9293:MAY-12", "RFC1122:4.2.2.21", level="MAY")
 async def test_old_ack_with_data_may_be_refused(tcp: Case) -> None:
-    """Data with a very old ACK may be refused.
+    """Data comes in order, but acknowledges something 70 000 octets below what was ever sent: blind injection looks like this.
 
-    Data comes in order, but acknowledges something 70 000 octets below what was ever sent: blind injection looks
-    like this. A target may check the range of SEG.ACK (RFC 5961, 5) and answer with an ACK, or take the data as RFC
-    793 did.
+    A target may check the range of SEG.ACK (RFC 5961, 5) and answer with an ACK, or take the data as RFC 793 did.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
     await conn.inject(ACK | PSH, ack=conn.rcv_nxt - 70_000, payload=b"injected")
@@ -127,10 +122,9 @@ async def test_old_ack_with_data_may_be_refused(tcp: Case) -> None:
 @pytest.mark.parametrize("where", ["in-window", "below-the-window"])
 @verifies("RFC9293:3.10.7.4-syn-reset", "RFC9293:3.10.7.4-syn-outside", level="text")
 async def test_syn_on_an_open_connection_is_challenged_or_resets_it(tcp: Case, where: str) -> None:
-    """A SYN on an open connection is challenged or resets it.
+    """A SYN comes for a connection in ESTABLISHED, in its window or below it.
 
-    A SYN comes for a connection in ESTABLISHED, in its window or below it. With RFC 5961 the answer must be a
-    challenge ACK. Without it, one in the window resets the connection, one outside does not.
+    With RFC 5961 the answer must be a challenge ACK. Without it, one in the window resets the connection, one outside does not.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
     inside = where == "in-window"
@@ -148,10 +142,9 @@ async def test_syn_on_an_open_connection_is_challenged_or_resets_it(tcp: Case, w
 
 @verifies("RFC9293:SHLD-8")
 async def test_congestion_notification_is_agreed_on(tcp: Case) -> None:
-    """A SYN that asks for ECN is granted it.
+    """Our SYN asks for Explicit Congestion Notification by ECE and CWR (RFC 3168, 6.1.1).
 
-    Our SYN asks for Explicit Congestion Notification by ECE and CWR (RFC 3168, 6.1.1). The target should agree: its
-    SYN+ACK carries ECE, and not CWR.
+    The target should agree: its SYN+ACK carries ECE, and not CWR.
     """
     conn = await tcp.listen()
     await conn.send(SYN | ECE | CWR)

@@ -34,9 +34,17 @@ def say(line):
 
 
 def answers():
+    stood = 0
     for line in agent.stdout:
         if mode == "wrong-count" and b'"frames_out"' in line and failing:
             line = json.dumps({**(said := json.loads(line)), "ok": {**said["ok"], "frames_out": 4711}}).encode() + b"\\n"
+        if mode == "past" and b'"frames_out"' in line and failing:
+            said = json.loads(line)
+            line = json.dumps({**said, "ok": {**said["ok"], "now_ns": said["ok"]["now_ns"] + 7200 * 10**9}}).encode() + b"\\n"
+        if mode == "still" and b'"frames_out"' in line and failing:
+            said = json.loads(line)
+            stood = stood or said["ok"]["now_ns"]
+            line = json.dumps({**said, "ok": {**said["ok"], "now_ns": stood}}).encode() + b"\\n"
         if mode == "backwards" and b'"frames_out"' in line and failing:
             line = json.dumps({**(said := json.loads(line)), "ok": {**said["ok"], "now_ns": 1}}).encode() + b"\\n"
         if mode == "crashes" and b'"capabilities"' in line and failing:
@@ -152,9 +160,9 @@ def faulty(suite: Callable[[str], Suite], tmp_path: Path) -> Callable[..., Ran]:
     [
         ("dies", "the agent's process ended"),
         ("hangs", "did not answer"),
-        ("garbage", "said something that is not the protocol: b'Segmentation fault"),
-        ("no-reply", "said something that is not the protocol"),
-        ("wrong-kind", "said something that is not the protocol"),
+        ("garbage", "breaks the protocol (the line is no JSON): b'Segmentation fault"),
+        ("no-reply", "breaks the protocol"),
+        ("wrong-kind", "breaks the protocol"),
         ("floods", "did not answer"),
         ("endless-line", "a line of more than 16 MiB"),
     ],
@@ -173,7 +181,9 @@ def test_agent_that_fails_is_an_error(faulty: Callable[..., Ran], mode: str, sai
     ("mode", "said"),
     [
         ("wrong-count", "4711 frames were sent"),
-        ("backwards", "`clock` was answered by"),
+        ("backwards", "the stack's clock went back"),
+        ("still", "the stack's clock stands still"),
+        ("past", "the stack's clock ran past `until_ns`"),
         ("floods-the-wire", "floods the wire"),
     ],
 )

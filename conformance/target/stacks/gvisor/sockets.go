@@ -139,7 +139,8 @@ func (a *agent) open(f family, options []option, reuse bool, address tcpip.Addre
 
 func (a *agent) hello() any {
 	capabilities := []string{
-		"app", "state", "ipv4", "ipv6", "half-close", "keepalive", "timestamps", "sack", "rack", "wscale",
+		"listen", "accept", "connect", "send", "receive", "shutdown", "close", "abort", "error",
+		"state", "ipv4", "ipv6", "half-close", "keepalive", "timestamps", "sack", "rack", "wscale",
 		"options:SO_LINGER", "options:TCP_CONGESTION",
 	}
 	for _, name := range slices.Sorted(maps.Keys(sockopts)) {

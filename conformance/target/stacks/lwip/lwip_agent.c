@@ -947,7 +947,8 @@ static void op_cancel(const struct call *call) {
 
 /* What the stack agrees to in a handshake is not said: the harness finds it by asking. */
 static void say_hello(void) {
-  printf("\"name\":\"lwip\",\"version\":\"%s\",\"agent\":\"1\",\"protocol\":1,\"capabilities\":[\"app\",\"state\","
+  printf("\"name\":\"lwip\",\"version\":\"%s\",\"agent\":\"1\",\"protocol\":1,\"capabilities\":[\"listen\",\"accept\","
+         "\"connect\",\"send\",\"receive\",\"shutdown\",\"close\",\"abort\",\"error\",\"state\","
          "\"ipv4\",\"ipv6\",\"half-close\",\"keepalive\",\"virtual-time\"",
          LWIP_VERSION_STRING);
   for (size_t i = 0; i < sizeof OPTIONS / sizeof *OPTIONS; i++)

@@ -346,7 +346,7 @@ class PyTcpAgent(agent.Agent):
 
     @agent.operation
     def hello(self, number: int = 0) -> dict[str, Any]:
-        can = ["app", "state", "ipv4", "ipv6"]
+        can = [*(call for call in agent.APPLICATION if call != "abort"), "state", "ipv4", "ipv6"]
         return {
             "name": "pytcp",
             "version": version(),

@@ -423,7 +423,8 @@ impl Agent {
         // The version that was built, not the one that was asked for.
         let lock = include_str!("../Cargo.lock");
         let version = lock.split("name = \"smoltcp\"\nversion = \"").nth(1).and_then(|rest| rest.split('"').next());
-        let mut capabilities = vec!["app", "state", "ipv4", "ipv6", "half-close", "timestamps", "sack", "wscale"];
+        let mut capabilities = vec!["listen", "accept", "connect", "send", "receive", "shutdown", "close", "abort"];
+        capabilities.extend(["error", "state", "ipv4", "ipv6", "half-close", "timestamps", "sack", "wscale"]);
         capabilities.extend(sockets::CAPABILITIES);
         if self.clock.virtual_ns.is_some() {
             capabilities.push("virtual-time");
