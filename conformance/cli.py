@@ -23,9 +23,9 @@ from rich.table import Table
 
 from conformance.case.ids import cases_folder
 from conformance.case.info import LEVELS, CaseInfo
-from conformance.plugin import TIERS, whole_number
 from conformance.plugin.coverage import cases_by_requirement
 from conformance.plugin.items import describe, is_case
+from conformance.plugin.options import TIERS, whole_number
 from conformance.report.baseline import Baseline, Deviation
 from conformance.report.compare import Comparison
 from conformance.report.text import NOTHING, VERDICTS, bounds, clean, count, seconds

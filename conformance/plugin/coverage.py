@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 
 import pytest
 
-from conformance.case.ids import cases_folder
 from conformance.case.info import CaseInfo
+from conformance.plugin.selection import names_all_cases, narrowed_by
 from conformance.standard.catalogue import place, requirements, unfinished
 from conformance.standard.cells import cell
-
-_CHOOSING = ("keyword", "markexpr", "deselect", "lf", "ignore", "ignore_glob", "requirement", "rfc")
 
 
 def cases_by_requirement(infos: Iterable[CaseInfo]) -> dict[str, list[CaseInfo]]:
@@ -26,12 +23,9 @@ def cases_by_requirement(infos: Iterable[CaseInfo]) -> dict[str, list[CaseInfo]]
 
 
 def collects_everything(config: pytest.Config) -> bool:
-    """Whether the whole folder of cases was asked for, and no choice was made among them."""
-    if any(config.getoption(name, None) for name in _CHOOSING):
-        return False
-    folder, here = cases_folder().resolve(), config.invocation_params.dir
-    named = [Path(here, argument).resolve() for argument in config.args if "::" not in argument]
-    return any(folder == one or one in folder.parents for one in named)
+    """Return True where the whole folder of cases is collected; a tier or a family deselects only afterwards."""
+    collected = [name for name in narrowed_by(config) if not name.startswith(("--tier", "--family"))]
+    return not collected and names_all_cases(config)
 
 
 def check(infos: Iterable[CaseInfo]) -> None:

@@ -1,87 +1,81 @@
-"""What the terminal shows: how far the run is while it waits, and what it came to."""
+"""How far the run is, while pytest waits for a case: one live line on a terminal, a plain line now and then elsewhere."""
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from conformance.judge import Verdict
-from conformance.standard.cells import cells
+import pytest
 
 if TYPE_CHECKING:
-    from _pytest.terminal import TerminalReporter
-
-    from conformance.report import Overview
-    from conformance.report.overview import Entry
+    from conformance.case.info import CaseInfo
     from conformance.run.run import Run
 
 _EVERY_S = 10.0
 _EVERY_ON_TERMINAL_S = 0.5
-_LEVELS = ("MUST", "text", "SHOULD", "MAY")
-_MOST_LINES = 20
+_CLEAR_LINE = "\r\x1b[K"
 
 
 class Progress:
-    """One line now and then while pytest waits for a case: done, running, and the time to the last timer."""
+    """Shows the cases that are done of all, those that run, the one that the run waits for, and the time that is left."""
 
-    def __init__(self, reporter: TerminalReporter | None, run: Run, total: int) -> None:
-        self._reporter, self._run, self._total = reporter, run, total
-        self._last = time.monotonic()
+    def __init__(self, config: pytest.Config, run: Run, cases: Sequence[CaseInfo]) -> None:
+        manager = config.pluginmanager
+        self._reporter: pytest.TerminalReporter | None = manager.get_plugin("terminalreporter")
+        # pytest captures what is written while it sets an item up: its own live log suspends that in this way, too.
+        self._captured: Any = manager.get_plugin("capturemanager")
+        self._run, self._total = run, len(cases)
+        self._lasts_s = {case.id: case.lasts_s for case in cases}
+        self._live = self._reporter is not None and self._reporter.isatty
+        self._written_s = time.monotonic()
+        self._shown = self._was_shown = False
 
     def show(self) -> None:
-        """Write the line if it is time for one."""
-        reporter = self._reporter
-        if reporter is None:
+        """Write the line if it is time for it."""
+        every_s = _EVERY_ON_TERMINAL_S if self._live else _EVERY_S
+        late = time.monotonic() - self._written_s >= every_s
+        if self._reporter is None or not (late or (self._was_shown and not self._shown)):
             return
-        on_terminal = bool(reporter.isatty)
-        if time.monotonic() - self._last < (_EVERY_ON_TERMINAL_S if on_terminal else _EVERY_S):
-            return
-        self._last = time.monotonic()
-        run = self._run
-        line = f"{run.done} of {self._total} cases done, {len(run.running)} running, last timer in {run.last_timer_s():.0f} s"
-        if on_terminal:
-            reporter.rewrite(f"  {line}", erase=True)
-        else:
-            reporter.ensure_newline()
-            reporter.write_line(f"  {line}")
+        self._written_s = time.monotonic()
+        with self._uncaptured():
+            if self._live:
+                self._draw(self._line())
+            else:
+                self._reporter.ensure_newline()
+                self._reporter.write_line(self._line())
 
+    def clear(self) -> None:
+        """Leave nothing of the live line behind: pytest goes on writing."""
+        if self._shown:
+            with self._uncaptured():
+                self._draw("")
 
-def summary(reporter: TerminalReporter, overview: Overview | None, problems: Sequence[str]) -> None:
-    """The table of verdicts by level, how much of the documented machine was run, and what violates."""
-    cases = list(overview.entries.values()) if overview is not None else []
-    if overview is not None and cases:
-        names = ", ".join(f"{name} {version}" for name, version, *_ in overview.targets)
-        reporter.section(f"conformance of {names}", "=")
-        _table(reporter, overview.table)
-    from conformance.report.state_map import said, tally  # noqa: PLC0415
+    def _draw(self, line: str) -> None:
+        """Write the line below the one that pytest is at, and put the cursor back where it was."""
+        assert self._reporter is not None
+        writer = self._reporter._tw
+        column = writer.width_of_current_line % writer.fullwidth + 1
+        writer._file.write(f"\n{_CLEAR_LINE}{line[: writer.fullwidth - 1]}\x1b[A\x1b[{column}G")
+        writer._file.flush()
+        self._shown = bool(line)
+        self._was_shown = self._was_shown or self._shown
 
-    if covered := said(tally((one.cells, one.verdict) for one in cases), len(cells())):
-        reporter.write_line(covered)
-    for verdict in (Verdict.VIOLATES, Verdict.ERROR, Verdict.BREAKS_SHOULD, Verdict.INCONCLUSIVE):
-        _list(reporter, verdict.value, [one for one in cases if one.verdict == verdict.value])
-    # Of what conforms there is nothing else to say.
-    mended = [one for one in cases if one.verdict == Verdict.CONFORMS.value and one.message]
-    _list(reporter, "no longer deviates (mend the profile)", mended)
-    for problem in problems:
-        reporter.write_line(f"the record is incomplete: {problem}", red=True)
+    def _line(self) -> str:
+        now_ns = self._run.clock.now_ns()
+        left_s = {
+            name: self._lasts_s.get(name, 0.0) - (now_ns - started_ns) / 1e9
+            for name, started_ns in self._run.running.copy().items()
+        }
+        last = max(left_s, key=lambda name: left_s[name], default=None)
+        waiting = f", waiting for {last.rpartition('::')[2]}" if last is not None else ""
+        seconds = max(self._run.last_timer_s(), *left_s.values(), 0.0)
+        done = f"{self._run.done:,} of {self._total:,} cases done, {len(left_s)} running"
+        return f"{done}, about {seconds:.0f} s left{waiting}"
 
-
-def _table(reporter: TerminalReporter, counts: Counter[tuple[str, str]]) -> None:
-    verdicts = [one.value for one in Verdict if any(counts[level, one.value] for level in _LEVELS)]
-    reporter.write_line(f"{'level':<8}" + "".join(f"{one:>16}" for one in verdicts))
-    for level in _LEVELS:
-        if any(counts[level, one] for one in verdicts):
-            reporter.write_line(f"{level:<8}" + "".join(f"{counts[level, one] or '-':>16}" for one in verdicts))
-
-
-def _list(reporter: TerminalReporter, title: str, cases: Sequence[Entry]) -> None:
-    if not cases:
-        return
-    reporter.write_line("")
-    reporter.write_line(f"{title}:")
-    for one in cases[:_MOST_LINES]:
-        reporter.write_line(f"  {one.id}: {one.message}")
-    if len(cases) > _MOST_LINES:
-        reporter.write_line(f"  and {len(cases) - _MOST_LINES} more, see the report")
+    def _uncaptured(self) -> contextlib.AbstractContextManager[None]:
+        if self._captured is None:
+            return contextlib.nullcontext()
+        suspended: contextlib.AbstractContextManager[None] = self._captured.global_and_fixture_disabled()
+        return suspended

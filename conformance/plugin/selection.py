@@ -1,71 +1,100 @@
-"""Selection by what a case verifies: `--requirement` and `--rfc`."""
+"""Which cases run: `--tier`, `--requirement` and `--rfc`, and by what a run was narrowed at all."""
 
 from __future__ import annotations
 
-import difflib
+import shlex
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from conformance.standard.catalogue import claims, requirements
-from conformance.standard.cells import cell, cells
+from conformance.plugin.collection import CASE
+from conformance.plugin.options import OPTIONS, TIERS
 
 if TYPE_CHECKING:
     from conformance.case.info import CaseInfo
 
-
-class Selection:
-    """Cases that verify one of the named requirements, claims and cells, and rest on one of the RFCs.
-
-    Raises pytest.UsageError where a name or a number is unknown.
-    """
-
-    def __init__(self, names: Sequence[str], rfcs: Sequence[str]) -> None:
-        self._names = {_known(name) for name in names}
-        self._documents = {_document(rfc) for rfc in rfcs}
-
-    def wants(self, info: CaseInfo) -> bool:
-        """Whether the case runs."""
-        documents = {name.rpartition(":")[0] for name in info.requirements}
-        return not (
-            (self._names and self._names.isdisjoint((*info.requirements, *info.claims, *info.cells)))
-            or (self._documents and self._documents.isdisjoint(documents))
-        )
+# pytest's own options that leave out what was collected, or keep it from being collected, by their names in its settings.
+_PYTESTS = {
+    "keyword": "-k",
+    "markexpr": "-m",
+    "deselect": "--deselect",
+    "lf": "--lf",
+    "stepwise": "--sw",
+    "ignore": "--ignore",
+    "ignore_glob": "--ignore-glob",
+}
 
 
-def _known(name: str) -> str:
-    """The id as cases have it: of a claim without `claim:`, of a cell the text and not the running number."""
-    ids, rows = {row.id for row in cells()}, {row.row for row in cells()}
-    short = name.removeprefix("claim:")
-    if short in claims():
-        return short
-    if name in requirements():
-        return name
-    if name in ids | rows:
-        return cell(name).id
-    near = _nearest(short, (*requirements(), *claims(), *sorted(ids | rows)))
-    raise pytest.UsageError(f"no requirement, claim or cell is called {name!r}; the nearest is {near}")
+def narrowed_by(config: pytest.Config) -> list[str]:
+    """Return the options and paths by which a run leaves out cases, as its user writes them; none for a whole run."""
+    chosen = {name: config.getoption(dest, None) for dest, name in _PYTESTS.items()}
+    chosen |= {name: config.getoption(name) for name in ("--requirement", "--rfc")}
+    narrowing = [_as_written(name, value) for name, value in chosen.items() if value]
+    narrowing += [
+        f"{name} {config.getoption(name)}"
+        for name in ("--family", "--tier")
+        if config.getoption(name) not in (OPTIONS[name]["default"], "full")
+    ]
+    if config.args_source is pytest.Config.ArgsSource.ARGS and not names_all_cases(config):
+        narrowing += config.args
+    return narrowing
 
 
-def _document(rfc: str) -> str:
-    known = dict.fromkeys(row.document for row in requirements().values())
-    name = "RFC" + rfc.upper().removeprefix("RFC").strip()
-    if name in known:
-        return name
-    raise pytest.UsageError(
-        f"no requirements of {name} are known; the nearest is {_nearest(name, tuple(known))}"
-        f" (there are those of {', '.join(known)})"
-    )
+def _as_written(name: str, value: object) -> str:
+    values = value if isinstance(value, list) else [] if value is True else [value]
+    return shlex.join([name, *map(str, values)])
 
 
-def _nearest(name: str, among: Sequence[str]) -> str:
-    """The most similar one; one that is the name but for its document is nearer than any other."""
-    wanted = name.upper()
-    tail = [one for one in among if one.upper().endswith(f":{wanted}")]
+def names_all_cases(config: pytest.Config) -> bool:
+    """Return True where the folder of all cases is below what pytest was given to collect."""
+    from conformance.case.ids import cases_folder
 
-    def likeness(one: str) -> tuple[float, bool]:
-        found = one.upper()
-        return difflib.SequenceMatcher(None, found, wanted).ratio(), wanted.startswith(found)
+    folder, here = cases_folder().resolve(), config.invocation_params.dir
+    paths = [Path(here, argument).resolve() for argument in config.args if "::" not in argument]
+    return any(folder == path or path in folder.parents for path in paths)
 
-    return max(tail or among, key=likeness)
+
+class Deselection:
+    """Leaves out cases that were not asked for, and keeps the ids of all that anybody left out."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._tier: str = config.getoption("--tier")
+        self._left_out: set[str] = set()
+        self._verified = None
+        names, rfcs = config.getoption("--requirement"), config.getoption("--rfc")
+        if names or rfcs:
+            from conformance.plugin.verified import Verified
+
+            self._verified = Verified(names, rfcs)
+
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        """Deselect by tier and by what the cases verify."""
+        wanted = [self._wants(item.stash.get(CASE, None)) for item in items]
+        if not all(wanted):
+            config.hook.pytest_deselected(items=[item for item, wants in zip(items, wanted, strict=True) if not wants])
+            items[:] = [item for item, wants in zip(items, wanted, strict=True) if wants]
+
+    def _wants(self, info: CaseInfo | None) -> bool:
+        """Return True for what was asked for; an item that is no case verifies nothing, and waits for nothing."""
+        if info is None:
+            return self._verified is None
+        if info.lasts_s > TIERS[self._tier] or (self._tier == "quick" and not info.quick):
+            return False
+        return self._verified is None or self._verified.by(info)
+
+    def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
+        """Keep the ids, whoever deselected them."""
+        self._left_out.update(item.stash[CASE].id for item in items if CASE in item.stash)
+
+    def pytest_conformance_left_out(self) -> frozenset[str]:
+        """Return the ids of all cases that were deselected in this process."""
+        return frozenset(self._left_out)
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter, exitstatus: int) -> None:
+        """Say by what nothing was left."""
+        left_out: frozenset[str] = frozenset().union(*self._config.hook.pytest_conformance_left_out())
+        if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and left_out:
+            terminalreporter.write_line(f"nothing matched {' '.join(narrowed_by(self._config))}: no case ran", red=True)

@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -365,10 +365,10 @@ class Changes:
         ]
 
 
-def changes(then: Baseline, now: Baseline, *, whole: bool) -> Changes:
+def changes(then: Baseline, now: Baseline, *, whole: bool, left_out: Collection[str] = ()) -> Changes:
     """What has changed from `then` to `now`.
 
-    Where `now` is a whole run, no selection, a case that is missing from a module that ran is gone.
+    Where `now` is a whole run, no selection, a case that is missing from a module that ran is gone, unless it was `left_out`.
     """
     found = Changes(then, compared=len(then.cases.keys() & now.cases.keys()))
     found.settings += _settings(then.settings, now.settings)
@@ -385,7 +385,7 @@ def changes(then: Baseline, now: Baseline, *, whole: bool) -> Changes:
             found.times += _times(case, old, new)
     modules = {_module(case) for case in now.cases}
     for case in sorted(then.cases.keys() - now.cases.keys()):
-        if whole and _module(case) in modules:
+        if whole and case not in left_out and _module(case) in modules:
             found.gone.append(case)
         else:
             found.not_run += 1

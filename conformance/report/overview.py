@@ -3,7 +3,7 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -152,9 +152,9 @@ class Overview:
             target["settings"],
         )
 
-    def hold_against(self, baseline: Baseline, *, whole: bool) -> None:
-        """Find what has changed since; of a whole run, no selection, also what is gone."""
-        self.changes = changes(baseline, self.now(), whole=whole)
+    def hold_against(self, baseline: Baseline, *, whole: bool, left_out: Collection[str] = ()) -> None:
+        """Find what has changed since; of a whole run, no selection, also what is gone and was not `left_out`."""
+        self.changes = changes(baseline, self.now(), whole=whole, left_out=left_out)
 
 
 def gather(run_dir: Path, *, check: bool = True) -> Overview:

@@ -101,10 +101,13 @@ class Run:
         return self._recorder.problems
 
     def start(self) -> None:
-        """Open the record and make the target ready. Raises HarnessFault or RecordError, in one line."""
-        self._recorder.open()
+        """Make the target ready. Raises HarnessFault, in one line."""
         self.engine.start()
         self.engine.submit(self._open()).result()
+
+    def open_record(self) -> None:
+        """Make the folder ready for the first case. Raises RecordError."""
+        self._recorder.open()
 
     async def _open(self) -> None:
         self._case_ended, self._beginning, self._by_itself = asyncio.Condition(), asyncio.Lock(), asyncio.Lock()
