@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from conformance.case.app import SocketOption
+from conformance.cells.own_timer import FIRST_TIMEOUT_S, only_an_answer_s
 from conformance.cells.settle import FROM_TARGET, NOTHING_LEFT, QUIET_S, Left, allowed, reached, read, works
 from conformance.judge import Bound, Expectation, Inconclusive, NotApplicable, Violation
 from conformance.standard.cells import Cell, Outcome
@@ -410,11 +411,12 @@ class _Run:
             await conn.silence(for_=SILENCE_S, strict=strict)
             return silent, None
         wanted = [one.expectation for one in answers]
+        within = self._before_own_timer_s(stimulus) if strict else REACTION_S
         while True:
             if silent:
-                taken = await conn.allow(*wanted, within=SILENCE_S, strict=strict)
+                taken = await conn.allow(*wanted, within=min(SILENCE_S, within), strict=strict)
             else:
-                taken = await conn.expect_any(*wanted, within=REACTION_S, strict=strict)
+                taken = await conn.expect_any(*wanted, within=within, strict=strict)
             if taken is None:
                 await case.station.prove_alive(case.address, case.trace)
                 return silent, None
@@ -427,6 +429,15 @@ class _Run:
             took_s = (received.at_ns - stimulus.sent.at_ns) / SECOND
             case.check_timing("acknowledgment", took_s, _DELAYED_ACK, how="from the segment to its acknowledgment")
         return possible, received
+
+    def _before_own_timer_s(self, stimulus: _Stimulus) -> float:
+        """Return for how many seconds a SYN,ACK can only be an answer, and no retransmission by the target's own timer.
+
+        Raises Inconclusive.
+        """
+        timer = self.case.profile.timers.get("syn-rto" if self.cell.origin == "active" else "syn-ack-rto")
+        elapsed_s = (stimulus.sent.at_ns - self.conn.opening_ns) / SECOND
+        return only_an_answer_s(FIRST_TIMEOUT_S if timer is None else timer.low_s, elapsed_s, REACTION_S)
 
     async def _limited(self, stimulus: _Stimulus) -> list[Outcome]:
         """Fewer acknowledgments than segments, and at least one."""

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from conformance.report import baseline
 from conformance.standard import _data, catalogue, cells, diagram
 from conformance.standard.cells import COLUMNS, Cell, Outcome
 from conformance.standard.states import FIN_ACKNOWLEDGED, FIN_OUTSTANDING, FIN_RECEIVED, SYNCHRONIZED, State
@@ -506,3 +507,29 @@ def test_cases_name_cells_by_state_and_event() -> None:
     folder = Path(__file__).parents[2] / "testcases"
     numbered = re.compile(r"\bSA-\d{3}\b")
     assert not [str(path) for path in folder.rglob("*.py") if numbered.search(path.read_text())]
+
+
+# Cases that break at a later step than the row's: what follows the answer is theirs alone.
+GO_ON = ("test_syn_that_turns_out_to_be_old_leads_back_to_time_wait",)
+
+
+def test_no_case_denies_an_outcome_that_the_table_allows() -> None:
+    """Where a target took an alternative of a row, no scripted case of the same cell may break by the row's own sentences."""
+    contradictions = []
+    for path in sorted((Path(__file__).parents[2] / "reports" / "baselines").glob("*.json")):
+        kept = baseline.load(str(path))
+        sentences = {one.key: one.sentence for one in kept.deviations}
+        rows_of = {name: one for name, one in kept.cases.items() if "::test_segment_arrives[" in name}
+        outcomes = {(name.partition("[")[2][:4], one.cells[0]): one for name, one in rows_of.items() if one.cells}
+        for name, one in kept.cases.items():
+            row = outcomes.get((name.partition("[")[2][:4], one.cells[0])) if len(one.cells) == 1 else None
+            if "s3_10_7_segment_arrives" in name or row is None or row.verdict != "conforms":
+                continue
+            if name.partition("::")[2].partition("[")[0] in GO_ON:
+                continue
+            cell = cells.cell(one.cells[0])
+            own = {catalogue.requirement(id_).sentence for id_ in cell.requirements}
+            its = {f"{outcome.response.slug}, then {outcome.next}" for outcome in cell.outcomes[1:]}
+            if sentences.get(one.deviation) in own and its & set(row.choices.values()):
+                contradictions.append(f"{kept.name}: {name} and {cell.id}")
+    assert not contradictions
