@@ -17,6 +17,10 @@ class Verdict(enum.Enum):
     ERROR = "error"
 
 
+BROKEN = (Verdict.VIOLATES, Verdict.BREAKS_SHOULD)
+"""The verdicts that say that the target broke a rule."""
+
+
 class Violation(AssertionError):
     """The target did what the standard does not allow. `details` says more, line by line."""
 

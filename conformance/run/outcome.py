@@ -1,4 +1,4 @@
-"""What one case of a run came to."""
+"""The outcome of one case of a run: its verdict, and all that is shown of it."""
 
 from __future__ import annotations
 
@@ -6,25 +6,45 @@ from dataclasses import dataclass
 
 from conformance.case.info import CaseInfo
 from conformance.judge import Verdict
+from conformance.judge.judgement import Judgement
 from conformance.standard.profile import Deviation
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one case came to; `failure` is the long text, `message` its one line."""
+    """The outcome of one attempt at a case, and of the case itself for the last one; `failure` is the long text."""
 
     info: CaseInfo
-    verdict: Verdict
-    message: str
+    judgement: Judgement
     failure: str
     started_ns: int
     duration_s: float
-    deviation: Deviation | None
-    stopped_deviating: bool
     capture: str | None = None
     ran_again: str = ""
-    """Why a first run, among the others, gave no verdict."""
+    """Why an earlier attempt gave no verdict."""
     states: tuple[str, ...] = ()
     """The states that the target was seen in, in their order."""
     raised_itself: bool = False
     """It ended with an exception of the case's own: no fault of harness, agent or lab."""
+    failed_at: str = ""
+    """File and line of the case where it failed, "" where it did not."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """The verdict on the case."""
+        return self.judgement.verdict
+
+    @property
+    def message(self) -> str:
+        """The one line of the verdict."""
+        return self.judgement.message
+
+    @property
+    def deviation(self) -> Deviation | None:
+        """The known deviation that the case showed."""
+        return self.judgement.deviation
+
+    @property
+    def stopped_deviating(self) -> bool:
+        """True where the profile names a deviation that is gone."""
+        return self.judgement.stopped_deviating

@@ -23,7 +23,7 @@ import pytest
 from conformance.case.app import AppSocket
 from conformance.case.case import Case
 from conformance.judge import Bound
-from conformance.run.run import Run
+from conformance.run.attempts import Attempts
 from conformance.standard.states import State
 from conformance.tester.connection import Connection, Received
 from conformance.wire import URG, Segment
@@ -137,7 +137,7 @@ def _patch() -> None:
     Case.state_of, Case.confirm = word, confirmed  # type: ignore[method-assign]
     AppSocket.receive = received  # type: ignore[method-assign]
     # A case that breaks while the tester is late would run again, with all its checks counted twice.
-    Run._unsure = lambda self, outcome: ""  # type: ignore[method-assign]
+    Attempts._doubt = lambda self, outcome: ""  # type: ignore[method-assign]
     Case.check_timing, Case.choice = timed, chosen  # type: ignore[method-assign]
     Case.check_series = in_a_row  # type: ignore[method-assign]
 
