@@ -7,8 +7,9 @@ import random
 import time
 
 from conformance.link import FaultHandler, FrameHandler, Link, LinkError, Wire
+from conformance.wire.ip import is_neighbour_discovery
+from conformance.wire.layout import layout
 
-_IPV4, _IPV6, _ICMPV6, _NEIGHBOUR = b"\x08\x00", b"\x86\xdd", 58, (135, 136)
 # How much longer than the others a frame is on its way that comes out of order.
 _BEHIND_S = 0.005
 
@@ -46,10 +47,8 @@ class ImpairedLink:
 
     def _late_s(self, frame: bytes) -> float | None:
         """How long a frame takes, None for one that is lost."""
-        is_ipv6 = frame[12:14] == _IPV6
-        if frame[12:14] != _IPV4 and not is_ipv6:
-            return 0.0
-        if is_ipv6 and frame[20] == _ICMPV6 and frame[54] in _NEIGHBOUR:
+        place = layout(frame)
+        if place is None or is_neighbour_discovery(frame, place):
             return 0.0
         if self._random.random() < self._wire.loss:
             return None

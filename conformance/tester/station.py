@@ -21,8 +21,10 @@ from conformance.wire.frames import (
     neighbour_question,
 )
 from conformance.wire.ip import fragments
+from conformance.wire.layout import ends, layout
 from conformance.wire.segment import glance, packed
 
+_TCP = 6
 _PROBE_S = 1.0
 _PROBE_TRIES = 3
 
@@ -219,7 +221,7 @@ class Station:
         if not self._answerers and not self._came:
             self._sort(data, at_ns)
             return
-        key = _four_tuple(data)
+        key = ends(data)
         answerer = self._answerers.get(key)
         seen = glance(data) if answerer is not None else None
         if answerer is not None and seen is not None and not answerer(*seen):
@@ -234,18 +236,10 @@ class Station:
             self._sort(data, at_ns)
 
     def _sort(self, data: bytes, at_ns: int) -> None:
-        ethertype = data[12:14]
-        if ethertype == b"\x08\x00" and len(data) >= 38:
-            local = data[30:34]
-            ports = 14 + (data[14] & 0xF) * 4
-            key, tcp = data[26:34] + data[ports : ports + 4], data[23] == 6
-        elif ethertype == b"\x86\xdd" and len(data) >= 58:
-            local, ports, tcp = data[38:54], 54, data[20] == 6
-            key = data[22:58]
-        else:
-            local, key, tcp, ports = b"", b"", False, 0
+        place = layout(data)
+        local = data[place.dst] if place is not None else b""
         trace = self._traces.get(local)
-        if not tcp:
+        if place is None or place.protocol != _TCP:
             message = icmp.icmp_message(data) if trace is not None else None
             if message is not None and trace is not None:
                 self._on_icmp(message, trace.frame(at_ns, data, inbound=True))
@@ -261,7 +255,9 @@ class Station:
         if segment is None:
             frame.comment = "not a whole TCP segment"
             return
-        receiver = self._receivers.get(key) or self._openers.get(local + data[ports + 2 : ports + 4])
+        receiver = self._receivers.get(ends(data)) or self._openers.get(
+            local + data[place.payload + 2 : place.payload + 4]
+        )
         if receiver is None:
             frame.comment = "on no connection of this case"
         else:
@@ -338,14 +334,6 @@ class Station:
             )
 
 
-def _four_tuple(data: bytes) -> bytes:
-    """What `_key` makes, from a frame; from one that carries no TCP it is no key of ours."""
-    if data[12:14] == b"\x86\xdd":
-        return data[22:58]
-    ports = 14 + (data[14] & 0xF) * 4 if len(data) > 14 else 0
-    return data[26:34] + data[ports : ports + 4]
-
-
 def _key(remote: str, local: str, remote_port: int, port: int) -> bytes:
-    """Addresses and ports in the order in which a frame from the target carries them."""
+    """Return addresses and ports in the order in which a frame from the target carries them, as `ends` reads them."""
     return packed(remote) + packed(local) + remote_port.to_bytes(2, "big") + port.to_bytes(2, "big")

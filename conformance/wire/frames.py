@@ -26,8 +26,13 @@ from scapy.layers.inet6 import (  # noqa: E402
 from scapy.layers.l2 import ARP, Ether  # noqa: E402
 from scapy.packet import Raw  # noqa: E402
 
+from conformance.wire.ip import is_neighbour_discovery  # noqa: E402
+from conformance.wire.layout import ARP_ETHERTYPE, ETHERNET, before_addresses, ethertype, layout  # noqa: E402
 from conformance.wire.segment import Segment, internet_checksum, packed  # noqa: E402
 
+_SOLICITED = (135, 136)
+"""Neighbour solicitation and neighbour advertisement (RFC 4861 section 4)."""
+_ARP_SENDER = 14  # octets before the sender's IPv4 address in an ARP message (RFC 826)
 _NUMBERS, _CHECKSUM = struct.Struct("!II"), struct.Struct("!H")
 
 
@@ -82,15 +87,18 @@ def _headers(src_mac: str, dst_mac: str, v6: bool) -> tuple[bytes, bytes]:
         IPv6(plen=0, src="::", dst="::") if v6 else IP(id=0, flags="DF", len=20, chksum=0, src="0.0.0.0", dst="0.0.0.0")
     )
     frame = bytes(Ether(src=src_mac, dst=dst_mac) / ip / TCP())
-    return frame[:14], frame[14 : 22 if v6 else 26]
+    return frame[:ETHERNET], frame[ETHERNET : ETHERNET + before_addresses(v6=v6)]
 
 
 class PreparedFrame:
     """A frame rendered beforehand with seq and ack 0: they and the checksum are put in when it leaves."""
 
     def __init__(self, frame: bytes) -> None:
+        place = layout(frame)
+        if place is None:
+            raise ValueError("only a frame with an IP packet can be prepared")
         self._frame = bytearray(frame)
-        self._tcp = 54 if frame[12:14] == b"\x86\xdd" else 34
+        self._tcp = place.payload
         self._sum = 0xFFFF - int.from_bytes(frame[self._tcp + 16 : self._tcp + 18], "big")
 
     def patched(self, seq: int, ack: int) -> bytes:
@@ -114,14 +122,15 @@ class Neighbour(NamedTuple):
 def neighbour_message(frame: bytes) -> Neighbour | None:
     """The ARP or neighbour discovery message in a frame, None where there is none that is whole."""
     try:
-        if frame[12:14] == b"\x08\x06":
+        if ethertype(frame) == ARP_ETHERTYPE:
             arp = Ether(frame)[ARP]
             if arp.op not in (1, 2) or (arp.hwtype, arp.ptype, arp.hwlen, arp.plen) != (1, 0x0800, 6, 4):
                 return None
             return Neighbour(arp.op == 1, str(arp.psrc), str(arp.hwsrc), str(arp.pdst if arp.op == 1 else arp.psrc))
-        if frame[12:14] == b"\x86\xdd" and len(frame) >= 55 and frame[20] == 58 and frame[54] in (135, 136):
+        place = layout(frame)
+        if place is not None and is_neighbour_discovery(frame, place) and frame[place.payload] in _SOLICITED:
             ether = Ether(frame)
-            asks = frame[54] == 135
+            asks = frame[place.payload] == _SOLICITED[0]
             message = ether[ICMPv6ND_NS if asks else ICMPv6ND_NA]
             return Neighbour(asks, str(ether[IPv6].src), str(ether.src), str(message.tgt))
     except (IndexError, ValueError, AttributeError, TypeError):
@@ -151,7 +160,7 @@ def neighbour_probe(mac: str, address: str) -> bytes:
 
 def _solicited(address: str) -> tuple[str, str]:
     """The solicited-node group of an IPv6 address, and its Ethernet address."""
-    low = int.from_bytes(IPv6(dst=address).build()[37:40], "big")
+    low = int.from_bytes(packed(address)[-3:], "big")
     group = f"ff02::1:ff{low >> 16:02x}:{low & 0xFFFF:04x}"
     return group, f"33:33:ff:{low >> 16:02x}:{low >> 8 & 0xFF:02x}:{low & 0xFF:02x}"
 
@@ -159,12 +168,15 @@ def _solicited(address: str) -> tuple[str, str]:
 def neighbour_question(mac: str, address: str, asked: str) -> bytes:
     """The frame by which `address` at `mac` asks where `asked` is; it also makes the asker known there."""
     frame, here = _question(mac, asked), packed(address)
-    if ":" not in asked:
-        return frame[:28] + here + frame[32:]
+    place = layout(frame)
+    if place is None:
+        sender = ETHERNET + _ARP_SENDER
+        return frame[:sender] + here + frame[sender + len(here) :]
     # What the checksum covers grows by our address, which the pseudo-header holds (RFC 1624).
     words = sum(int.from_bytes(here[at : at + 2], "big") for at in range(0, 16, 2))
-    checksum = 0xFFFF - ((0xFFFF - int.from_bytes(frame[56:58], "big") + words) % 0xFFFF or 0xFFFF)
-    return frame[:22] + here + frame[38:56] + checksum.to_bytes(2, "big") + frame[58:]
+    at = place.payload + 2
+    checksum = 0xFFFF - ((0xFFFF - int.from_bytes(frame[at : at + 2], "big") + words) % 0xFFFF or 0xFFFF)
+    return frame[: place.src.start] + here + frame[place.src.stop : at] + checksum.to_bytes(2, "big") + frame[at + 2 :]
 
 
 @functools.cache

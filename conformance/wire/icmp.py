@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Container, Mapping
 from typing import NamedTuple
 
+from conformance.wire.layout import as_frame, behind_extensions, layout
 from conformance.wire.segment import internet_checksum, packed
 
 PROTOCOL = {4: 1, 6: 58}
+_ERRORS: Mapping[int, Container[int]] = {4: (3, 4, 11, 12), 6: range(1, 128)}
 _HEAD = struct.Struct("!BBHI")
 # RFC 4443 section 2.4 (c): as much of the packet as fits into the least MTU of IPv6.
 _MOST_V6 = 1280 - 40 - 8
-# Hop-by-Hop Options, Routing, Fragment and Destination Options: what may stand before TCP (RFC 8200 section 4).
-_EXTENSIONS = (b"\0", b"+", b",", b"<")
+_TCP = 6
 
 
 class IcmpError(NamedTuple):
@@ -57,12 +59,14 @@ def quotation(frame: bytes, octets: int | None = None) -> bytes:
     """What an error about the packet in an Ethernet frame quotes of it: its IP header, and `octets` of what it carries.
 
     Unset means what the standards ask for at least: 8 octets over IPv4 (RFC 792), all that fits over IPv6 (RFC 4443).
+    Raises ValueError where the frame holds no IP packet.
     """
-    if frame[12:14] == b"\x86\xdd":
-        return frame[14 : 14 + (_MOST_V6 if octets is None else 40 + octets)]
-    header = (frame[14] & 0xF) * 4
-    packet = frame[14 : 14 + int.from_bytes(frame[16:18], "big")]
-    return packet[: header + (8 if octets is None else octets)]
+    place = layout(frame)
+    if place is None:
+        raise ValueError("there is no IP packet to be quoted")
+    if place.v6:
+        return frame[place.ip : place.ip + _MOST_V6 if octets is None else place.payload + octets]
+    return frame[place.ip : min(place.end, place.payload + (8 if octets is None else octets))]
 
 
 def encode(error: IcmpError, src: str, dst: str, rest: int, quoted: bytes) -> bytes:
@@ -76,35 +80,27 @@ def encode(error: IcmpError, src: str, dst: str, rest: int, quoted: bytes) -> by
 
 def icmp_message(frame: bytes) -> IcmpMessage | None:
     """The ICMP error in an Ethernet frame; None where there is none that is whole."""
-    if len(frame) < 34:
+    place = layout(frame)
+    if place is None or place.protocol != PROTOCOL[6 if place.v6 else 4]:
         return None
-    if frame[12:14] == b"\x86\xdd":
-        start, end, protocol, pseudo = 54, 54 + int.from_bytes(frame[18:20], "big"), frame[20:21], frame[22:54]
-        pseudo += struct.pack("!II", max(0, end - start), 58)
-        errors: range | tuple[int, ...] = range(1, 128)
-    else:
-        start, end = 14 + (frame[14] & 0xF) * 4, 14 + int.from_bytes(frame[16:18], "big")
-        protocol, pseudo, errors = frame[23:24], b"", (3, 4, 11, 12)
-    if protocol != bytes((58 if pseudo else 1,)) or end > len(frame) or end - start < _HEAD.size:
+    start, end = place.payload, place.end
+    if end > len(frame) or end - start < _HEAD.size:
         return None
     kind, code, _, rest = _HEAD.unpack_from(frame, start)
-    if kind not in errors:
+    if kind not in _ERRORS[6 if place.v6 else 4]:
         return None
+    pseudo = frame[place.addresses] + struct.pack("!II", end - start, PROTOCOL[6]) if place.v6 else b""
     right = internet_checksum(pseudo + frame[start:end]) in (0, 0xFFFF)
     return IcmpMessage(kind, code, rest, frame[start + _HEAD.size : end], right)
 
 
 def quoted_ends(message: IcmpMessage) -> bytes | None:
     """Destination, source, and the ports in that order, of the quoted TCP segment; None where it is none."""
-    quoted = message.quoted
-    if not quoted:
+    frame = as_frame(message.quoted)
+    place = layout(frame)
+    if place is None:
         return None
-    if quoted[0] >> 4 == 6:
-        ends, ports, tcp = (quoted[24:40], quoted[8:24]), 40, quoted[6:7]
-        while tcp in _EXTENSIONS and len(quoted) >= ports + 8:
-            tcp, ports = quoted[ports : ports + 1], ports + (8 if tcp == b"," else 8 + quoted[ports + 1] * 8)
-    else:
-        ends, ports, tcp = (quoted[16:20], quoted[12:16]), (quoted[0] & 0xF) * 4, quoted[9:10]
-    if tcp != b"\x06" or len(quoted) < ports + 4:
+    protocol, at = behind_extensions(frame, place)
+    if protocol != _TCP or len(frame) < at + 4:
         return None
-    return b"".join(ends) + quoted[ports + 2 : ports + 4] + quoted[ports : ports + 2]
+    return frame[place.dst] + frame[place.src] + frame[at + 2 : at + 4] + frame[at : at + 2]

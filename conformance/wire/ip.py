@@ -5,9 +5,10 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
+from conformance.wire.layout import Layout, layout
 from conformance.wire.segment import address_text, internet_checksum
 
-_MORE = 0x2000
+_MORE, _FRAGMENT = 0x2000, 44
 _ICMPV6, _NEIGHBOUR_DISCOVERY = 58, range(133, 138)
 NOT_ECT, ECT_1, ECT_0, CE = range(4)
 """The codepoints of the ECN field, the low two bits of `tos` (RFC 3168 section 5)."""
@@ -36,24 +37,33 @@ class IpHeader(NamedTuple):
 
 
 def ip_header(frame: bytes) -> IpHeader:
-    """The IP header in an Ethernet frame that `dissect` found a segment in."""
-    if frame[12:14] == b"\x86\xdd":
-        tos = int.from_bytes(frame[14:16], "big") >> 4 & 0xFF
-        return IpHeader(6, address_text(frame[22:38]), address_text(frame[38:54]), tos, frame[21], None, True, b"")
-    options = frame[34 : 14 + (frame[14] & 0xF) * 4]
-    src, dst = address_text(frame[26:30]), address_text(frame[30:34])
-    return IpHeader(
-        4, src, dst, frame[15], frame[22], int.from_bytes(frame[18:20], "big"), bool(frame[20] & 0x40), options
-    )
+    """The IP header in an Ethernet frame. Raises ValueError where there is none."""
+    place = layout(frame)
+    if place is None:
+        raise ValueError("there is no IP packet in the frame")
+    src, dst, header = address_text(frame[place.src]), address_text(frame[place.dst]), frame[place.ip : place.payload]
+    if place.v6:
+        return IpHeader(6, src, dst, int.from_bytes(header[:2], "big") >> 4 & 0xFF, header[7], None, True, b"")
+    number, dont_fragment = int.from_bytes(header[4:6], "big"), bool(header[6] & 0x40)
+    return IpHeader(4, src, dst, header[1], header[8], number, dont_fragment, header[20:])
 
 
 def destination(frame: bytes) -> str | None:
     """Where the IP packet in an Ethernet frame goes; None where there is none, or only neighbour discovery (RFC 4861)."""
-    if frame[12:14] == b"\x08\x00":
-        return address_text(frame[30:34])
-    if frame[12:14] != b"\x86\xdd" or (frame[20] == _ICMPV6 and frame[54] in _NEIGHBOUR_DISCOVERY):
+    place = layout(frame)
+    if place is None or is_neighbour_discovery(frame, place):
         return None
-    return address_text(frame[38:54])
+    return address_text(frame[place.dst])
+
+
+def is_neighbour_discovery(frame: bytes, place: Layout) -> bool:
+    """Tell whether the packet at `place` is a message of RFC 4861, from router solicitation to redirect."""
+    return (
+        place.v6
+        and place.protocol == _ICMPV6
+        and len(frame) > place.payload
+        and frame[place.payload] in _NEIGHBOUR_DISCOVERY
+    )
 
 
 def fragments(frame: bytes, octets: int, number: int) -> list[bytes]:
@@ -63,24 +73,20 @@ def fragments(frame: bytes, octets: int, number: int) -> list[bytes]:
     """
     if octets <= 0 or octets % 8:
         raise ValueError(f"a fragment of {octets} octets: every one but the last is a multiple of 8 long")
-    if frame[12:14] == b"\x86\xdd":
-        return [
-            frame[:18]
-            + (8 + len(part)).to_bytes(2, "big")
-            + bytes((44, frame[21]))
-            + frame[22:54]
-            + struct.pack("!BBHI", frame[20], 0, offset | more, number)
-            + part
-            for offset, more, part in _cut(frame[54:], octets)
-        ]
-    start = 14 + (frame[14] & 0xF) * 4
-    end = 14 + int.from_bytes(frame[16:18], "big")
+    place = layout(frame)
+    if place is None:
+        raise ValueError("there is no IP packet to be cut into fragments")
+    ethernet, old = frame[: place.ip], frame[place.ip : place.payload]
     cut = []
-    for offset, more, part in _cut(frame[start:end], octets):
-        place = struct.pack("!HHH", start - 14 + len(part), number & 0xFFFF, more * _MORE | offset // 8)
-        header = frame[14:16] + place + frame[22:24] + b"\0\0" + frame[26:start]
-        checksum = internet_checksum(header).to_bytes(2, "big")
-        cut.append(frame[:14] + header[:10] + checksum + header[12:] + part)
+    for offset, more, part in _cut(frame[place.payload : place.end], octets):
+        if place.v6:
+            header = old[:4] + (8 + len(part)).to_bytes(2, "big") + bytes((_FRAGMENT, old[7])) + old[8:]
+            header += struct.pack("!BBHI", place.protocol, 0, offset | more, number)
+        else:
+            fields = struct.pack("!HHH", len(old) + len(part), number & 0xFFFF, more * _MORE | offset // 8)
+            header = old[:2] + fields + old[8:10] + b"\0\0" + old[12:]
+            header = header[:10] + internet_checksum(header).to_bytes(2, "big") + header[12:]
+        cut.append(ethernet + header + part)
     return cut
 
 
