@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from conformance.plugin.coverage import check, collects_everything
+from conformance.standard import tc8
 from conformance.standard.catalogue import level_of, requirement, requirements, unfinished
 from conformance.standard.cells import cell, cells
 from tests.conftest import Suite
@@ -52,6 +53,18 @@ def test_every_requirement_is_listed_with_its_cases_or_why_there_are_none() -> N
 def test_every_requirement_has_a_case_or_a_reason() -> None:
     found = [one for one in as_json("--requirements") if one["document"] not in unfinished()]
     assert not [one["id"] for one in found if not one["cases"] and not one["reason"]]
+
+
+def test_what_cannot_be_observed_has_no_case_that_judges_it() -> None:
+    """The catalogue, the rows, the cases and the TC8 mapping agree on what can be seen."""
+    found = {one["id"]: one["cases"] for one in as_json("--requirements")}
+    assert not [name for name, cases in found.items() if requirement(name).observable == "no" and cases]
+    assert not [name for name, cases in found.items() if requirement(name).partly and not cases]
+    runs = {row.id: row.runs for row in cells()}
+    checks = [check for family in tc8.families() for check in (family.whole, *family.checks)]
+    named = [(check.id, pattern) for check in checks for pattern in check.cases]
+    assert any(pattern in runs for _, pattern in named)
+    assert not [pair for pair in named if not runs.get(pair[1], True)]
 
 
 def test_a_run_of_everything_is_stopped_by_a_requirement_without_case_and_reason() -> None:
