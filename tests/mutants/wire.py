@@ -111,7 +111,7 @@ class MutantLink:
                     yield delay_s + float(rest[0]) * turn, one
             case "answer":
                 # A connection that is forgotten answers every segment but a reset, unless the mutant is about resets.
-                if not (rule.flags == "any" and scene.segment.flags & RST and flags_of(rest) & RST):
+                if not (scene.segment.flags & flags_of(rest) & RST) or "RST" in rule.flags:
                     self._answer(rest, scene, frame)
                 if "instead" not in rest:
                     yield delay_s, one
