@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: conformance stacks check test mutants fewer-calls soak lint bench screenshots clean
+.PHONY: conformance stacks check test test-long mutants fewer-calls soak lint bench screenshots clean
 
 conformance: $(VENV)/installed
 	@$(BIN)/tcp-conformance run $(ARGS)
@@ -18,7 +18,12 @@ check: lint
 
 # Most tests wait for a run of their own to end: three at once take little more of two cores than one.
 test: $(VENV)/installed-dev $(VENV)/browser stacks
-	@$(BIN)/pytest tests -ra -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(BIN)/pytest tests -ra -n 3 --dist loadgroup --no-loadscope-reorder $(ARGS)
+
+# Half an hour and more: fifty times as many random examples, and all mutants.
+test-long: $(VENV)/installed-dev stacks
+	@$(BIN)/pytest tests/unit tests/fuzz -ra -n 2 --dist worksteal --hypothesis-profile=long
+	@$(BIN)/python -m tests.mutants
 
 # Real targets that each break one documented rule: does a case notice? reports/latest/mutants.json, and a page of the report.
 mutants: $(VENV)/installed-dev

@@ -8,7 +8,9 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,7 +24,8 @@ ROUNDS = 6
 
 def _run(folder: Path, name: str, shift: str = "", cases: Iterable[str] = ()) -> Ran:
     """These cases, or all, in a process of its own; without a shift, every checked time is noted."""
-    options = ["-p", "tests.mutants.shift", "-p", "no:cacheprovider", "-q", "--family=4", "--concurrency=100"]
+    plugins = ["-p", "tests.mutants.shift", "-p", "tests.bench.no_report", "-p", "no:cacheprovider"]
+    options = [*plugins, "-q", "--family=4", "--concurrency=100"]
     chosen = [str(cases_folder() / case) for case in cases] or os.environ.get(
         "SHIFT_CASES", str(cases_folder())
     ).split()
@@ -44,19 +47,36 @@ def _kind(name: str) -> str:
     return re.sub(r"\b\d+\b", "N", name)
 
 
+@dataclass(frozen=True)
+class Clean:
+    """A run in which nothing was moved."""
+
+    checks: dict[str, list[tuple[str, bool]]]
+    """By case the timers that it checks, and whether they have a lower bound."""
+    conforming: list[dict[str, Any]]
+    """The records of conforming cases that check a timer, the shortest first."""
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory: pytest.TempPathFactory) -> Clean:
+    """Run all cases once, for both directions in which times are moved afterwards."""
+    folder = tmp_path_factory.mktemp("clean")
+    ran = _run(folder, "clean")
+    assert ran.code in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED), ran.out[-3000:]
+    checks: dict[str, list[tuple[str, bool]]] = json.loads((folder / "times.json").read_text())
+    records = [
+        record for record in ran.results.values() if record["verdict"] == "conforms" and checks.get(record["id"])
+    ]
+    return Clean(checks, sorted(records, key=lambda record: record["duration_s"]))
+
+
+@pytest.mark.usefixtures("lab")
 @pytest.mark.parametrize("shift", ["late", "early"])
-def test_every_timer_that_is_off_by_a_tenth_is_caught(lab: None, tmp_path: Path, shift: str) -> None:
-    clean = _run(tmp_path, "clean")
-    assert clean.code in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED), clean.out[-3000:]
-    checks: dict[str, list[tuple[str, bool]]] = json.loads((tmp_path / "times.json").read_text())
-    conforming = sorted(
-        (one for one in clean.results.values() if one["verdict"] == "conforms" and checks.get(one["id"])),
-        key=lambda one: one["duration_s"],
-    )
+def test_every_timer_that_is_off_by_a_tenth_is_caught(clean: Clean, tmp_path: Path, shift: str) -> None:
     # Of each timer the shortest case that checks it.
     where: dict[str, list[tuple[str, int]]] = {}
-    for case in conforming:
-        for number, (name, has_low) in enumerate(checks[case["id"]]):
+    for case in clean.conforming:
+        for number, (name, has_low) in enumerate(clean.checks[case["id"]]):
             if shift == "late" or has_low:
                 where.setdefault(_kind(name), []).append((case["id"], number))
     assert where
