@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from conformance.case.case import Case
+from conformance.case.connection import Connection
 from conformance.judge import Violation
 from conformance.standard.profile import profile
 from conformance.standard.states import State
@@ -29,7 +30,6 @@ from conformance.target.agent_client import ANSWER_S, AgentClient
 from conformance.target.protocol import Malformed, check_hello
 from conformance.target.stack import StackTarget, environment
 from conformance.tester.clock import Clock
-from conformance.tester.connection import Connection
 from conformance.tester.station import Station
 from conformance.wire import ACK, FIN, PSH
 

@@ -1,6 +1,7 @@
 """What a case imports: one line at the top of its module."""
 
 from conformance.case.case import Case
+from conformance.case.connection import Connection
 from conformance.case.kinds import KINDS, Kind
 from conformance.case.path import Path, size_of
 from conformance.judge import Bound, Expectation, Growth, Inconclusive, NotApplicable, Violation
@@ -9,7 +10,9 @@ from conformance.standard.cells import Cell, cells
 from conformance.standard.states import SYNCHRONIZED, State
 from conformance.target import AppError
 from conformance.tester.clock import SECOND
-from conformance.tester.connection import Connection, Offer, Received, Sent, resets
+from conformance.tester.connection import resets
+from conformance.tester.stamped import Received, Sent
+from conformance.tester.variables import Offer
 from conformance.wire import ACK, CWR, ECE, FIN, NO_FLAGS, PSH, RST, SYN, URG, Flags, Segment, Seq, icmp
 from conformance.wire import options as opt
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from conformance.case.case import Case
+from conformance.case.connection import Connection
 from conformance.judge import Violation
 from conformance.run.engine import Engine
 from conformance.standard.profile import profile
@@ -21,7 +22,6 @@ from conformance.target.host import LabHost
 from conformance.target.load import load_target
 from conformance.target.netns import NetnsTarget
 from conformance.tester.clock import Clock
-from conformance.tester.connection import Connection
 from conformance.tester.station import Station
 from conformance.wire import ACK
 

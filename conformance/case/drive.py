@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from conformance.case.app import SocketOption
+from conformance.case.connection import Connection
 from conformance.standard.states import State
 from conformance.tester.clock import SECOND
-from conformance.tester.connection import Connection, Offer
+from conformance.tester.variables import Offer
 from conformance.wire import ACK, FIN, SYN
 
 if TYPE_CHECKING:

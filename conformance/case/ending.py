@@ -11,7 +11,7 @@ from conformance.wire import ACK, RST, SYN, Segment, Seq
 
 if TYPE_CHECKING:
     from conformance.case.case import Case
-    from conformance.tester.connection import Connection
+    from conformance.case.connection import Connection
 
 _EVERY_S = 0.05
 _MOST = 200

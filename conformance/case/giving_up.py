@@ -12,7 +12,8 @@ from conformance.wire import ACK, PSH, RST, SYN
 
 if TYPE_CHECKING:
     from conformance.case.case import Case
-    from conformance.tester.connection import Connection, Received
+    from conformance.case.connection import Connection
+    from conformance.tester.stamped import Received
 
 _LOOK_S = 0.25
 

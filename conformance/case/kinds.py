@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from conformance.case.connection import Connection
 from conformance.judge import Violation
 from conformance.standard.states import State
-from conformance.tester.connection import Connection
 from conformance.wire import ACK, FIN, PSH, RST, SYN, Flags
 
 _DATA = b"what a segment carries goes to the application"

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from conformance.case.connection import Connection
 from conformance.judge import Expectation, Violation
-from conformance.tester.connection import Connection, Received, Sent
+from conformance.tester.stamped import Received, Sent
 from conformance.wire import ACK, Segment, icmp
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ from conformance.wire import ACK, FIN, NO_FLAGS, PSH, RST, SYN, Flags, Seq
 if TYPE_CHECKING:
     from conformance.case.app import AppSocket
     from conformance.case.case import Case
-    from conformance.tester.connection import Connection
+    from conformance.case.connection import Connection
 
 DATA: Final = b"asked for by the application"
 _HAND_OVERS: Final = 3

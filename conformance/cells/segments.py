@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from conformance.case.app import SocketOption
+from conformance.case.connection import Connection
 from conformance.cells.own_timer import FIRST_TIMEOUT_S, only_an_answer_s
 from conformance.cells.settle import FROM_TARGET, NOTHING_LEFT, QUIET_S, Left, allowed, reached, read, works
 from conformance.judge import Bound, Expectation, Inconclusive, NotApplicable, Violation
@@ -32,7 +33,8 @@ from conformance.standard.vocabulary import (
 )
 from conformance.target import AppError
 from conformance.tester.clock import SECOND
-from conformance.tester.connection import REACTION_S, Connection, Received, Sent
+from conformance.tester.connection import REACTION_S
+from conformance.tester.stamped import Received, Sent
 from conformance.wire import ACK, FIN, NO_FLAGS, PSH, RST, SYN, URG, Flags, Seq
 from conformance.wire import options as opt
 

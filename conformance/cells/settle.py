@@ -23,7 +23,7 @@ from conformance.wire import ACK, FIN, NO_FLAGS, PSH, SYN
 
 if TYPE_CHECKING:
     from conformance.case.case import Case
-    from conformance.tester.connection import Connection
+    from conformance.case.connection import Connection
 
 QUIET_S = 0.2
 """How long nothing else may come: longer than a delayed acknowledgment, shorter than any timeout of a SYN."""
@@ -95,7 +95,7 @@ async def reached(
     every = allowed(cell)
     if len(every) > 1:
         case.choice(f"answer in {cell.state}", name_of(outcome), [name_of(one) for one in every])
-    await case.confirm(conn, outcome.next)
+    await conn.confirm(outcome.next)
     return outcome
 
 
@@ -167,7 +167,7 @@ async def _works_alone(case: Case, conn: Connection, state: State) -> None:
         await case.probe_listening(conn.remote_port)
     elif state is State.SYN_RECEIVED:
         await conn.send(ACK, text="completes the handshake")
-        await case.confirm(conn, State.ESTABLISHED)
+        await conn.confirm(State.ESTABLISHED)
 
 
 async def read(conn: Connection, data: bytes, *, end: bool = False) -> None:
@@ -247,7 +247,7 @@ async def _receive_only(conn: Connection, left: Left) -> None:
 async def _close_from_our_side(case: Case, conn: Connection) -> None:
     await conn.send(FIN | ACK, text="we close too")
     await conn.expect_ack()
-    await case.confirm(conn, State.TIME_WAIT, probe=False)
+    await conn.confirm(State.TIME_WAIT, probe=False)
     await read(conn, b"", end=True)
 
 
@@ -269,4 +269,4 @@ async def _close_from_their_side(case: Case, conn: Connection) -> None:
     await conn.app.shutdown("send")
     await conn.expect(FIN | ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
     await conn.send(ACK)
-    await case.confirm(conn, State.CLOSED)
+    await conn.confirm(State.CLOSED)

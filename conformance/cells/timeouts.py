@@ -19,13 +19,13 @@ from conformance.standard.states import State
 from conformance.standard.vocabulary import Timeout
 from conformance.target import AppError
 from conformance.tester.clock import SECOND
-from conformance.tester.connection import Received
+from conformance.tester.stamped import Received
 from conformance.wire import ACK, FIN, PSH, SYN, dissect
 
 if TYPE_CHECKING:
     from conformance.case.app import SocketOption
     from conformance.case.case import Case
-    from conformance.tester.connection import Connection
+    from conformance.case.connection import Connection
 
 USER_TIMEOUT_S: Final = 1.5
 _KEEP_IDLE_S, _KEEP_INTERVAL_S = 1, 2

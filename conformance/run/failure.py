@@ -10,7 +10,7 @@ from conformance.judge import Inconclusive, NotApplicable, Violation
 from conformance.judge.judgement import one_line
 from conformance.record import capture_name
 from conformance.target import HarnessFault
-from conformance.tester.trace import told
+from conformance.tester.trace import step_line
 
 
 def failure_text(info: CaseInfo, case: Case | None, raised: BaseException | None, failed_at: str) -> str:
@@ -24,7 +24,7 @@ def failure_text(info: CaseInfo, case: Case | None, raised: BaseException | None
         last = next((one for one in reversed(case.trace.states) if one["side"] == "target"), None)
         sent = next((step for step in reversed(case.trace.steps) if step["kind"] in ("send", "app")), None)
         lines.append(f"State: {last['state'] if last else 'unknown'}")
-        lines.append(f"Stimulus: {told(sent) if sent else 'none'}")
+        lines.append(f"Stimulus: {step_line(sent) if sent else 'none'}")
     if failed_at:
         lines.append(f"Case: {failed_at}")
     if isinstance(raised, Violation):
@@ -32,5 +32,5 @@ def failure_text(info: CaseInfo, case: Case | None, raised: BaseException | None
     elif not isinstance(raised, (HarnessFault, NotApplicable, Inconclusive)):
         lines += ["", "".join(traceback.format_exception(raised)).rstrip()]
     if case is not None:
-        lines += ["", f"Frames (numbers as in {capture_name(info.id)}):", case.report_of_frames()]
+        lines += ["", f"Frames (numbers as in {capture_name(info.id)}):", case.trace.listing()]
     return "\n".join(lines)

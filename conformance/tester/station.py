@@ -49,6 +49,7 @@ class Station:
         self._introduced: dict[str, asyncio.Future[None]] = {}
         self._fresh = {family: iter(target.pool(family)) for family in (4, 6)}
         self._free: dict[int, deque[str]] = {4: deque(), 6: deque()}
+        self._spoiled: set[bytes] = set()
         self._released = asyncio.Event()
         self._target_ports = itertools.cycle(range(10_000, 32_000))
         self._own_ports = itertools.cycle(TESTER_PORTS)
@@ -86,8 +87,12 @@ class Station:
             self._released.clear()
             await self._released.wait()
 
-    def release(self, address: str, *, spoiled: bool = False) -> None:
-        """Give the address back: we no longer answer for it. One that is spoiled is not used again."""
+    def spoil(self, trace: Trace) -> None:
+        """Keep the addresses of a case from being used again: the target keeps something about them, as a path MTU."""
+        self._spoiled |= {address for address, owner in self._traces.items() if owner is trace}
+
+    def release(self, address: str) -> None:
+        """Give the address back: we no longer answer for it, and unless it was spoiled, it is used again."""
         key = packed(address)
         self._traces.pop(key, None)
         self._introduced.pop(address, None)
@@ -96,7 +101,7 @@ class Station:
         for table in tables:
             for one in [one for one in table if key in one]:
                 del table[one]
-        if not spoiled:
+        if key not in self._spoiled:
             self._free[6 if ":" in address else 4].append(address)
         self._released.set()
 

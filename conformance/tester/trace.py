@@ -53,7 +53,7 @@ class Traffic:
         return {"packets": self.packets, "peak_per_s": self.peak_per_s, "to": sorted(self.to)}
 
 
-def told(step: Mapping[str, Any]) -> str:
+def step_line(step: Mapping[str, Any]) -> str:
     """A step in one line: what it is for, and what was sent."""
     return ": ".join(part for part in (step.get("text"), step.get("line")) if part)
 
@@ -118,3 +118,16 @@ class Trace:
             else:
                 steps.append({**step, "at_ns": frame.at_ns, "frame": numbers.get(id(frame))})
         return frames, sorted(steps, key=lambda step: int(step["at_ns"]))
+
+    def listing(self) -> str:
+        """Every segment of the case with its relative time, one line each: what a failure prints."""
+        frames, steps = self.numbered()
+        first = frames[0].at_ns if frames else 0
+        lines = []
+        for step in steps:
+            at = (int(step["at_ns"]) - first) / SECOND
+            sign = {"send": "->", "receive": "<-"}.get(step["kind"], "  ")
+            mark = "" if step.get("ok", True) else "   <== " + str(step.get("expected") or "not allowed")
+            number = f"#{step['frame']}" if step.get("frame") else ""
+            lines.append(f"{at:12.6f} {number:>5} {sign} {step_line(step)}{mark}")
+        return "\n".join(lines)

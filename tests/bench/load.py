@@ -10,8 +10,8 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from conformance.case.case import Case
+from conformance.case.connection import Connection
 from conformance.standard.states import State
-from conformance.tester.connection import Connection
 from tests.bench.lab import Lab
 from tests.bench.numbers import Number, number
 

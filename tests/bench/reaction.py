@@ -6,9 +6,9 @@ import asyncio
 from itertools import pairwise
 
 from conformance.case.case import Case
+from conformance.case.connection import Connection
 from conformance.standard.states import State
 from conformance.tester.clock import SECOND
-from conformance.tester.connection import Connection
 from conformance.wire import ACK, SYN, Flags, dissect
 from tests.bench.lab import Lab
 from tests.bench.numbers import Number, number

@@ -105,7 +105,7 @@ def station(data: bytes) -> None:
             link.deliver(data[start : start + 1600], 1)
         await asyncio.sleep(0)
         for case in cases:
-            case.report_of_frames()
+            case.trace.listing()
         assert len(link.sent) <= 4, "one frame is answered at most once"
 
     asyncio.run(feed())

@@ -22,10 +22,14 @@ import pytest
 
 from conformance.case.app import AppSocket
 from conformance.case.case import Case
+from conformance.case.confirm import Confirmer
+from conformance.case.timings import Timings
 from conformance.judge import Bound
 from conformance.run.attempts import Attempts
 from conformance.standard.states import State
-from conformance.tester.connection import Connection, Received
+from conformance.tester.connection import WireConnection
+from conformance.tester.stamped import Received
+from conformance.tester.trace import Trace
 from conformance.wire import URG, Segment
 from tests.mutants.anew import begin_anew
 
@@ -34,14 +38,17 @@ _KIND = os.environ.get("MUTANT_KIND", "")
 _KNOWN: dict[str, list[list[str]]] = json.loads((_FOLDER / "checks.json").read_text()) if _KIND else {}
 _LAST: dict[str, list[str]] = {}
 _BROKEN: set[str] = set()
+_NAMES: dict[int, str] = {}
+"""Of the running cases, by the identity of their traces."""
 
 
-def _is_last(case: Case, kind: str) -> bool:
-    """Note a check of the case; whether it is the one to break."""
-    check = _LAST[case.name] = [kind, _place()]
-    if check not in _KNOWN.get(case.name, ()):
+def _is_last(trace: Trace, kind: str) -> bool:
+    """Note a check of the case with that trace; return True for the one to break."""
+    name = _NAMES[id(trace)]
+    check = _LAST[name] = [kind, _place()]
+    if check not in _KNOWN.get(name, ()):
         return False
-    _BROKEN.add(case.name)
+    _BROKEN.add(name)
     return True
 
 
@@ -66,83 +73,96 @@ def _wrong(segment: Segment) -> Segment:
     return changed
 
 
+def _name_traces() -> None:
+    """Have `_NAMES` know each case from its beginning."""
+    begin = Case.__init__
+
+    def began(self: Case, **keywords: Any) -> None:
+        begin(self, **keywords)
+        _NAMES[id(self.trace)] = self.name
+
+    Case.__init__ = began  # type: ignore[method-assign]
+
+
 def _patch() -> None:
-    next_, expect_any, silence = Connection._next, Connection.expect_any, Connection.silence
-    next_of_any_kind, state_of, receive = Connection._next_of_any_kind, Case.state_of, AppSocket.receive
-    check_timing, choice, confirm = Case.check_timing, Case.choice, Case.confirm
-    check_series = Case.check_series
+    next_, expect_any, silence = WireConnection._next, WireConnection.expect_any, WireConnection.silence
+    next_of_any_kind, state_of, receive = WireConnection._next_of_any_kind, Confirmer.state_of, AppSocket.receive
+    check_timing, choice, confirm = Timings.check_timing, Case.choice, Confirmer.confirm
+    check_series = Timings.check_series
     pending: set[int] = set()
     lying: set[int] = set()
 
-    def broken(self: Connection, received: Received | None) -> Received | None:
+    def broken(self: WireConnection, received: Received | None) -> Received | None:
         if received is not None and id(self) in pending:
             pending.discard(id(self))
             return replace(received, segment=_wrong(received.segment))
         return received
 
-    async def any_next(self: Connection, until_ns: int) -> Received | None:
+    async def any_next(self: WireConnection, until_ns: int) -> Received | None:
         return broken(self, await next_(self, until_ns))
 
-    async def any_kind(self: Connection, until_ns: int) -> Received | None:
+    async def any_kind(self: WireConnection, until_ns: int) -> Received | None:
         return broken(self, await next_of_any_kind(self, until_ns))
 
-    async def expecting(self: Connection, *wanted: Any, **keywords: Any) -> Any:
-        if _is_last(self._case, "segment"):
+    async def expecting(self: WireConnection, *wanted: Any, **keywords: Any) -> Any:
+        if _is_last(self._setting.trace, "segment"):
             pending.add(id(self))
         return await expect_any(self, *wanted, **keywords)
 
-    async def silent(self: Connection, **keywords: Any) -> None:
-        if _is_last(self._case, "silence") and self._history:
-            last = self._history[-1]
-            frame = self._case.trace.frames[-1]
-            self._queue.append(Received(replace(last, flags=last.flags ^ URG), self._case.clock.now_ns(), frame))
+    async def silent(self: WireConnection, **keywords: Any) -> None:
+        if _is_last(self._setting.trace, "silence") and (last := self._repeats.last):
+            frame = self._setting.trace.frames[-1]
+            self._queue.append(Received(replace(last, flags=last.flags ^ URG), self._setting.clock.now_ns(), frame))
         await silence(self, **keywords)
 
-    async def word(self: Case, conn: Connection) -> State | None:
+    async def word(self: Confirmer, conn: WireConnection) -> State | None:
         found = await state_of(self, conn)
         if id(self) in lying:
             return State.SYN_SENT if found is not State.SYN_SENT else State.CLOSE_WAIT
         return found
 
-    async def confirmed(self: Case, conn: Connection, state: State, *, probe: bool = True) -> None:
+    async def confirmed(
+        self: Confirmer, conn: WireConnection, state: State, *, listener: AppSocket | None = None, probe: bool = True
+    ) -> None:
         # The probe inside is a check of its own; the word comes after it.
         if probe:
-            await self._probe(conn, state)
-        if _is_last(self, "state"):
+            await self.probe(conn, state)
+        if _is_last(self._setting.trace, "state"):
             lying.add(id(self))
-        await confirm(self, conn, state, probe=False)
+        await confirm(self, conn, state, listener=listener, probe=False)
         lying.discard(id(self))
 
     async def received(self: AppSocket, count: int, **keywords: Any) -> bytes:
         data = await receive(self, count, **keywords)
-        if _is_last(self._app._case, "data"):
+        if _is_last(self._app._case.trace, "data"):
             return bytes(octet ^ 1 for octet in data[:1]) + data[1:] if data else b"?"
         return data
 
-    def timed(self: Case, name: str, measured_s: float, bound: Bound, **keywords: Any) -> None:
+    def timed(self: Timings, name: str, measured_s: float, bound: Bound, **keywords: Any) -> None:
         wrong = max(measured_s, bound.high_s) * 1.5 + 0.001
-        check_timing(self, name, wrong if _is_last(self, "timing") else measured_s, bound, **keywords)
+        check_timing(self, name, wrong if _is_last(self.trace, "timing") else measured_s, bound, **keywords)
 
-    def in_a_row(self: Case, name: str, stamps_ns: Any, bounds: Any, **keywords: Any) -> None:
-        if _is_last(self, "series"):
+    def in_a_row(self: Timings, name: str, stamps_ns: Any, bounds: Any, **keywords: Any) -> None:
+        if _is_last(self.trace, "series"):
             # The last interval is three times as long.
             stamps_ns = [*stamps_ns[:-1], stamps_ns[-1] + 2 * (stamps_ns[-1] - stamps_ns[-2])]
         check_series(self, name, stamps_ns, bounds, **keywords)
 
     def chosen(self: Case, name: str, taken: str, allowed: Any) -> None:
-        choice(self, name, "something else" if _is_last(self, "choice") else taken, allowed)
+        choice(self, name, "something else" if _is_last(self.trace, "choice") else taken, allowed)
 
-    Connection._next, Connection._next_of_any_kind = any_next, any_kind  # type: ignore[method-assign]
-    Connection.expect_any, Connection.silence = expecting, silent  # type: ignore[method-assign]
-    Case.state_of, Case.confirm = word, confirmed  # type: ignore[method-assign]
+    WireConnection._next, WireConnection._next_of_any_kind = any_next, any_kind  # type: ignore[method-assign]
+    WireConnection.expect_any, WireConnection.silence = expecting, silent  # type: ignore[method-assign]
+    Confirmer.state_of, Confirmer.confirm = word, confirmed  # type: ignore[method-assign]
     AppSocket.receive = received  # type: ignore[method-assign]
     # A case that breaks while the tester is late would run again, with all its checks counted twice.
     Attempts._doubt = lambda self, outcome: ""  # type: ignore[method-assign]
-    Case.check_timing, Case.choice = timed, chosen  # type: ignore[method-assign]
-    Case.check_series = in_a_row  # type: ignore[method-assign]
+    Timings.check_timing, Case.choice = timed, chosen  # type: ignore[method-assign]
+    Timings.check_series = in_a_row  # type: ignore[method-assign]
 
 
 begin_anew(_LAST)
+_name_traces()
 _patch()
 
 

@@ -50,7 +50,7 @@ def _patch() -> None:
             stamps_ns = [*stamps_ns[:-1], stamps_ns[-2] + round(_beyond(allowed) * 1e9)]
         check_series(self, name, stamps_ns, bounds, **keywords)
 
-    Case.check_timing, Case.check_series = timed, in_a_row  # type: ignore[method-assign]
+    Case.check_timing, Case.check_series = timed, in_a_row  # type: ignore[method-assign, assignment]
 
 
 begin_anew(_SEEN)

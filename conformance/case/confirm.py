@@ -1,0 +1,89 @@
+"""Which state the target is in: by a probe that leaves it there, and by the agent's own word."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from conformance.case.app import Application, AppSocket
+from conformance.judge import Violation
+from conformance.standard.states import State
+from conformance.tester.clock import SECOND
+from conformance.tester.connection import WireConnection
+from conformance.tester.setting import Setting
+from conformance.wire import ACK, RST, SYN
+
+_WORD_S = 0.25
+_WORD_EVERY_S = 0.01
+
+
+class Confirmer:
+    """Asks one case's target for states. `probes` is False where its profile has the agent's word alone count."""
+
+    def __init__(self, setting: Setting, app: Application, capabilities: Collection[str], *, probes: bool) -> None:
+        self._setting, self._app, self._capabilities, self._probes = setting, app, capabilities, probes
+
+    @property
+    def has_app(self) -> bool:
+        """Tell whether the target has an application that can be asked to do things."""
+        return "app" in self._capabilities
+
+    async def state_of(self, conn: WireConnection) -> State | None:
+        """Return the agent's own word about the connection's state; None where the target has no such word."""
+        if "state" not in self._capabilities or not conn.has_remote_port:
+            return None
+        return await self._app.state(conn.remote_port, conn.port, conn.address)
+
+    async def confirm(
+        self, conn: WireConnection, state: State, *, listener: AppSocket | None = None, probe: bool = True
+    ) -> None:
+        """See that the target's end of `conn`, which opened through `listener`, is in `state`. Raises Violation."""
+        trace, clock = self._setting.trace, self._setting.clock
+        if probe and (self._probes or "state" not in self._capabilities):
+            await self.probe(conn, state)
+        word = await self._word(conn, state, listener)
+        at_ns = clock.now_ns()
+        if word is not None and word is not state:
+            trace.step("state", at_ns, ok=False, side="target", state=word.value, text=f"agent says {word.value}")
+            trace.state(at_ns, word.value, "agent")
+            raise Violation(f"the target is in {word.value}, it had to be in {state.value}")
+        by = "probe" if word is None else "agent"
+        trace.step("state", at_ns, ok=True, side="target", state=state.value, text=f"{by} says {state.value}")
+        trace.state(at_ns, state.value, by)
+
+    async def _word(self, conn: WireConnection, wanted: State, listener: AppSocket | None) -> State | None:
+        """Return the agent's word, asked again for a moment while it differs: a segment may still be on its way up."""
+        clock = self._setting.clock
+        until_ns = clock.now_ns() + round(_WORD_S * SECOND)
+        while True:
+            word = await self.state_of(conn)
+            # The socket API has no connection in LISTEN: the four-tuple is gone and its listener remains.
+            if word is State.CLOSED and wanted is State.LISTEN and listener is not None:
+                word = await self._app.state(listener.port, 0)
+            elif word is State.LISTEN and wanted is State.CLOSED:
+                word = State.CLOSED
+            if word is None or word is wanted or clock.now_ns() > until_ns:
+                return word
+            await clock.sleep(_WORD_EVERY_S)
+
+    async def probe(self, conn: WireConnection, state: State) -> None:
+        """Have the wire tell the state, as far as it can, and leave it as it is. Raises Violation."""
+        remote_port = conn.remote_port  # NotYet where the target has not opened the connection
+        if state is State.CLOSED:
+            # RFC 9293 section 3.10.7.1: everything but a reset is answered by one.
+            sent = await conn.inject(ACK, ack=0x01020304, text="probe: is there a connection?")
+            await conn.expect_reset(seq=sent.segment.ack, label="no connection:")
+        elif state is State.LISTEN:
+            await self.probe_listening(remote_port)
+        elif state is State.SYN_SENT:
+            # Section 3.10.7.3, first check: an acknowledgment of nothing that was sent is reset, and the state stays.
+            sent = await conn.inject(ACK, ack=conn.irs, text="probe: an unacceptable acknowledgment")
+            await conn.expect_reset(seq=sent.segment.ack, label="answer to the probe:")
+        else:
+            await conn.probe()
+
+    async def probe_listening(self, remote_port: int) -> None:
+        """See that a port listens: a SYN from a port of its own is answered by SYN,ACK, and then taken back. Raises Violation."""
+        beside = WireConnection(self._setting, port=self._setting.station.own_port(), remote_port=remote_port)
+        await beside.send(SYN, text="probe: does the port listen?")
+        await beside.expect(SYN | ACK, ack=beside.snd_nxt, label="it listens:")
+        await beside.inject(RST, text="probe: taken back")

@@ -1,0 +1,138 @@
+"""The intervals of a case: bounds from the target's profile, and measured times held to them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from conformance.judge import (
+    Bound,
+    Growth,
+    Inconclusive,
+    NotApplicable,
+    Series,
+    Timing,
+    Violation,
+    retransmission_timeout,
+)
+from conformance.standard.profile import LATE_FRACTION, Profile
+from conformance.tester.clock import SECOND, Clock
+from conformance.tester.trace import Trace
+
+_TICK_S = 0.5
+"""The coarsest clock of a stack that nobody has described: BSD's slow timer."""
+
+
+class Timings:
+    """Bounds by the names of the profile's timers, and the checks that keep what they measure.
+
+    `crossing_ns` is by how much the wire may make an interval longer than it was at the other end.
+    """
+
+    def __init__(self, profile: Profile, clock: Clock, trace: Trace, crossing_ns: int) -> None:
+        self.profile, self.clock, self.trace, self.crossing_ns = profile, clock, trace, crossing_ns
+        self.began_ns = clock.now_ns()
+
+    def timer(self, name: str, nominal_s: float | None = None) -> Bound:
+        """The bound of one of the profile's timers, by name; with `nominal_s`, of that interval by the same timer's precision.
+
+        Raises NotApplicable when the profile does not document it.
+        """
+        timer = self.profile.timers.get(name)
+        if timer is None:
+            raise NotApplicable(f"profile {self.profile.name} documents no timer {name}")
+        if nominal_s is None:
+            return Bound(timer.low_s, timer.high_s, timer.source)
+        return Bound(*timer.bounds(nominal_s), timer.source)
+
+    def schedule(self, name: str) -> tuple[Bound, ...]:
+        """The bounds of a series of retransmissions, in their order. Raises NotApplicable when the profile has no such series."""
+        bound = self.timer(name)
+        schedule = self.profile.timers[name].schedule_s
+        if not schedule:
+            raise NotApplicable(f"profile {self.profile.name} documents no schedule of timer {name} ({bound.source})")
+        return tuple(self.timer(name, nominal_s) for nominal_s in schedule)
+
+    def growth(self, name: str, source: str, *, factor: float = 2.0) -> Growth:
+        """A backoff by `factor`, by the precision of one of the profile's timers, or where it has none, of the coarsest clock."""
+        timer = self.profile.timers.get(name)
+        late = (LATE_FRACTION, _TICK_S) if timer is None else (timer.late_fraction, timer.late_s)
+        return Growth(factor, *late, source)
+
+    def timeout_after(self, *round_trips_s: float, least_s: float | None = None) -> Bound:
+        """The bound of the retransmission timeout after those round trips in seconds, in their order (RFC 6298, 2.2 and 2.3).
+
+        A stack may hold its least timeout (the profile's `rto-min`, or `least_s`) on the whole, or on the variation alone.
+        """
+        least = self.timer("rto-min")
+        if least_s is None:
+            least_s = self.profile.timers["rto-min"].value_s
+        low_s = max(least_s, retransmission_timeout(round_trips_s))
+        high_s = retransmission_timeout(round_trips_s, least_variation_s=least_s)
+        source = f"RFC 6298, 2.2 and 2.3; at least {least_s:g} s: {least.source}"
+        return Bound(self.timer("rto-min", low_s).low_s, self.timer("rto-min", high_s).high_s, source)
+
+    def nominal_s(self, name: str) -> float:
+        """What the profile documents for a timer, in seconds. Raises NotApplicable when it does not."""
+        self.timer(name)
+        return self.profile.timers[name].value_s
+
+    def check_timing(
+        self,
+        name: str,
+        measured_s: float,
+        bound: Bound,
+        *,
+        how: str = "",
+        shortened: str = "",
+        between: tuple[int, int] | None = None,
+    ) -> None:
+        """Keep a measured interval, and see that it is within its bound. Raises Violation.
+
+        `shortened` says by what the target was told a shorter time (`TCP_KEEPIDLE = 2 s`). `between` are the two stamps,
+        where they are known; without them the tester's lateness in the whole case counts. Raises Inconclusive where that
+        lateness alone may be the reason.
+        """
+        bound = self._over_the_wire(bound)
+        jitter_s = self.clock.jitter.worst_s(*(between or (self.began_ns, self.clock.now_ns())))
+        timing = Timing(name, measured_s, bound, how, shortened, jitter_s)
+        self.trace.timings.append(timing)
+        if not timing.ok:
+            self._fails(timing.unclear, str(timing), how, bound.outside_s(measured_s), jitter_s)
+
+    def check_series(
+        self,
+        name: str,
+        stamps_ns: Sequence[int],
+        bounds: Sequence[Bound],
+        *,
+        how: str,
+        growth: Growth | None = None,
+        cap: Bound | None = None,
+        count: tuple[int, int] | None = None,
+        end: str = "",
+        shortened: str = "",
+    ) -> None:
+        """Keep a series of retransmissions or probes, and see that it is as allowed as a whole (see Series). Raises Violation.
+
+        Raises Inconclusive where the tester's own lateness alone may be the reason for all that is wrong.
+        """
+        bounds = [self._over_the_wire(one) for one in bounds]
+        jitters = tuple(self.clock.jitter.worst_s(*pair) for pair in pairwise(stamps_ns))
+        series = Series(
+            name, tuple(stamps_ns), tuple(bounds), how, growth, cap, count, end, shortened, jitters_s=jitters
+        )
+        self.trace.series.append(series)
+        if faults := series.faults():
+            outside_s = max(one.bound.outside_s(one.measured_s) for step in series.steps() for one in step.timings)
+            self._fails(series.unclear, faults[0], "\n".join((how, *faults[1:])), outside_s, max(jitters))
+
+    def _over_the_wire(self, bound: Bound) -> Bound:
+        """The bound of what happens at the other end of a wire that takes its time, and may not take the same time twice."""
+        return bound.widened(0, self.crossing_ns / SECOND) if self.crossing_ns else bound
+
+    def _fails(self, unclear: bool, message: str, details: str, outside_s: float, jitter_s: float) -> None:
+        if unclear:
+            late = f"outside by {outside_s:.4f} s, and the tester itself was up to {jitter_s:.4f} s late in that time"
+            raise Inconclusive(f"{message}: {late}")
+        raise Violation(message, details)
