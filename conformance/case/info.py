@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import Any
 
+from conformance.case.titles import title_of
 from conformance.standard import catalogue
 from conformance.standard.cells import Cell
 from conformance.standard.cells import cell as cell_named
-from conformance.standard.states import State
 
 LEVELS = ("must", "should", "may", "text")
 CaseFunction = Callable[..., Coroutine[Any, Any, None]]
@@ -144,7 +144,7 @@ def describe(
     if fixtures := [name for name in parameters_of(function) if name not in params and name != "tcp"]:
         raise InvalidCase(f"a case takes tcp and its own parameters, not the fixture {fixtures[0]}")
     cell = params.get("cell")
-    title, description = _title_and_description(function, cell, int(params.get("family", 4)), params_id)
+    title, description = _title_and_description(function, params, int(params.get("family", 4)), params_id)
     alone = ("instances",) if verified.alone else ()
     try:
         sysctl = {name.format_map(params): value.format_map(params) for name, value in verified.sysctl.items()}
@@ -172,27 +172,24 @@ def describe(
     )
 
 
-def _title_and_description(function: CaseFunction, cell: Any, family: int, params_id: str) -> tuple[str, str]:
-    """Return the docstring's first line with the parameters, or the row's own title, and what stands below it."""
-    doc = inspect.cleandoc(function.__doc__ or "")
-    title, _, description = doc.partition("\n")
+def _title_and_description(
+    function: CaseFunction, params: Mapping[str, Any], family: int, params_id: str
+) -> tuple[str, str]:
+    """Return the title that the docstring's first line makes with the parameters, and what stands below it."""
+    line, _, description = inspect.cleandoc(function.__doc__ or "").partition("\n")
+    if not line:
+        raise InvalidCase("a case needs a docstring; its first line, the title, says what must happen")
     which = "-".join(part for part in params_id.split("-") if part != f"ipv{family}")
-    if title and which:
-        title = f"{title.rstrip('.')} ({which})."
+    try:
+        title = title_of(line, params, which)
+    except ValueError as error:
+        raise InvalidCase(str(error)) from None
+    cell = params.get("cell")
     if isinstance(cell, Cell):
-        title, description = _title_of(cell), f"{doc}\n\n{cell.note}"
-    if not title:
-        raise InvalidCase("a case's docstring says what is seen on the wire")
-    return title.strip(), description.strip()
+        description = f"{description.strip()}\n\n{cell.note}"
+    return title, description.strip()
 
 
 def _needed_for(sysctl: Mapping[str, str]) -> tuple[str, ...]:
     """The capabilities of a target that can be made with these settings."""
     return ("settings", *(f"sysctl:{name}" for name in sysctl)) if sysctl else ()
-
-
-def _title_of(cell: Cell) -> str:
-    """One sentence for a row: what happens in which state, and what is allowed."""
-    allowed = " or ".join(f"{one.response.meaning}, then {one.next}" for one in cell.outcomes)
-    origin = f" ({cell.origin} open)" if cell.origin != "either" and cell.state is State.SYN_RECEIVED else ""
-    return f"In {cell.state}{origin}: {cell.event}. Allowed: {allowed}."

@@ -37,9 +37,10 @@ async def opened(tcp: Case, *options: opt.Option, mss: int | None = None) -> Con
 
 @verifies("IP-SYSCTL:tcp_invalid_ratelimit", sysctl={"net.ipv4.tcp_invalid_ratelimit": "0"})
 async def test_invalid_segments_are_all_acknowledged_without_a_limit(tcp: Case) -> None:
-    """Five empty segments come at once, each far outside the window; tcp_invalid_ratelimit is 0.
+    """tcp_invalid_ratelimit 0 acknowledges every segment outside the window.
 
-    The target must acknowledge each of them.
+    Five empty segments come at once, each far outside the window; tcp_invalid_ratelimit is 0. The target must
+    acknowledge each of them.
     """
     conn = await opened(tcp)
     for _ in range(5):
@@ -57,9 +58,10 @@ async def test_invalid_segments_are_all_acknowledged_without_a_limit(tcp: Case) 
     lasts=3,
 )
 async def test_acknowledgments_of_invalid_segments_keep_their_distance(tcp: Case, limit_ms: int) -> None:
-    """Empty segments far outside the window come at a distance of 50 ms, until three are acknowledged.
+    """ACKs of invalid segments keep tcp_invalid_ratelimit={limit_ms} ms apart.
 
-    The target must acknowledge the first, and from then on one whenever tcp_invalid_ratelimit is over.
+    Empty segments far outside the window come at a distance of 50 ms, until three are acknowledged. The target must
+    acknowledge the first, and from then on one whenever tcp_invalid_ratelimit is over.
     """
     conn = await opened(tcp)
     limit, answers = tcp.timer("challenge-ack-interval", limit_ms / 1000), 0
@@ -96,10 +98,11 @@ async def test_acknowledgments_of_invalid_segments_keep_their_distance(tcp: Case
     lasts=1,
 )
 async def test_challenge_ack_limit_bounds_the_challenges_of_a_second(tcp: Case, limit: int, most: int) -> None:
-    """On twelve connections a RST comes inside the window, within one second.
+    """tcp_challenge_ack_limit bounds the challenge ACKs of a second.
 
-    With a limit of 4 the target must send between two and five challenge ACKs for each second that has begun (the limit is
-    made hard to guess), and without one all twelve.
+    On twelve connections a RST comes inside the window, within one second. With a limit of 4 the target must send
+    between two and five challenge ACKs for each second that has begun (the limit is made hard to guess), and
+    without one all twelve.
     """
     conns = [await opened(tcp) for _ in range(12)]
     for conn in conns:
@@ -123,9 +126,10 @@ async def test_challenge_ack_limit_bounds_the_challenges_of_a_second(tcp: Case, 
     lasts=1,
 )
 async def test_pingpong_thresh_is_the_number_of_replies_before_acks_are_delayed(tcp: Case, threshold: int) -> None:
-    """We send request after request, and the application replies to each within 40 ms.
+    """tcp_pingpong_thresh={threshold} replies come before ACKs are delayed.
 
-    The target must acknowledge a request at once until it has sent that many replies, and from then on with the reply.
+    We send request after request, and the application replies to each within 40 ms. The target must acknowledge a
+    request at once until it has sent that many replies, and from then on with the reply.
     """
     conn = await opened(tcp)
     at_once = 0
@@ -150,9 +154,10 @@ async def test_pingpong_thresh_is_the_number_of_replies_before_acks_are_delayed(
 @pytest.mark.parametrize(("value", "probes"), [(0, False), (3, True)], ids=["off", "on"])
 @verifies("IP-SYSCTL:tcp_early_retrans", sysctl={"net.ipv4.tcp_early_retrans": "{value}", **PATIENT}, lasts=1.5)
 async def test_early_retrans_probes_for_a_lost_tail(tcp: Case, value: int, probes: bool) -> None:
-    """SACK is permitted, and the application sends two segments at once that we do not acknowledge.
+    """tcp_early_retrans decides whether a lost tail is probed.
 
-    With tail loss probes on the target must first repeat the last segment; without them the first, after its timeout.
+    SACK is permitted, and the application sends two segments at once that we do not acknowledge. With tail loss
+    probes on the target must first repeat the last segment; without them the first, after its timeout.
     """
     conn = await opened(tcp, opt.sack_permitted())
     await conn.app.option("tcp", "TCP_NODELAY", 1)
@@ -170,9 +175,11 @@ async def test_early_retrans_probes_for_a_lost_tail(tcp: Case, value: int, probe
     lasts=4,
 )
 async def test_slow_start_after_idle_begins_with_a_small_window(tcp: Case, on: int, least: int, most: int) -> None:
-    """The congestion window has grown over that of a new connection; then the connection is idle for longer than its timeout.
+    """tcp_slow_start_after_idle decides the window after an idle time.
 
-    With the setting on the target must send no more than ten segments before we acknowledge any, without it more.
+    The congestion window has grown over that of a new connection; then the connection is idle for longer than its
+    timeout. With the setting on the target must send no more than ten segments before we acknowledge any, without
+    it more.
     """
     conn = await opened(tcp, mss=MSS)
     for _ in range(4):

@@ -8,9 +8,10 @@ FOR_S = 3.0
 
 @verifies("RFC5961:7-1", lasts=4)
 async def test_challenge_acks_of_one_connection_are_half_a_second_apart(tcp: Case) -> None:
-    """For three seconds an ACK comes every 0.1 s that acknowledges what was never sent.
+    """Challenge ACKs of one connection are half a second apart.
 
-    Each is unacceptable and would be answered; the answers must be limited to one each half second.
+    For three seconds an ACK comes every 0.1 s that acknowledges what was never sent. Each is unacceptable and would
+    be answered; the answers must be limited to one each half second.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
     least = tcp.timer("challenge-ack-interval")

@@ -27,8 +27,9 @@ async def ends_after(tcp: Case, seconds: float, conn: Connection, since_ns: int)
 @pytest.mark.parametrize("seconds", [5, 12])
 @verifies(*TUNED, sysctl={"net.ipv4.tcp_fin_timeout": "{seconds}"}, lasts=14)
 async def test_fin_timeout_shows_on_the_wire(tcp: Case, seconds: int) -> None:
-    """The application has closed its socket, and our FIN never comes; tcp_fin_timeout is below its default of 60 s.
+    """tcp_fin_timeout={seconds} ends FIN-WAIT-2 of an orphan in time.
 
+    The application has closed its socket, and our FIN never comes; tcp_fin_timeout is below its default of 60 s.
     The target must forget the connection after that time.
     """
     conn, since_ns = await orphaned(tcp)
@@ -37,8 +38,9 @@ async def test_fin_timeout_shows_on_the_wire(tcp: Case, seconds: int) -> None:
 
 @verifies(*TUNED, sysctl={"net.ipv4.tcp_fin_timeout": "5"}, lasts=15)
 async def test_fin_timeout_spares_a_held_socket(tcp: Case) -> None:
-    """With tcp_fin_timeout at 5 s the application has shut down and holds its socket, and our FIN comes after 15 s.
+    """tcp_fin_timeout spares FIN-WAIT-2 of a held socket.
 
+    With tcp_fin_timeout at 5 s the application has shut down and holds its socket, and our FIN comes after 15 s.
     The target must still be in FIN-WAIT-2 and complete the close: the setting is for orphans.
     """
     conn = await tcp.drive_to(State.FIN_WAIT_2)
@@ -51,9 +53,9 @@ async def test_fin_timeout_spares_a_held_socket(tcp: Case) -> None:
 
 @verifies("RFC9293:MUST-13", "claim:C-24", sysctl={"net.ipv4.tcp_fin_timeout": "5"}, lasts=70)
 async def test_fin_timeout_is_not_the_length_of_time_wait(tcp: Case) -> None:
-    """With tcp_fin_timeout at 5 s the target closes first and our FIN follows.
+    """tcp_fin_timeout leaves the length of TIME-WAIT alone.
 
-    TIME-WAIT must last as long as ever.
+    With tcp_fin_timeout at 5 s the target closes first and our FIN follows. TIME-WAIT must last as long as ever.
     """
     bound = tcp.timer("time-wait")
     conn, _ = await orphaned(tcp)
@@ -65,9 +67,10 @@ async def test_fin_timeout_is_not_the_length_of_time_wait(tcp: Case) -> None:
 
 @verifies(*ORPHAN, lasts=4)
 async def test_linger2_sets_the_timeout_of_one_socket(tcp: Case) -> None:
-    """The application has set TCP_LINGER2 to 3 s and closed its socket, and our FIN never comes.
+    """TCP_LINGER2 sets the FIN-WAIT-2 timeout of one socket.
 
-    The target must forget this connection after 3 s.
+    The application has set TCP_LINGER2 to 3 s and closed its socket, and our FIN never comes. The target must
+    forget this connection after 3 s.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
     await conn.listener.close()

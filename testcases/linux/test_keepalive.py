@@ -29,9 +29,10 @@ async def probed(conn: Connection, bound: Bound) -> int:
 @pytest.mark.parametrize(("idle", "interval", "probes"), [(1, 1, 2), (2, 1, 3), (1, 2, 1)])
 @verifies(*IDS, needs=("app", "keepalive"), sysctl=SETTINGS, lasts=6)
 async def test_keepalive_settings_show_on_the_wire(tcp: Case, idle: int, interval: int, probes: int) -> None:
-    """A connection with keep-alives on is silent, and nobody answers the probes.
+    """Keep-alives begin after {idle} s, {interval} s apart, {probes} in all.
 
-    The target must probe after tcp_keepalive_time, so often and at such intervals as the others say, and then reset.
+    A connection with keep-alives on is silent, and nobody answers the probes. The target must probe after
+    tcp_keepalive_time, so often and at such intervals as the others say, and then reset.
     """
     listening = await tcp.listen(options=KEEPALIVE)
     conn = await tcp.drive_to(State.ESTABLISHED, conn=listening)
@@ -63,9 +64,10 @@ async def test_keepalive_settings_show_on_the_wire(tcp: Case, idle: int, interva
     lasts=5,
 )
 async def test_keepalive_begins_anew_with_each_answer(tcp: Case) -> None:
-    """Keep-alives are on, and we answer every probe.
+    """An answered keep-alive starts tcp_keepalive_time again.
 
-    The target must wait for tcp_keepalive_time, not for tcp_keepalive_intvl, before it probes again, and keep the connection.
+    Keep-alives are on, and we answer every probe. The target must wait for tcp_keepalive_time, not for
+    tcp_keepalive_intvl, before it probes again, and keep the connection.
     """
     conn = await tcp.drive_to(State.ESTABLISHED, conn=await tcp.listen(options=KEEPALIVE))
     heard = await conn.send(ACK, text="the connection's last sign of life")
@@ -82,8 +84,9 @@ async def test_keepalive_begins_anew_with_each_answer(tcp: Case) -> None:
 
 @verifies(*IDS, needs=("app", "keepalive"), sysctl={"net.ipv4.tcp_keepalive_time": "1"}, lasts=3)
 async def test_keepalive_is_off_unless_asked_for(tcp: Case) -> None:
-    """The connection is silent for three times tcp_keepalive_time, and the application has not asked for keep-alives.
+    """No keep-alive is sent unless the application asks.
 
+    The connection is silent for three times tcp_keepalive_time, and the application has not asked for keep-alives.
     The target must not probe (RFC 9293, MUST-25: they default to off).
     """
     conn = await tcp.drive_to(State.ESTABLISHED)

@@ -52,9 +52,10 @@ def wanted(setting: str, on: int) -> set[int]:
 @BOTH
 @switch("claim:C-51")
 async def test_option_is_offered_in_the_syn_when_it_is_on(tcp: Case, setting: str, on: int) -> None:
-    """The application connects, and one option is turned on or off.
+    """The SYN offers an option only where it is on ({setting}={on}).
 
-    The target must offer that option in its SYN where it is on, not where it is off, and the others in any case.
+    The application connects, and one option is turned on or off. The target must offer that option in its SYN where
+    it is on, not where it is off, and the others in any case.
     """
     conn = await tcp.connect()
     opens = await conn.expect(SYN, length=0)
@@ -66,9 +67,10 @@ async def test_option_is_offered_in_the_syn_when_it_is_on(tcp: Case, setting: st
 @BOTH
 @switch("claim:C-51")
 async def test_option_is_taken_in_the_syn_ack_when_it_is_on(tcp: Case, setting: str, on: int) -> None:
-    """Our SYN offers all three options, and one is turned on or off.
+    """The SYN,ACK takes up an option where it is on ({setting}={on}).
 
-    The target must take the offer of that option where it is on, not where it is off, and of the others in any case.
+    Our SYN offers all three options, and one is turned on or off. The target must take the offer of that option
+    where it is on, not where it is off, and of the others in any case.
     """
     conn = await tcp.listen()
     await conn.send(SYN, options=(opt.mss(1400), *OFFER.values()))
@@ -81,9 +83,10 @@ async def test_option_is_taken_in_the_syn_ack_when_it_is_on(tcp: Case, setting: 
 @BOTH
 @verifies("IP-SYSCTL:tcp_dsack", sysctl={"net.ipv4.tcp_dsack": "{on}"})
 async def test_dsack_reports_a_duplicate_when_it_is_on(tcp: Case, on: int) -> None:
-    """SACK is permitted, and data comes a second time.
+    """tcp_dsack decides whether a duplicate is reported by SACK.
 
-    The target must acknowledge it again: with a SACK block for the duplicate where tcp_dsack is on, without where it is off.
+    SACK is permitted, and data comes a second time. The target must acknowledge it again: with a SACK block for the
+    duplicate where tcp_dsack is on, without where it is off.
     """
     conn = await tcp.listen()
     conn.syn_options = (*conn.syn_options, opt.sack_permitted())
@@ -103,9 +106,10 @@ async def test_dsack_reports_a_duplicate_when_it_is_on(tcp: Case, on: int) -> No
 @pytest.mark.parametrize(("value", "asks"), [(0, False), (1, True), (2, False)])
 @verifies("IP-SYSCTL:tcp_ecn", sysctl={"net.ipv4.tcp_ecn": "{value}", "net.ipv4.tcp_ecn_fallback": "0"})
 async def test_ecn_is_asked_for_when_it_is_on(tcp: Case, value: int, asks: bool) -> None:
-    """The application connects; tcp_ecn is 0 (never), 1 (always) or 2 (only where the peer asks).
+    """tcp_ecn={value} decides whether the SYN asks for ECN.
 
-    The target must ask for ECN (SYN, ECE and CWR) at 1, and not at 0 and 2.
+    The application connects; tcp_ecn is 0 (never), 1 (always) or 2 (only where the peer asks). The target must ask
+    for ECN (SYN, ECE and CWR) at 1, and not at 0 and 2.
     """
     conn = await tcp.connect()
     await conn.expect(SYN | ECE | CWR if asks else SYN, length=0)
@@ -115,9 +119,10 @@ async def test_ecn_is_asked_for_when_it_is_on(tcp: Case, value: int, asks: bool)
 @pytest.mark.parametrize(("value", "grants"), [(0, False), (1, True), (2, True)])
 @verifies("IP-SYSCTL:tcp_ecn", sysctl={"net.ipv4.tcp_ecn": "{value}"})
 async def test_ecn_is_granted_unless_it_is_off(tcp: Case, value: int, grants: bool) -> None:
-    """Our SYN asks for ECN; tcp_ecn is 0 (never), 1 (always) or 2 (only where the peer asks).
+    """tcp_ecn={value} decides whether the SYN,ACK grants ECN.
 
-    The target must grant it (SYN, ACK and ECE) at 1 and 2, and not at 0.
+    Our SYN asks for ECN; tcp_ecn is 0 (never), 1 (always) or 2 (only where the peer asks). The target must grant it
+    (SYN, ACK and ECE) at 1 and 2, and not at 0.
     """
     conn = await tcp.listen()
     await conn.send(SYN | ECE | CWR)
@@ -132,9 +137,10 @@ async def test_ecn_is_granted_unless_it_is_off(tcp: Case, value: int, grants: bo
 @pytest.mark.parametrize("least", [48, 88, 200])
 @verifies("IP-SYSCTL:tcp_min_snd_mss", sysctl={"net.ipv4.tcp_min_snd_mss": "{least}"})
 async def test_min_snd_mss_is_the_least_segment(tcp: Case, least: int) -> None:
-    """Our SYN says that we take segments of 20 octets, and the application sends 600.
+    """tcp_min_snd_mss={least} is the smallest segment sent.
 
-    The target must send segments of tcp_min_snd_mss.
+    Our SYN says that we take segments of 20 octets, and the application sends 600. The target must send segments of
+    tcp_min_snd_mss.
     """
     conn = await tcp.listen()
     conn.syn_options = (opt.mss(20),)
@@ -148,9 +154,10 @@ async def test_min_snd_mss_is_the_least_segment(tcp: Case, least: int) -> None:
 @pytest.mark.parametrize("octets", [16_384, 32_768, 131_072])
 @verifies("IP-SYSCTL:tcp_rmem", sysctl={"net.ipv4.tcp_rmem": "4096 {octets} 6291456"})
 async def test_rmem_sets_the_first_window(tcp: Case, octets: int) -> None:
-    """Our SYN comes; the default size of the receive buffer is set.
+    """Half of the receive buffer of {octets} octets is the first window.
 
-    The target must offer half of it as its first window, less what does not make a whole segment, and at most 65535.
+    Our SYN comes; the default size of the receive buffer is set. The target must offer half of it as its first
+    window, less what does not make a whole segment, and at most 65535.
     """
     conn = await tcp.listen()
     await conn.send(SYN)
@@ -165,9 +172,10 @@ async def test_rmem_sets_the_first_window(tcp: Case, octets: int) -> None:
 @pytest.mark.parametrize(("on", "most"), [(0, 65_535), (1, 32_767)], ids=["off", "on"])
 @verifies("IP-SYSCTL:tcp_workaround_signed_windows", sysctl={"net.ipv4.tcp_workaround_signed_windows": "{on}"})
 async def test_workaround_signed_windows_halves_the_greatest_window(tcp: Case, on: int, most: int) -> None:
-    """Our SYN offers no window scaling.
+    """tcp_workaround_signed_windows bounds the unscaled window.
 
-    The target must offer no window above 32767 where it takes ours for signed numbers, else a greater one.
+    Our SYN offers no window scaling. The target must offer no window above 32767 where it takes ours for signed
+    numbers, else a greater one.
     """
     conn = await tcp.listen()
     await conn.send(SYN)
@@ -189,9 +197,10 @@ async def test_workaround_signed_windows_halves_the_greatest_window(tcp: Case, o
     sysctl={"net.ipv4.tcp_stdurg": "{on}"},
 )
 async def test_stdurg_picks_the_urgent_octet(tcp: Case, on: int, octet: bytes) -> None:
-    """Six octets come with an urgent pointer of 3: by RFC 1122 it points at the fourth octet, by BSD's reading behind the third.
+    """tcp_stdurg decides which octet is urgent.
 
-    The application must get the fourth octet out of band where tcp_stdurg is on, else the third.
+    Six octets come with an urgent pointer of 3: by RFC 1122 it points at the fourth octet, by BSD's reading behind
+    the third. The application must get the fourth octet out of band where tcp_stdurg is on, else the third.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
     await conn.send(ACK | Flags.URG, payload=b"abcdef", urgent=3)
@@ -206,9 +215,10 @@ async def test_stdurg_picks_the_urgent_octet(tcp: Case, on: int, octet: bytes) -
 @pytest.mark.parametrize("ttl", [17, 64, 255])
 @verifies("IP-SYSCTL:ip_default_ttl", sysctl={"net.ipv4.ip_default_ttl": "{ttl}"})
 async def test_default_ttl_is_in_every_segment(tcp: Case, ttl: int) -> None:
-    """A connection opens, answers and closes; ip_default_ttl is set. It is IPv4's: IPv6 has hop_limit.
+    """ip_default_ttl={ttl} is in every segment.
 
-    The target must send everything with that time to live.
+    A connection opens, answers and closes; ip_default_ttl is set. It is IPv4's: IPv6 has hop_limit. The target must
+    send everything with that time to live.
     """
     tcp.needs_family(4, "ip_default_ttl")
     conn = await tcp.listen()
@@ -222,9 +232,10 @@ async def test_default_ttl_is_in_every_segment(tcp: Case, ttl: int) -> None:
 @BOTH
 @verifies("IP-SYSCTL:tcp_reflect_tos", sysctl={"net.ipv4.tcp_reflect_tos": "{on}"})
 async def test_reflect_tos_answers_with_the_dscp_of_the_syn(tcp: Case, on: int) -> None:
-    """Our SYN carries the Diffserv code point AF21.
+    """tcp_reflect_tos decides whether the SYN's code point is reflected.
 
-    The target must answer, and acknowledge data, with the same code point where tcp_reflect_tos is on, else with none.
+    Our SYN carries the Diffserv code point AF21. The target must answer, and acknowledge data, with the same code
+    point where tcp_reflect_tos is on, else with none.
     """
     af21: dict[str, Any] = {"ip": {"tos": 18 << 2}}
     conn = await tcp.listen()

@@ -14,10 +14,11 @@ REPEATS = 8
     lasts=180,
 )
 async def test_orphan_repeats_its_fin_eight_times_by_default(tcp: Case) -> None:
-    """The application closes its socket and is gone; the target's FIN is never acknowledged.
+    """An orphan repeats its FIN eight times by default.
 
-    tcp_orphan_retries is 0 by default, which means eight: the FIN must come that often again (once more where the round trip
-    has put the first off), at doubling intervals. One more interval later the connection is gone without a segment.
+    The application closes its socket and is gone; the target's FIN is never acknowledged. tcp_orphan_retries is 0
+    by default, which means eight: the FIN must come that often again (once more where the round trip has put the
+    first off), at doubling intervals. One more interval later the connection is gone without a segment.
     """
     conn = await tcp.drive_to(State.FIN_WAIT_1, how="close")
     await conn.listener.close()

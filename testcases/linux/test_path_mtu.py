@@ -11,9 +11,10 @@ LEAST = "net.ipv4.route.min_pmtu"
 @pytest.mark.parametrize(("mode", "forbidden"), [(0, True), (1, False), (2, False)])
 @verifies("IP-SYSCTL:ip_no_pmtu_disc", "RFC1191:2-df", level="text", sysctl={"net.ipv4.ip_no_pmtu_disc": "{mode}"})
 async def test_no_pmtu_disc_allows_fragmentation(tcp: Case, mode: int, forbidden: bool) -> None:
-    """A connection opens and data is sent, with discovery of the path MTU off (modes 1 and 2) or on.
+    """ip_no_pmtu_disc={mode} decides whether Don't Fragment is set.
 
-    The target must set Don't Fragment where discovery is on, and not where it is off.
+    A connection opens and data is sent, with discovery of the path MTU off (modes 1 and 2) or on. The target must
+    set Don't Fragment where discovery is on, and not where it is off.
     """
     tcp.needs_family(4, "ip_no_pmtu_disc")
     conn = await tcp.listen()
@@ -29,9 +30,10 @@ async def test_no_pmtu_disc_allows_fragmentation(tcp: Case, mode: int, forbidden
 @pytest.mark.parametrize(("least", "size"), [(552, 552), (300, 400)])
 @verifies("IP-SYSCTL:min_pmtu", sysctl={LEAST: "{least}"}, lasts=1)
 async def test_min_pmtu_is_the_least_path_mtu(tcp: Case, least: int, size: int) -> None:
-    """A link carries 400 octets, and its router says so; min_pmtu is above that or below.
+    """min_pmtu={least} is the lower bound of the path MTU.
 
-    The target must reduce its packets to what it is told, but not below min_pmtu: those it lets be fragmented.
+    A link carries 400 octets, and its router says so; min_pmtu is above that or below. The target must reduce its
+    packets to what it is told, but not below min_pmtu: those it lets be fragmented.
     """
     tcp.needs_family(4, "min_pmtu")
     conn = await tcp.drive_to(State.ESTABLISHED)

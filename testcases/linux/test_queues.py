@@ -56,10 +56,11 @@ async def opened(tcp: Case, listener: AppSocket) -> Connection:
 @pytest.mark.parametrize("bound", [8, 16])
 @verifies("IP-SYSCTL:tcp_max_syn_backlog", "claim:C-49", sysctl={BACKLOG: "{bound}", COOKIES: "0"}, lasts=3)
 async def test_max_syn_backlog_bounds_half_open_connections(tcp: Case, bound: int) -> None:
-    """Without cookies, SYN after SYN comes whose SYN,ACK is never acknowledged; at most the bound and 4 more are sent.
+    """tcp_max_syn_backlog={bound} bounds the half-open connections.
 
-    The target must drop SYNs in silence at the bound or before (the last quarter is kept for hosts that it knows), and take
-    one again when a half-open connection ends.
+    Without cookies, SYN after SYN comes whose SYN,ACK is never acknowledged; at most the bound and 4 more are sent.
+    The target must drop SYNs in silence at the bound or before (the last quarter is kept for hosts that it knows),
+    and take one again when a half-open connection ends.
     """
     listener = await tcp.app.listen(backlog=128)
     found = await half_open_connections(tcp, listener, bound + 4)
@@ -73,10 +74,11 @@ async def test_max_syn_backlog_bounds_half_open_connections(tcp: Case, bound: in
 
 @verifies("IP-SYSCTL:tcp_syncookies", "claim:C-48", sysctl={COOKIES: "1"}, lasts=3)
 async def test_syncookies_let_a_client_in_when_the_queue_is_full(tcp: Case) -> None:
-    """Five half-open connections fill the backlog of 4; then one more SYN comes, and in its time the third segment.
+    """SYN cookies let a client in when the queue is full.
 
-    The target must answer with a SYN,ACK that it remembers nothing of (it is not repeated, the others are), and open the
-    connection when its acknowledgment comes.
+    Five half-open connections fill the backlog of 4; then one more SYN comes, and in its time the third segment.
+    The target must answer with a SYN,ACK that it remembers nothing of (it is not repeated, the others are), and
+    open the connection when its acknowledgment comes.
     """
     listener = await tcp.app.listen(backlog=4)
     waiting = await half_open_connections(tcp, listener, 5)
@@ -99,9 +101,10 @@ async def repeated(conn: Connection) -> bool:
 
 @verifies("IP-SYSCTL:tcp_syncookies", "claim:C-48", sysctl={COOKIES: "0"}, lasts=2)
 async def test_syncookies_off_drops_what_the_queue_has_no_room_for(tcp: Case) -> None:
-    """Without cookies, half-open connections fill the backlog of 4; then one more SYN comes.
+    """Without SYN cookies a full queue drops the next SYN.
 
-    The target must not answer it (a backlog of 4 is full with four connections or, in later kernels, with five).
+    Without cookies, half-open connections fill the backlog of 4; then one more SYN comes. The target must not
+    answer it (a backlog of 4 is full with four connections or, in later kernels, with five).
     """
     listener = await tcp.app.listen(backlog=4)
     found = await half_open_connections(tcp, listener, 8)
@@ -115,10 +118,10 @@ async def test_syncookies_off_drops_what_the_queue_has_no_room_for(tcp: Case) ->
 
 @verifies("IP-SYSCTL:tcp_syncookies", "claim:C-48", sysctl={COOKIES: "2"}, lasts=2)
 async def test_syncookies_always_keeps_nothing_of_a_syn(tcp: Case) -> None:
-    """With tcp_syncookies at 2 a single SYN comes to a listener with room.
+    """tcp_syncookies 2 remembers nothing of a SYN.
 
-    The target must answer with a cookie: the SYN,ACK is not repeated, no connection is remembered, a wrong acknowledgment
-    is reset, and the right one opens.
+    With tcp_syncookies at 2 a single SYN comes to a listener with room. The target must answer with a cookie: the
+    SYN,ACK is not repeated, no connection is remembered, a wrong acknowledgment is reset, and the right one opens.
     """
     conn = await tcp.listen()
     await conn.send(SYN)
@@ -148,9 +151,10 @@ async def with_full_accept_queue(tcp: Case) -> tuple[AppSocket, Connection]:
 
 @verifies("IP-SYSCTL:tcp_abort_on_overflow", "claim:C-47", sysctl={"net.ipv4.tcp_abort_on_overflow": "0"}, lasts=4)
 async def test_abort_on_overflow_off_waits_for_room(tcp: Case) -> None:
-    """The third segment comes when the accept queue is full, and tcp_abort_on_overflow is off.
+    """tcp_abort_on_overflow 0 waits for room in the accept queue.
 
-    The target must ignore it, repeat its SYN,ACK, and open the connection with our next ACK when there is room.
+    The third segment comes when the accept queue is full, and tcp_abort_on_overflow is off. The target must ignore
+    it, repeat its SYN,ACK, and open the connection with our next ACK when there is room.
     """
     listener, conn = await with_full_accept_queue(tcp)
     first = Expectation(SYN | ACK, seq=conn.irs, ack=conn.snd_nxt, length=0, label="the SYN,ACK again:")
@@ -164,9 +168,10 @@ async def test_abort_on_overflow_off_waits_for_room(tcp: Case) -> None:
 
 @verifies("IP-SYSCTL:tcp_abort_on_overflow", "claim:C-47", sysctl={"net.ipv4.tcp_abort_on_overflow": "1"}, lasts=1)
 async def test_abort_on_overflow_resets(tcp: Case) -> None:
-    """The third segment comes when the accept queue is full, and tcp_abort_on_overflow is on.
+    """tcp_abort_on_overflow 1 resets when the accept queue is full.
 
-    The target must reset the connection.
+    The third segment comes when the accept queue is full, and tcp_abort_on_overflow is on. The target must reset
+    the connection.
     """
     _, conn = await with_full_accept_queue(tcp)
     third = await conn.inject(ACK, text="the third segment")
@@ -180,9 +185,10 @@ async def test_abort_on_overflow_resets(tcp: Case) -> None:
 @pytest.mark.parametrize("bound", [1, 3])
 @verifies("IP-SYSCTL:somaxconn", sysctl={"net.core.somaxconn": "{bound}"}, lasts=2)
 async def test_somaxconn_bounds_the_backlog(tcp: Case, bound: int) -> None:
-    """The application listens with a backlog of 64 and accepts nothing; somaxconn is smaller.
+    """somaxconn={bound} bounds the backlog of a listener.
 
-    The target must take one connection more than that, and drop the SYN of the next until one is accepted.
+    The application listens with a backlog of 64 and accepts nothing; somaxconn is smaller. The target must take one
+    connection more than that, and drop the SYN of the next until one is accepted.
     """
     listener = await tcp.app.listen(backlog=64)
     for _ in range(bound + 1):

@@ -52,9 +52,10 @@ async def sends(tcp: Case) -> tuple[Connection, Received]:
     lasts=8,
 )
 async def test_retries2_bounds_the_retransmission_of_data(tcp: Case, retries: int) -> None:
-    """The application sends, and nobody acknowledges it; tcp_retries2 is small (a shortened default of 15).
+    """tcp_retries2={retries} bounds the retransmission of data.
 
-    The target must retransmit at doubling intervals, give up when the time of that many retries is over, and say so.
+    The application sends, and nobody acknowledges it; tcp_retries2 is small (a shortened default of 15). The target
+    must retransmit at doubling intervals, give up when the time of that many retries is over, and say so.
     """
     conn, first = await sends(tcp)
     await is_given_up(tcp, conn, first, retries, "tcp_retries2")
@@ -70,9 +71,10 @@ async def test_retries2_bounds_the_retransmission_of_data(tcp: Case, retries: in
     lasts=8,
 )
 async def test_orphan_retries_bound_the_retransmission_of_the_fin(tcp: Case, retries: int) -> None:
-    """The application has closed its socket, and nobody acknowledges the FIN; tcp_orphan_retries is small.
+    """tcp_orphan_retries={retries} bounds the retransmission of the FIN.
 
-    The target must retransmit the FIN at doubling intervals and forget the connection when that many retries are over.
+    The application has closed its socket, and nobody acknowledges the FIN; tcp_orphan_retries is small. The target
+    must retransmit the FIN at doubling intervals and forget the connection when that many retries are over.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
     await conn.app.close()
@@ -87,9 +89,10 @@ async def test_orphan_retries_bound_the_retransmission_of_the_fin(tcp: Case, ret
     lasts=4,
 )
 async def test_orphan_retries_spare_a_held_socket(tcp: Case) -> None:
-    """The application has shut down and still holds its socket; tcp_orphan_retries is 1, and nobody acknowledges the FIN.
+    """tcp_orphan_retries spares a held socket.
 
-    The target must go on retransmitting the FIN: the setting is for orphans.
+    The application has shut down and still holds its socket; tcp_orphan_retries is 1, and nobody acknowledges the
+    FIN. The target must go on retransmitting the FIN: the setting is for orphans.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
     await conn.app.shutdown("send")
@@ -113,9 +116,10 @@ async def test_orphan_retries_spare_a_held_socket(tcp: Case) -> None:
     lasts=3,
 )
 async def test_rto_min_is_the_first_retransmission_timeout(tcp: Case, least_ms: int) -> None:
-    """On a link without delay the application sends, and nobody acknowledges it.
+    """tcp_rto_min of {least_ms} ms is the first retransmission timeout.
 
-    The target must retransmit after tcp_rto_min_us, and double it.
+    On a link without delay the application sends, and nobody acknowledges it. The target must retransmit after
+    tcp_rto_min_us, and double it.
     """
     conn, first = await sends(tcp)
     bound = tcp.timeout_after(conn.round_trip_s, least_s=least_ms / 1000)
@@ -126,9 +130,10 @@ async def test_rto_min_is_the_first_retransmission_timeout(tcp: Case, least_ms: 
 @pytest.mark.parametrize("most_ms", [1000, 1500])
 @verifies("IP-SYSCTL:tcp_rto_max_ms", "RFC6298:2.5", sysctl={"net.ipv4.tcp_rto_max_ms": "{most_ms}"}, lasts=8)
 async def test_rto_max_ends_the_doubling(tcp: Case, most_ms: int) -> None:
-    """The application sends, nobody acknowledges it, and tcp_rto_max_ms is small (a shortened default of 120 s).
+    """tcp_rto_max of {most_ms} ms ends the doubling.
 
-    The target must double the timeout up to that and no further, and go on.
+    The application sends, nobody acknowledges it, and tcp_rto_max_ms is small (a shortened default of 120 s). The
+    target must double the timeout up to that and no further, and go on.
     """
     conn, first = await sends(tcp)
     bound, cap = tcp.timeout_after(conn.round_trip_s), tcp.timer("rto-max", most_ms / 1000)
@@ -147,9 +152,10 @@ async def test_rto_max_ends_the_doubling(tcp: Case, most_ms: int) -> None:
     lasts=3,
 )
 async def test_thin_linear_timeouts_come_before_the_doubling(tcp: Case, linear: int, factors: tuple[int, ...]) -> None:
-    """The application sends little, nobody acknowledges it, and tcp_thin_linear_timeouts is off or on.
+    """tcp_thin_linear_timeouts keeps the first intervals equal.
 
-    Where it is on the target must wait six times more for the same interval as at first, and then double it.
+    The application sends little, nobody acknowledges it, and tcp_thin_linear_timeouts is off or on. Where it is on
+    the target must wait six times more for the same interval as at first, and then double it.
     """
     conn, first = await sends(tcp)
     bound = tcp.timeout_after(conn.round_trip_s)

@@ -25,10 +25,11 @@ ALWAYS = {"net.ipv4.tcp_syncookies": "2"}
     ],
 )
 async def test_cookie_opens_for_one_to_two_minutes(tcp: Case, after_s: int, opens: bool) -> None:
-    """With cookies always on, a SYN is answered, never repeated, and acknowledged late.
+    """A SYN cookie opens within a minute and is reset after two.
 
-    A cookie is good for at least one minute and at most two (it holds a counter of minutes): the ACK must open the
-    connection within the first, and be reset after the second.
+    With cookies always on, a SYN is answered, never repeated, and acknowledged late. A cookie is good for at least
+    one minute and at most two (it holds a counter of minutes): the ACK must open the connection within the first,
+    and be reset after the second.
     """
     conn = await tcp.listen()
     await conn.send(SYN)

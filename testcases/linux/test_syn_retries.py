@@ -37,9 +37,10 @@ async def is_given_up(tcp: Case, conn: Connection, first: Received, expected: li
 @pytest.mark.parametrize("retries", [1, 2])
 @verifies("IP-SYSCTL:tcp_syn_retries", *GIVEN_UP, sysctl={"net.ipv4.tcp_syn_retries": "{retries}"}, lasts=13)
 async def test_syn_retries_bound_the_syns(tcp: Case, retries: int) -> None:
-    """The application connects and nobody answers; tcp_syn_retries is small (a shortened default of 6).
+    """tcp_syn_retries={retries} bounds the SYNs.
 
-    The target must repeat its SYN for the time that so many doubling intervals take, and then give up.
+    The application connects and nobody answers; tcp_syn_retries is small (a shortened default of 6). The target
+    must repeat its SYN for the time that so many doubling intervals take, and then give up.
     """
     linear = int(await tcp.app.sysctl(LINEAR)) if f"sysctl:{LINEAR}" in tcp.target.capabilities else 0
     conn = await tcp.connect()
@@ -56,9 +57,11 @@ async def test_syn_retries_bound_the_syns(tcp: Case, retries: int) -> None:
     lasts=17,
 )
 async def test_syn_linear_timeouts_come_before_the_doubling(tcp: Case, retries: int, linear: int) -> None:
-    """The application connects and nobody answers; tcp_syn_linear_timeouts says how long the interval stays one second.
+    """SYNs come at {linear} linear intervals, then {retries} doubled ones.
 
-    The target must repeat its SYN at that many intervals more of one second, double the others, and give up in time.
+    The application connects and nobody answers; tcp_syn_linear_timeouts says how long the interval stays one
+    second. The target must repeat its SYN at that many intervals more of one second, double the others, and give up
+    in time.
     """
     conn = await tcp.connect()
     first = await conn.expect(SYN, length=0)

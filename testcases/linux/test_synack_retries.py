@@ -28,9 +28,10 @@ def seconds_since(tcp: Case, at_ns: int) -> float:
 @pytest.mark.parametrize("retries", [0, 1, 2])
 @verifies(*IDS, sysctl={"net.ipv4.tcp_synack_retries": "{retries}"}, lasts=9)
 async def test_synack_retries_bound_the_syn_acks(tcp: Case, retries: int) -> None:
-    """We never send the third segment; tcp_synack_retries is small (a shortened default of 5).
+    """tcp_synack_retries={retries} bounds the SYN,ACKs.
 
-    The target must repeat its SYN,ACK that often at doubling intervals, and then forget the connection without a word.
+    We never send the third segment; tcp_synack_retries is small (a shortened default of 5). The target must repeat
+    its SYN,ACK that often at doubling intervals, and then forget the connection without a word.
     """
     conn, last_ns = await half_open(tcp, retries)
     ends = tcp.timer("syn-ack-rto", 2**retries)
@@ -43,9 +44,10 @@ async def test_synack_retries_bound_the_syn_acks(tcp: Case, retries: int) -> Non
 @pytest.mark.parametrize("retries", [0, 1, 2])
 @verifies(*IDS, sysctl={"net.ipv4.tcp_synack_retries": "{retries}"}, lasts=8)
 async def test_synack_retries_leave_time_for_the_third_segment(tcp: Case, retries: int) -> None:
-    """Our third segment comes shortly before the interval behind the last SYN,ACK ends.
+    """A late third segment opens with tcp_synack_retries={retries}.
 
-    The target must open the connection.
+    Our third segment comes shortly before the interval behind the last SYN,ACK ends. The target must open the
+    connection.
     """
     conn, last_ns = await half_open(tcp, retries)
     await conn.silence(for_=max(0.0, 2**retries - seconds_since(tcp, last_ns) - 0.5), strict=True)

@@ -20,9 +20,10 @@ async def closed_first(tcp: Case) -> Connection:
 @pytest.mark.parametrize("bound", [0, 2])
 @verifies("IP-SYSCTL:tcp_max_tw_buckets", "claim:C-45", alone=True, sysctl={BUCKETS: "{bound}"}, lasts=1)
 async def test_max_tw_buckets_bounds_time_wait(tcp: Case, bound: int) -> None:
-    """One connection after the other is closed by the target first; tcp_max_tw_buckets is small.
+    """tcp_max_tw_buckets={bound} bounds the connections in TIME-WAIT.
 
-    Up to the bound the target must be in TIME-WAIT and answer our FIN again; beyond it the connection is forgotten at once.
+    One connection after the other is closed by the target first; tcp_max_tw_buckets is small. Up to the bound the
+    target must be in TIME-WAIT and answer our FIN again; beyond it the connection is forgotten at once.
     """
     for _ in range(bound):
         conn = await closed_first(tcp)
@@ -57,9 +58,10 @@ async def in_time_wait_by_active_open(tcp: Case) -> Connection:
 )
 @pytest.mark.parametrize("reuse", [1])
 async def test_tw_reuse_opens_anew_after_its_delay(tcp: Case, reuse: int, delay_ms: int) -> None:
-    """The only ephemeral port of the target is in TIME-WAIT towards us, and its application connects to us again.
+    """tcp_tw_reuse opens again only after {delay_ms} ms.
 
-    With tcp_tw_reuse the target must refuse at once, and after tcp_tw_reuse_delay open a new connection on the same
+    The only ephemeral port of the target is in TIME-WAIT towards us, and its application connects to us again. With
+    tcp_tw_reuse the target must refuse at once, and after tcp_tw_reuse_delay open a new connection on the same
     four-tuple, which begins above all that the old one sent.
     """
     began_ns = tcp.clock.now_ns()
@@ -83,8 +85,9 @@ async def test_tw_reuse_opens_anew_after_its_delay(tcp: Case, reuse: int, delay_
 @pytest.mark.parametrize("reuse", [0, 2])
 @verifies("IP-SYSCTL:tcp_tw_reuse", "claim:C-46", alone=True, sysctl=REUSE, lasts=3)
 async def test_tw_reuse_off_or_for_loopback_alone_refuses(tcp: Case, reuse: int) -> None:
-    """The only ephemeral port is in TIME-WAIT towards us, and the application connects again; tcp_tw_reuse is 0 or 2.
+    """tcp_tw_reuse={reuse} refuses the four-tuple in TIME-WAIT.
 
+    The only ephemeral port is in TIME-WAIT towards us, and the application connects again; tcp_tw_reuse is 0 or 2.
     The target must refuse for lack of a port, also after longer than tcp_tw_reuse_delay, and stay in TIME-WAIT.
     """
     former = await in_time_wait_by_active_open(tcp)
@@ -104,9 +107,10 @@ async def connect_fails(tcp: Case, former: Connection) -> None:
 
 @verifies("IP-SYSCTL:tcp_max_orphans", "claim:C-52", alone=True, sysctl={"net.ipv4.tcp_max_orphans": "4"}, lasts=2)
 async def test_max_orphans_resets_what_is_beyond(tcp: Case) -> None:
-    """Application after application closes its socket, and no FIN is acknowledged; tcp_max_orphans is 4.
+    """tcp_max_orphans resets the orphans beyond the bound.
 
-    Orphans below the bound must wait for their FIN to be acknowledged; those beyond it are reset.
+    Application after application closes its socket, and no FIN is acknowledged; tcp_max_orphans is 4. Orphans below
+    the bound must wait for their FIN to be acknowledged; those beyond it are reset.
     """
     reset = 0
     for _ in range(12):

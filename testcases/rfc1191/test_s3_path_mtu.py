@@ -61,9 +61,10 @@ async def sends_again(conn: Connection, path: Path) -> None:
 @pytest.mark.parametrize("mtu", [1280, 1300, 1499])
 @verifies(*REDUCES, "RFC1191:3-avoid", "RFC8201:4-avoid", "RFC1191:3-fast", "RFC1191:6.4-track", "RFC8201:5.4-track")
 async def test_too_big_reduces_the_segments(tcp: Case, mtu: int) -> None:
-    """The first full segment is too big for a link on the path, whose router drops it and tells the link's MTU.
+    """Packets shrink to the reported MTU of {mtu} octets.
 
-    The target must send no packet above that size any more, fill it, and get all its data through.
+    The first full segment is too big for a link on the path, whose router drops it and tells the link's MTU. The
+    target must send no packet above that size any more, fill it, and get all its data through.
     """
     _, path = await narrowed(tcp, mtu)
     assert path.dropped, f"no packet was larger than {mtu} octets"
@@ -76,9 +77,9 @@ async def test_too_big_reduces_the_segments(tcp: Case, mtu: int) -> None:
 
 @verifies(*REDUCES, "RFC1191:3-converge", "RFC8201:4-converge", lasts=2)
 async def test_path_that_narrows_twice_is_followed(tcp: Case) -> None:
-    """The path carries 1400 octets, and later 1290: each time the router tells.
+    """A path that narrows twice is followed at each step.
 
-    The target must follow at each step.
+    The path carries 1400 octets, and later 1290: each time the router tells. The target must follow at each step.
     """
     conn, path = await narrowed(tcp, 1400)
     path.mtu = 1290
@@ -92,9 +93,10 @@ async def test_path_that_narrows_twice_is_followed(tcp: Case) -> None:
 
 @verifies("RFC1191:6.4-retransmit", "RFC8201:5.4-retransmit", "RFC5927:7.2-progress", level="MAY")
 async def test_dropped_segment_is_sent_again_at_once_or_after_the_timeout(tcp: Case) -> None:
-    """A segment is too big for the path, and the router says so.
+    """Data of a packet that was too big comes again in smaller segments.
 
-    Its data must come again in smaller segments; whether at once or after the retransmission timeout is recorded.
+    A segment is too big for the path, and the router says so. Its data must come again in smaller segments; whether
+    at once or after the retransmission timeout is recorded.
     """
     _, path = await narrowed(tcp, 1300)
     assert path.dropped, "no packet was larger than 1300 octets"
@@ -107,9 +109,10 @@ async def test_dropped_segment_is_sent_again_at_once_or_after_the_timeout(tcp: C
 
 @verifies("RFC1191:6.4-every", "RFC8201:5.4-every")
 async def test_messages_about_several_segments_bring_one_retransmission(tcp: Case) -> None:
-    """Several segments of a window are too big, and the router tells of each.
+    """Messages about several segments cause one retransmission each at most.
 
-    The target must not retransmit for each message: nothing comes more often than once more.
+    Several segments of a window are too big, and the router tells of each. The target must not retransmit for each
+    message: nothing comes more often than once more.
     """
     _, path = await narrowed(tcp, 1300)
     assert len(path.dropped) > 1, "only one segment was too big"
@@ -119,9 +122,10 @@ async def test_messages_about_several_segments_bring_one_retransmission(tcp: Cas
 
 @verifies("RFC1191:6.2-notify", "RFC8201:5.2-notify")
 async def test_other_connections_over_the_path_learn_of_it(tcp: Case) -> None:
-    """Two connections are open between the same addresses, and a message comes about one of them.
+    """Other connections over the same path learn of its MTU.
 
-    The other, and one that is opened later, must send no larger packets either.
+    Two connections are open between the same addresses, and a message comes about one of them. The other, and one
+    that is opened later, must send no larger packets either.
     """
     other = await tcp.drive_to(State.ESTABLISHED)
     conn, _ = await narrowed(tcp, 1300)
@@ -136,8 +140,9 @@ async def test_other_connections_over_the_path_learn_of_it(tcp: Case) -> None:
 
 @verifies("RFC4821:5.2-subnet", "RFC4821:5.2-path")
 async def test_another_host_of_the_network_is_another_path(tcp: Case) -> None:
-    """The path MTU to one of our addresses is 1300; a connection is opened from the next address of the same network.
+    """A smaller path MTU does not reach another host of the network.
 
+    The path MTU to one of our addresses is 1300; a connection is opened from the next address of the same network.
     The target must send full segments there.
     """
     former, _ = await narrowed(tcp, 1300)
@@ -156,9 +161,9 @@ async def test_another_host_of_the_network_is_another_path(tcp: Case) -> None:
 @pytest.mark.parametrize("claimed", [1400, 1500, 9000])
 @verifies("RFC1191:3-increase", "RFC8201:4-increase")
 async def test_message_does_not_raise_the_path_mtu(tcp: Case, claimed: int) -> None:
-    """The path MTU is 1300, and a message says that it is more.
+    """A message that claims {claimed} octets does not raise the path MTU.
 
-    The target must go on with packets of 1300 octets.
+    The path MTU is 1300, and a message says that it is more. The target must go on with packets of 1300 octets.
     """
     conn, path = await narrowed(tcp, 1300)
     await conn.app.send(DATA)
@@ -175,9 +180,10 @@ async def test_message_does_not_raise_the_path_mtu(tcp: Case, claimed: int) -> N
 
 @verifies("RFC1191:6.4-mss", "RFC8201:5.4-mss")
 async def test_path_mtu_does_not_raise_the_segments_above_the_mss(tcp: Case) -> None:
-    """We take segments of 500 octets, and a message says that a packet was too big for a link of 1400.
+    """The path MTU does not raise segments above the peer's MSS.
 
-    The target must not send larger segments than 500.
+    We take segments of 500 octets, and a message says that a packet was too big for a link of 1400. The target must
+    not send larger segments than 500.
     """
     conn = await sends(tcp, mss=500)
     first = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=500)
@@ -190,9 +196,10 @@ async def test_path_mtu_does_not_raise_the_segments_above_the_mss(tcp: Case) -> 
 
 @verifies("RFC1191:6.4-option", "RFC8201:5.4-option", "RFC1191:3.1-lower")
 async def test_path_mtu_does_not_change_the_mss_option(tcp: Case) -> None:
-    """The path MTU is 1300, and we open another connection.
+    """The path MTU does not change the MSS option.
 
-    The target must offer the segment size of its own link as before: what comes to it is another path's affair.
+    The path MTU is 1300, and we open another connection. The target must offer the segment size of its own link as
+    before: what comes to it is another path's affair.
     """
     await narrowed(tcp, 1300)
     conn = await tcp.listen()
@@ -212,9 +219,10 @@ INFREQUENT = ("RFC1191:3-infrequent", "RFC8201:4-infrequent", "RFC1191:3-detect"
     ],
 )
 async def test_larger_packets_are_not_tried_soon(tcp: Case, lasts_s: int) -> None:
-    """The path MTU is 1300; from then on the path carries everything, and the application sends now and then.
+    """Larger packets are not tried soon after the path MTU shrank.
 
-    For 5 minutes the target must not try larger packets (for 6 seconds in the standard tier).
+    The path MTU is 1300; from then on the path carries everything, and the application sends now and then. For 5
+    minutes the target must not try larger packets (for 6 seconds in the standard tier).
     """
     conn, path = await narrowed(tcp, 1300)
     assert path.dropped, "no packet was larger than 1300 octets"
@@ -230,9 +238,10 @@ async def test_larger_packets_are_not_tried_soon(tcp: Case, lasts_s: int) -> Non
 
 @verifies("RFC1191:2-df")
 async def test_every_segment_forbids_fragmentation(tcp: Case) -> None:
-    """A connection opens, data is sent, and the connection closes (IPv4: over IPv6 no router fragments).
+    """Every segment forbids fragmentation.
 
-    The target must set Don't Fragment in every segment, that the path MTU may be discovered.
+    A connection opens, data is sent, and the connection closes (IPv4: over IPv6 no router fragments). The target
+    must set Don't Fragment in every segment, that the path MTU may be discovered.
     """
     tcp.needs_family(4, "Don't Fragment")
     conn = await tcp.listen()
@@ -250,9 +259,10 @@ async def test_every_segment_forbids_fragmentation(tcp: Case) -> None:
 
 @verifies("RFC1191:3-old-style", lasts=2)
 async def test_message_without_mtu_is_dealt_with(tcp: Case) -> None:
-    """An old router drops what is larger than 576 octets, and leaves the field of the next hop's MTU zero (IPv4).
+    """Data gets through after a message without an MTU.
 
-    The target must find a size that gets its data through, or let it be fragmented.
+    An old router drops what is larger than 576 octets, and leaves the field of the next hop's MTU zero (IPv4). The
+    target must find a size that gets its data through, or let it be fragmented.
     """
     tcp.needs_family(4, "a message without next-hop MTU")
     conn = await sends(tcp)
@@ -267,9 +277,10 @@ async def test_message_without_mtu_is_dealt_with(tcp: Case) -> None:
 @pytest.mark.parametrize("claimed", [1, 28, 67])
 @verifies("RFC1191:3-least")
 async def test_path_mtu_is_never_below_68_octets(tcp: Case, claimed: int) -> None:
-    """A message says that a link carries less than 68 octets (IPv4).
+    """An MTU of {claimed} does not shrink packets below 68 octets.
 
-    The target must not reduce its packets below 68 octets, and get its data through.
+    A message says that a link carries less than 68 octets (IPv4). The target must not reduce its packets below 68
+    octets, and get its data through.
     """
     tcp.needs_family(4, "an MTU of 68 octets")
     conn = await sends(tcp)
@@ -283,9 +294,10 @@ async def test_path_mtu_is_never_below_68_octets(tcp: Case, claimed: int) -> Non
 @pytest.mark.parametrize("mtu", [68, 296, 576])
 @verifies("RFC1191:3-reduce", "RFC1191:3-least", lasts=3)
 async def test_small_path_mtu_is_reached(tcp: Case, mtu: int) -> None:
-    """A link carries few octets only, and its router tells (IPv4).
+    """Packets shrink to a small path MTU of {mtu} or may be fragmented.
 
-    The target must reduce its packets to that, or cease to forbid their fragmentation.
+    A link carries few octets only, and its router tells (IPv4). The target must reduce its packets to that, or
+    cease to forbid their fragmentation.
     """
     tcp.needs_family(4, "an MTU below 1280 octets")
     data = DATA[:3000]
@@ -305,9 +317,10 @@ async def test_small_path_mtu_is_reached(tcp: Case, mtu: int) -> None:
 
 @verifies("RFC1191:3.1-permission")
 async def test_without_permission_no_datagram_is_above_576_octets(tcp: Case) -> None:
-    """Our SYN carries no MSS option, and the application sends (IPv4: over IPv6 the default is 1280).
+    """Without an MSS option no datagram is above 576 octets.
 
-    The target must send datagrams of at most 576 octets, though its link carries more.
+    Our SYN carries no MSS option, and the application sends (IPv4: over IPv6 the default is 1280). The target must
+    send datagrams of at most 576 octets, though its link carries more.
     """
     tcp.needs_family(4, "a default of 576 octets")
     conn = await tcp.listen()
@@ -328,10 +341,11 @@ async def test_without_permission_no_datagram_is_above_576_octets(tcp: Case) -> 
     lasts=6,
 )
 async def test_path_mtu_is_forgotten_in_time(tcp: Case) -> None:
-    """The path MTU is 1300; later the path carries everything. What was learned is kept for 2 s (a shortened 10 minutes).
+    """The path MTU is forgotten in time, and larger packets return.
 
-    The target must use the larger packets again, with the first or the second thing sent, and for new data alone: nothing is
-    retransmitted.
+    The path MTU is 1300; later the path carries everything. What was learned is kept for 2 s (a shortened 10
+    minutes). The target must use the larger packets again, with the first or the second thing sent, and for new
+    data alone: nothing is retransmitted.
     """
     conn, path = await narrowed(tcp, 1300)
     await conn.silence(for_=4.0, strict=True)

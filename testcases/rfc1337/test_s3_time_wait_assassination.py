@@ -49,9 +49,10 @@ async def what_is_left(conn: Connection) -> str:
     cells=["TIME-WAIT/rst-left-edge", "TIME-WAIT/rst-left-edge-1337"],
 )
 async def test_rst_in_time_wait_ends_it_or_is_ignored(tcp: Case, provoked: bool) -> None:
-    """In TIME-WAIT a RST arrives at the very number that the target expects, maybe provoked by an old duplicate.
+    """A RST at RCV.NXT ends TIME-WAIT or is ignored.
 
-    RFC 9293 has the target close (which RFC 1337 calls assassination), RFC 1337's fix F1 has it ignore the RST: either
+    In TIME-WAIT a RST arrives at the very number that the target expects, maybe provoked by an old duplicate. RFC
+    9293 has the target close (which RFC 1337 calls assassination), RFC 1337's fix F1 has it ignore the RST: either
     is allowed, and in no case does it answer.
     """
     conn, _ = await in_time_wait(tcp)
@@ -68,9 +69,9 @@ async def test_rst_in_time_wait_ends_it_or_is_ignored(tcp: Case, provoked: bool)
     sysctl=UNPROTECTED,
 )
 async def test_rst_ends_time_wait_without_rfc1337(tcp: Case, provoked: bool) -> None:
-    """The fix of RFC 1337 is switched off, and a RST arrives in TIME-WAIT.
+    """Without the fix of RFC 1337 a RST ends TIME-WAIT.
 
-    The target must close, as RFC 9293 has it.
+    The fix of RFC 1337 is switched off, and a RST arrives in TIME-WAIT. The target must close, as RFC 9293 has it.
     """
     conn, _ = await in_time_wait(tcp)
     await reset(conn, provoked)
@@ -86,9 +87,9 @@ async def test_rst_ends_time_wait_without_rfc1337(tcp: Case, provoked: bool) -> 
     sysctl=PROTECTED,
 )
 async def test_rst_is_ignored_in_time_wait_with_rfc1337(tcp: Case, provoked: bool) -> None:
-    """The fix of RFC 1337 is switched on, and a RST arrives in TIME-WAIT.
+    """With the fix of RFC 1337 a RST leaves TIME-WAIT alone.
 
-    The target must ignore it.
+    The fix of RFC 1337 is switched on, and a RST arrives in TIME-WAIT. The target must ignore it.
     """
     conn, _ = await in_time_wait(tcp)
     await reset(conn, provoked)
@@ -105,9 +106,10 @@ async def test_rst_is_ignored_in_time_wait_with_rfc1337(tcp: Case, provoked: boo
     lasts=70,
 )
 async def test_ignored_rst_leaves_the_length_of_time_wait(tcp: Case) -> None:
-    """With the fix of RFC 1337 two RSTs arrive, 10 s after the target has entered TIME-WAIT.
+    """An ignored RST does not change the length of TIME-WAIT.
 
-    They must make TIME-WAIT neither shorter nor longer: it ends 2 MSL after its beginning.
+    With the fix of RFC 1337 two RSTs arrive, 10 s after the target has entered TIME-WAIT. They must make TIME-WAIT
+    neither shorter nor longer: it ends 2 MSL after its beginning.
     """
     bound = tcp.timer("time-wait")
     conn, entered_ns = await in_time_wait(tcp)
@@ -128,9 +130,10 @@ async def test_ignored_rst_leaves_the_length_of_time_wait(tcp: Case) -> None:
     cells=["TIME-WAIT/rst-middle", "TIME-WAIT/rst-middle-legacy"],
 )
 async def test_rst_ahead_of_the_expected_number_in_time_wait(tcp: Case, ahead: int) -> None:
-    """In TIME-WAIT a RST arrives in the window, but not at the number that the target expects.
+    """A RST ahead of RCV.NXT in TIME-WAIT: challenged, ignored or taken.
 
-    RFC 5961 has a challenge ACK for it, RFC 1337's fix F1 ignores it, and a stack with neither closes.
+    In TIME-WAIT a RST arrives in the window, but not at the number that the target expects. RFC 5961 has a
+    challenge ACK for it, RFC 1337's fix F1 ignores it, and a stack with neither closes.
     """
     conn, _ = await in_time_wait(tcp)
     await conn.inject(RST, seq=conn.snd_nxt + ahead)

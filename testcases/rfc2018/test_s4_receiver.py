@@ -64,9 +64,10 @@ async def streaming(tcp: Case, *, by: str = "passive", offer: Offer = SACK, iss:
 @BY
 @verifies("RFC2018:2-syn", needs=NEEDS)
 async def test_syn_has_sack_permitted(tcp: Case, by: str) -> None:
-    """The target's SYN, or its SYN,ACK to a SYN with the option, carries SACK-permitted.
+    """The target's SYN permits SACK.
 
-    That is how a target that can do SACK says so.
+    The target's SYN, or its SYN,ACK to a SYN with the option, carries SACK-permitted. That is how a target that can
+    do SACK says so.
     """
     conn = await (tcp.listen(offer=SACK) if by == "passive" else tcp.connect(offer=SACK))
     permitted = ((opt.SACK_PERMITTED, opt.sack_permitted()),)
@@ -82,9 +83,10 @@ async def test_syn_has_sack_permitted(tcp: Case, by: str) -> None:
 @BY
 @verifies("RFC2018:2-only-syn", needs=NEEDS, lasts=1)
 async def test_sack_permitted_is_on_no_other_segment(tcp: Case, by: str) -> None:
-    """ACKs, data, data again and a FIN of the target, on a connection with SACK.
+    """Only SYNs carry SACK-permitted.
 
-    None of them must carry SACK-permitted.
+    ACKs, data, data again and a FIN of the target, on a connection with SACK. None of them must carry
+    SACK-permitted.
     """
     conn = await tcp.drive_to(State.ESTABLISHED, by=by, offer=SACK)
     await conn.send(ACK, payload=b"data")
@@ -103,9 +105,10 @@ async def test_sack_permitted_is_on_no_other_segment(tcp: Case, by: str) -> None
 @pytest.mark.parametrize("ours", [pytest.param(True, id="both"), pytest.param(False, id="the-target-alone")])
 @verifies("RFC2018:4-never", "RFC2018:2-syn", needs=NEEDS)
 async def test_crossing_syns_and_sack_permitted(tcp: Case, ours: bool) -> None:
-    """The target's SYN and ours cross; the target's has SACK-permitted, and ours has it too, or not.
+    """After crossing SYNs, SACK is used only where both permit it.
 
-    Data behind a hole must be reported by SACK only where both had it.
+    The target's SYN and ours cross; the target's has SACK-permitted, and ours has it too, or not. Data behind a
+    hole must be reported by SACK only where both had it.
     """
     conn = await tcp.connect()
     conn.offer(Offer(sack=ours))
@@ -125,9 +128,10 @@ async def test_crossing_syns_and_sack_permitted(tcp: Case, ours: bool) -> None:
 @BY
 @verifies("RFC2018:4-never", needs=NEEDS)
 async def test_no_sack_where_we_did_not_permit_it(tcp: Case, by: str) -> None:
-    """Our SYN, or our SYN,ACK, had no SACK-permitted; then data comes behind a hole.
+    """No SACK option is sent where the peer did not permit it.
 
-    The target must acknowledge it without SACK.
+    Our SYN, or our SYN,ACK, had no SACK-permitted; then data comes behind a hole. The target must acknowledge it
+    without SACK.
     """
     stream = await streaming(tcp, by=by, offer=Offer())
     for place in (1, 3, 5):
@@ -140,9 +144,10 @@ async def test_no_sack_where_we_did_not_permit_it(tcp: Case, by: str) -> None:
 @BY
 @verifies("RFC2018:4-may", "RFC2018:3-number", "RFC2018:4-all", needs=NEEDS)
 async def test_data_behind_a_hole_is_reported(tcp: Case, by: str) -> None:
-    """SACK was permitted; the first piece of ours is lost, and the second comes.
+    """Data behind a hole is reported by a SACK block.
 
-    The target's ACK repeats the number that it waits for, and reports the second piece.
+    SACK was permitted; the first piece of ours is lost, and the second comes. The target's ACK repeats the number
+    that it waits for, and reports the second piece.
     """
     stream = await streaming(tcp, by=by)
     await stream.piece(1)
@@ -154,9 +159,10 @@ async def test_data_behind_a_hole_is_reported(tcp: Case, by: str) -> None:
 
 @verifies("RFC2018:4-every", "RFC2018:4-first", "RFC2018:3-blocks", level="MUST", needs=NEEDS)
 async def test_one_block_grows_with_each_segment(tcp: Case) -> None:
-    """The first of eight pieces is lost, the other seven come in order: case 2 of section 7.
+    """The SACK block grows with each segment behind the hole.
 
-    Each must be acknowledged with one block that reaches from the second piece to the newest.
+    The first of eight pieces is lost, the other seven come in order: case 2 of section 7. Each must be acknowledged
+    with one block that reaches from the second piece to the newest.
     """
     stream = await streaming(tcp)
     for place in range(1, 8):
@@ -169,9 +175,10 @@ async def test_one_block_grows_with_each_segment(tcp: Case) -> None:
 
 @verifies("RFC2018:4-first", "RFC2018:4-many", "RFC2018:3-blocks", needs=NEEDS)
 async def test_blocks_of_the_example_with_four_losses(tcp: Case) -> None:
-    """Every second of eight pieces is lost; then the fourth comes, and then the second: case 3 of section 7.
+    """SACK blocks are those of RFC 2018's example with four losses.
 
-    The blocks must be those of the example: the one with the newest segment first, adjacent ones joined.
+    Every second of eight pieces is lost; then the fourth comes, and then the second: case 3 of section 7. The
+    blocks must be those of the example: the one with the newest segment first, adjacent ones joined.
     """
     stream = await streaming(tcp)
     await stream.piece(0)
@@ -193,9 +200,10 @@ async def test_blocks_of_the_example_with_four_losses(tcp: Case) -> None:
 
 @verifies("RFC2018:4-included", "RFC2018:4-all", needs=NEEDS)
 async def test_data_of_the_target_carries_sack_too(tcp: Case) -> None:
-    """While a piece of ours is missing, the target's application sends data.
+    """Data of the target carries SACK while ours has a hole.
 
-    That segment should report what is held, and once the hole is filled, none should.
+    While a piece of ours is missing, the target's application sends data. That segment should report what is held,
+    and once the hole is filled, none should.
     """
     stream = await streaming(tcp)
     conn = stream.conn
@@ -223,9 +231,10 @@ async def test_data_of_the_target_carries_sack_too(tcp: Case) -> None:
     ],
 )
 async def test_as_many_blocks_as_the_option_space_holds(tcp: Case, offer: Offer, most: int) -> None:
-    """Six pieces come, each behind a hole of its own.
+    """An ACK reports as many SACK blocks as there is room for.
 
-    Each ACK should report the newest first, and then the others as far as the option space goes: the most recent.
+    Six pieces come, each behind a hole of its own. Each ACK should report the newest first, and then the others as
+    far as the option space goes: the most recent.
     """
     stream = await streaming(tcp, offer=offer)
     blocks: list[Block] = []
@@ -237,8 +246,9 @@ async def test_as_many_blocks_as_the_option_space_holds(tcp: Case, offer: Offer,
 
 @verifies("RFC2018:4-repeat", "RFC2018:4-first", level="SHOULD", needs=NEEDS)
 async def test_most_recently_reported_blocks_are_repeated(tcp: Case) -> None:
-    """Six pieces come, each behind a hole of its own, not in the order of their places; then one of the blocks grows.
+    """SACK repeats the blocks reported most recently.
 
+    Six pieces come, each behind a hole of its own, not in the order of their places; then one of the blocks grows.
     Behind the block that grew should be the others reported most recently, not those with the highest numbers.
     """
     stream = await streaming(tcp)
@@ -253,9 +263,10 @@ async def test_most_recently_reported_blocks_are_repeated(tcp: Case) -> None:
 
 @verifies("RFC2018:4-first", "RFC2018:3-blocks", needs=NEEDS)
 async def test_block_that_was_no_longer_reported_grows_as_a_whole(tcp: Case) -> None:
-    """Six pieces come, each behind a hole of its own, so that the first is no longer reported; then the one behind it comes.
+    """A block no longer reported grows as a whole.
 
-    The first block must be all the contiguous data around the newest segment, the first piece with it.
+    Six pieces come, each behind a hole of its own, so that the first is no longer reported; then the one behind it
+    comes. The first block must be all the contiguous data around the newest segment, the first piece with it.
     """
     stream = await streaming(tcp)
     conn = stream.conn
@@ -268,9 +279,10 @@ async def test_block_that_was_no_longer_reported_grows_as_a_whole(tcp: Case) -> 
 
 @verifies("RFC2018:3-blocks", "RFC2018:4-first", needs=NEEDS)
 async def test_blocks_that_meet_become_one(tcp: Case) -> None:
-    """Two pieces come with a hole between them, and then the piece that fills it, while one before all is missing.
+    """SACK blocks that meet become a single block.
 
-    The target must report one block: each is isolated from the next by data that has not come.
+    Two pieces come with a hole between them, and then the piece that fills it, while one before all is missing. The
+    target must report one block: each is isolated from the next by data that has not come.
     """
     stream = await streaming(tcp)
     await stream.piece(1)
@@ -293,9 +305,10 @@ async def test_blocks_that_meet_become_one(tcp: Case) -> None:
 )
 @verifies("RFC2018:4-first", "RFC2018:3-blocks", needs=NEEDS)
 async def test_blocks_across_the_wrap(tcp: Case, iss: int) -> None:
-    """The numbers of our pieces pass 2^32 (or its middle), and the first is missing.
+    """SACK blocks are right where the numbers wrap.
 
-    The target must report the blocks as anywhere else.
+    The numbers of our pieces pass 2^32 (or its middle), and the first is missing. The target must report the blocks
+    as anywhere else.
     """
     stream = await streaming(tcp, iss=iss)
     for place in range(1, 4):
@@ -312,9 +325,10 @@ async def test_blocks_across_the_wrap(tcp: Case, iss: int) -> None:
 
 @verifies("RFC2018:3-number", "RFC2018:4-included", needs=NEEDS)
 async def test_no_block_once_everything_is_acknowledged(tcp: Case) -> None:
-    """Pieces come in order, one by one.
+    """No SACK block is sent once everything is acknowledged.
 
-    No ACK should carry SACK: each acknowledges the highest number that the target has.
+    Pieces come in order, one by one. No ACK should carry SACK: each acknowledges the highest number that the target
+    has.
     """
     stream = await streaming(tcp)
     for place in range(4):
@@ -327,9 +341,10 @@ async def test_no_block_once_everything_is_acknowledged(tcp: Case) -> None:
 
 @verifies("RFC2018:8-newest", "RFC2018:4-first", needs=NEEDS)
 async def test_first_block_reports_the_newest_segment(tcp: Case) -> None:
-    """Twenty pieces come behind holes, in an order that jumps back and forth.
+    """The first SACK block holds the newest segment.
 
-    Each ACK's first block must hold the segment that has just come, whatever becomes of it.
+    Twenty pieces come behind holes, in an order that jumps back and forth. Each ACK's first block must hold the
+    segment that has just come, whatever becomes of it.
     """
     stream = await streaming(tcp)
     conn = stream.conn
@@ -343,9 +358,10 @@ async def test_first_block_reports_the_newest_segment(tcp: Case) -> None:
 
 @verifies("RFC2018:8-held", "RFC2018:8-may", level="MUST", needs=NEEDS)
 async def test_what_is_reported_is_held(tcp: Case) -> None:
-    """Pieces are reported, and then the ones before them come, but the reported ones are not sent again.
+    """Data reported by SACK is held and not needed again.
 
-    What the last ACK reports must be held: as soon as the holes are filled the target acknowledges and delivers it all.
+    Pieces are reported, and then the ones before them come, but the reported ones are not sent again. What the last
+    ACK reports must be held: as soon as the holes are filled the target acknowledges and delivers it all.
     """
     stream = await streaming(tcp)
     conn = stream.conn

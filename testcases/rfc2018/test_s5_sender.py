@@ -104,9 +104,10 @@ async def ten_reported(tcp: Case, held: list[list[tuple[int, int]]]) -> tuple[Co
 )
 @verifies("RFC2018:5-record", "RFC2018:5-skip", "RFC2018:5-available", level="SHOULD", needs=NEEDS, lasts=1)
 async def test_only_the_holes_are_retransmitted(tcp: Case, lost: tuple[int, ...]) -> None:
-    """Some of ten segments are lost, and our ACKs report all the others.
+    """Only what SACK does not report is retransmitted.
 
-    The target should retransmit what lies in the holes, and nothing of what was reported.
+    Some of ten segments are lost, and our ACKs report all the others. The target should retransmit what lies in the
+    holes, and nothing of what was reported.
     """
     held: list[list[tuple[int, int]]] = []
     for number in [number for number in range(10) if number not in lost]:
@@ -133,8 +134,9 @@ async def test_only_the_holes_are_retransmitted(tcp: Case, lost: tuple[int, ...]
 
 @verifies("RFC2018:5.1-one-ack", needs=(*NEEDS, "prompt-wire"), lasts=1)
 async def test_one_ack_with_a_block_starts_no_recovery(tcp: Case) -> None:
-    """One of ten segments overtakes the first: a single ACK reports it, and nothing more comes from us for a while.
+    """A single ACK with a SACK block starts no recovery.
 
+    One of ten segments overtakes the first: a single ACK reports it, and nothing more comes from us for a while.
     The target must not retransmit for that: segments that change places are not lost.
     """
     conn, sent, since_ns = await ten_reported(tcp, [[(1, 1)]])
@@ -146,8 +148,9 @@ async def test_one_ack_with_a_block_starts_no_recovery(tcp: Case) -> None:
 
 @verifies("RFC2018:5.1-preserved", needs=NEEDS, lasts=1)
 async def test_acks_in_recovery_bring_two_segments_each_at_most(tcp: Case) -> None:
-    """The target has much to send when the first segment is lost, and six ACKs report the next ones, one by one.
+    """Each ACK in recovery causes two segments at most.
 
+    The target has much to send when the first segment is lost, and six ACKs report the next ones, one by one.
     Retransmissions included, they must bring no more than two segments each from the target.
     """
     conn, size = await opened(tcp)
@@ -176,9 +179,10 @@ async def test_acks_in_recovery_bring_two_segments_each_at_most(tcp: Case) -> No
 
 @verifies("RFC2018:5-left-edge", needs=NEEDS, lasts=4)
 async def test_timeout_retransmits_the_left_edge_though_it_was_reported(tcp: Case) -> None:
-    """Our ACK reports all of four segments and acknowledges none of them, and nothing more comes from us.
+    """A timeout retransmits the left edge though SACK reported it.
 
-    After its timeout the target must retransmit the first: a block is no acknowledgment.
+    Our ACK reports all of four segments and acknowledges none of them, and nothing more comes from us. After its
+    timeout the target must retransmit the first: a block is no acknowledgment.
     """
     conn, size = await opened(tcp)
     sent = await flight(conn, 4, size)
@@ -197,8 +201,9 @@ async def test_timeout_retransmits_the_left_edge_though_it_was_reported(tcp: Cas
 )
 @verifies("RFC2018:5.1-ignore", "RFC2018:8-keep", "RFC2018:5-off", level="MUST", needs=NEEDS, lasts=6)
 async def test_what_was_reported_comes_again_after_a_timeout(tcp: Case, reported: tuple[int, int]) -> None:
-    """Some of four segments are reported; then we drop them. After the timeout our ACKs cover one segment at a time.
+    """Data reported by SACK is sent again after a timeout.
 
+    Some of four segments are reported; then we drop them. After the timeout our ACKs cover one segment at a time.
     The target must have kept what was reported, and retransmit it: earlier blocks no longer count.
     """
     conn, size = await opened(tcp)
@@ -220,9 +225,10 @@ async def test_what_was_reported_comes_again_after_a_timeout(tcp: Case, reported
 
 @verifies("RFC2018:5-record", "RFC2018:8-keep", level="MUST", needs=NEEDS, lasts=1)
 async def test_blocks_that_report_nothing_sent_are_harmless(tcp: Case) -> None:
-    """Our ACKs carry blocks beyond what was sent, below what was acknowledged, empty and turned around.
+    """SACK blocks that report nothing sent do no harm.
 
-    The target must go on as if they were not there, and deliver what it has.
+    Our ACKs carry blocks beyond what was sent, below what was acknowledged, empty and turned around. The target
+    must go on as if they were not there, and deliver what it has.
     """
     conn, _ = await opened(tcp)
     end = conn.rcv_nxt

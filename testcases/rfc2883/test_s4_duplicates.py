@@ -55,9 +55,10 @@ async def streaming(tcp: Case, offer: Offer = SACK) -> Stream:
 
 @verifies("RFC2883:4-first", "RFC2883:4-edges", needs=NEEDS)
 async def test_duplicate_below_the_acknowledgment(tcp: Case) -> None:
-    """A segment that was acknowledged comes again: example 1.
+    """D-SACK reports a duplicate below the acknowledgment.
 
-    A target that does D-SACK reports it, and it alone, in the first block.
+    A segment that was acknowledged comes again: example 1. A target that does D-SACK reports it, and it alone, in
+    the first block.
     """
     stream = await streaming(tcp)
     for left in (0, 400):
@@ -70,9 +71,10 @@ async def test_duplicate_below_the_acknowledgment(tcp: Case) -> None:
 
 @verifies("RFC2883:4-first", "RFC2883:4-more", needs=NEEDS)
 async def test_duplicate_below_the_acknowledgment_while_data_is_missing(tcp: Case) -> None:
-    """Data is held behind a hole when a segment that was acknowledged comes again: example 2.
+    """D-SACK reports an old duplicate ahead of data behind a hole.
 
-    The first block reports the duplicate, the next what is held.
+    Data is held behind a hole when a segment that was acknowledged comes again: example 2. The first block reports
+    the duplicate, the next what is held.
     """
     stream = await streaming(tcp)
     for left in (0, 400):
@@ -89,9 +91,10 @@ async def test_duplicate_below_the_acknowledgment_while_data_is_missing(tcp: Cas
 
 @verifies("RFC2883:4-larger", "RFC2883:4-edges", needs=NEEDS)
 async def test_duplicate_of_data_behind_a_hole(tcp: Case) -> None:
-    """Two segments are held behind a hole when the second comes again: example 3.
+    """D-SACK reports a duplicate within a larger block.
 
-    The first block reports the duplicate, the second the larger block that it lies in.
+    Two segments are held behind a hole when the second comes again: example 3. The first block reports the
+    duplicate, the second the larger block that it lies in.
     """
     stream = await streaming(tcp)
     await stream.send(400, 800)
@@ -107,9 +110,10 @@ async def test_duplicate_of_data_behind_a_hole(tcp: Case) -> None:
 
 @verifies("RFC2883:4-edges", "RFC2883:4-first", needs=NEEDS)
 async def test_part_of_a_segment_is_a_duplicate(tcp: Case) -> None:
-    """A segment comes whose first half has come before; its second half fills a hole: example 4.
+    """D-SACK reports the part of a segment that is a duplicate.
 
-    The first block reports the first half alone.
+    A segment comes whose first half has come before; its second half fills a hole: example 4. The first block
+    reports the first half alone.
     """
     stream = await streaming(tcp)
     await stream.send(800, 1200)
@@ -123,9 +127,10 @@ async def test_part_of_a_segment_is_a_duplicate(tcp: Case) -> None:
 
 @verifies("RFC2883:4.2-first", "RFC2883:4-edges", needs=NEEDS)
 async def test_two_parts_of_a_segment_are_duplicates(tcp: Case) -> None:
-    """A segment comes whose first and last thirds have come before; it fills the hole between them: example 5.
+    """D-SACK reports the first of two duplicate parts.
 
-    The first block reports the first of the duplicate parts, and the next what is held beyond.
+    A segment comes whose first and last thirds have come before; it fills the hole between them: example 5. The
+    first block reports the first of the duplicate parts, and the next what is held beyond.
     """
     stream = await streaming(tcp)
     await stream.send(1600, 2000)
@@ -143,9 +148,10 @@ async def test_two_parts_of_a_segment_are_duplicates(tcp: Case) -> None:
 
 @verifies("RFC2883:4.2-first", "RFC2883:4-larger", "RFC2883:4-more", needs=NEEDS)
 async def test_two_parts_of_a_segment_behind_a_hole_are_duplicates(tcp: Case) -> None:
-    """Behind a hole a segment comes whose first and second thirds have come before: example 6.
+    """D-SACK reports the first of two duplicate parts behind a hole.
 
-    The first block reports the first of the duplicate parts, the second the larger block, and the third the rest.
+    Behind a hole a segment comes whose first and second thirds have come before: example 6. The first block reports
+    the first of the duplicate parts, the second the larger block, and the third the rest.
     """
     stream = await streaming(tcp)
     await stream.send(2000, 2400)
@@ -160,9 +166,10 @@ async def test_two_parts_of_a_segment_behind_a_hole_are_duplicates(tcp: Case) ->
 
 @verifies("RFC2883:4.2-first", "RFC2883:4-larger", needs=NEEDS)
 async def test_two_separate_parts_of_a_segment_behind_a_hole_are_duplicates(tcp: Case) -> None:
-    """Behind a hole a segment comes whose first and last thirds, which do not touch, have come before: example 6.
+    """D-SACK reports the first of two separate parts behind a hole.
 
-    The first block reports the first of the duplicate parts alone, the second the larger block.
+    Behind a hole a segment comes whose first and last thirds, which do not touch, have come before: example 6. The
+    first block reports the first of the duplicate parts alone, the second the larger block.
     """
     stream = await streaming(tcp)
     await stream.send(400, 800)
@@ -175,9 +182,10 @@ async def test_two_separate_parts_of_a_segment_behind_a_hole_are_duplicates(tcp:
 
 @verifies("RFC2883:4-once", "RFC2883:4-most-recent", needs=NEEDS)
 async def test_duplicate_is_reported_once(tcp: Case) -> None:
-    """A duplicate comes while data is missing, and then new data behind the hole.
+    """D-SACK reports a duplicate only once.
 
-    The ACK of the new data must no longer report the duplicate: its first block holds the new data.
+    A duplicate comes while data is missing, and then new data behind the hole. The ACK of the new data must no
+    longer report the duplicate: its first block holds the new data.
     """
     stream = await streaming(tcp)
     await stream.send(0, 400)
@@ -194,9 +202,9 @@ async def test_duplicate_is_reported_once(tcp: Case) -> None:
 
 @verifies("RFC2883:4-once", "RFC2883:4-first", needs=NEEDS)
 async def test_each_duplicate_is_reported(tcp: Case) -> None:
-    """The same segment comes again three times.
+    """D-SACK reports each duplicate.
 
-    A target that does D-SACK reports each of them, in an ACK of its own.
+    The same segment comes again three times. A target that does D-SACK reports each of them, in an ACK of its own.
     """
     stream = await streaming(tcp)
     await stream.send(0, 400)
@@ -208,9 +216,10 @@ async def test_each_duplicate_is_reported(tcp: Case) -> None:
 
 @verifies("RFC2883:4.3-paws", needs=(*NEEDS, "timestamps"))
 async def test_duplicate_that_paws_drops(tcp: Case) -> None:
-    """A segment that was acknowledged comes again with an older timestamp.
+    """A duplicate that PAWS drops is answered with an ACK.
 
-    The target must answer with an ACK (RFC 7323, R1), which may report it as a duplicate, or not.
+    A segment that was acknowledged comes again with an older timestamp. The target must answer with an ACK (RFC
+    7323, R1), which may report it as a duplicate, or not.
     """
     stream = await streaming(tcp, Offer(sack=True, timestamps=True))
     await stream.send(0, 400)

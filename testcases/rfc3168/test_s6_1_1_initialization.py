@@ -56,9 +56,10 @@ async def answers(conn: Connection, flags: Flags) -> None:
 
 @verifies("RFC3168:6.1.1-may", "RFC3168:6.1.1-syn", level="MUST", **PASSIVE)
 async def test_ecn_setup_syn_is_answered(tcp: Case) -> None:
-    """Our SYN has ECE and CWR.
+    """An ECN-setup SYN is answered, with ECN or without.
 
-    The SYN,ACK may be an ECN-setup one, with ECE alone, or have neither; it must not be ECT.
+    Our SYN has ECE and CWR. The SYN,ACK may be an ECN-setup one, with ECE alone, or have neither; it must not be
+    ECT.
     """
     conn = await tcp.listen()
     await conn.send(SETUP_SYN)
@@ -81,9 +82,10 @@ async def test_ecn_setup_syn_is_answered(tcp: Case) -> None:
 )
 @verifies("RFC3168:6.1.1-otherwise", "RFC3168:6.1.1-forms", "RFC3168:6.1.1-ect", **PASSIVE)
 async def test_non_ecn_setup_syn_is_answered_without_ecn(tcp: Case, flags: Flags) -> None:
-    """Our SYN has ECE alone, CWR alone, or neither.
+    """A SYN that is no ECN-setup SYN is answered without ECN.
 
-    The SYN,ACK must not be an ECN-setup one; the connection opens, and its data is not ECT.
+    Our SYN has ECE alone, CWR alone, or neither. The SYN,ACK must not be an ECN-setup one; the connection opens,
+    and its data is not ECT.
     """
     conn = await tcp.listen()
     await conn.send(SYN | flags)
@@ -95,9 +97,9 @@ async def test_non_ecn_setup_syn_is_answered_without_ecn(tcp: Case, flags: Flags
 
 @verifies("RFC3168:6.1.2-data", "RFC3168:6.1.2-ect-0", "RFC3168:6.1.1-ect", level="SHOULD", **PASSIVE)
 async def test_data_is_ect_0_after_a_passive_open_with_ecn(tcp: Case) -> None:
-    """Our SYN and the target's SYN,ACK were ECN-setup ones; its application sends data.
+    """Data is ECT(0) after a passive open with ECN.
 
-    New data should be ECT(0).
+    Our SYN and the target's SYN,ACK were ECN-setup ones; its application sends data. New data should be ECT(0).
     """
     conn = await tcp.listen()
     await conn.send(SETUP_SYN)
@@ -110,9 +112,10 @@ async def test_data_is_ect_0_after_a_passive_open_with_ecn(tcp: Case) -> None:
 
 @verifies("RFC3168:6.1.1-syn", "RFC3168:6.1.1-may", level="MUST", **ACTIVE)
 async def test_ecn_setup_syn_is_not_ect(tcp: Case) -> None:
-    """The target, set to ask for ECN, opens: its SYN has ECE and CWR.
+    """The ECN-setup SYN is not ECT.
 
-    The SYN must not be ECT, nor the ACK of our SYN,ACK.
+    The target, set to ask for ECN, opens: its SYN has ECE and CWR. The SYN must not be ECT, nor the ACK of our
+    SYN,ACK.
     """
     conn = await tcp.connect()
     syn = await conn.expect(SETUP_SYN, length=0)
@@ -125,9 +128,9 @@ async def test_ecn_setup_syn_is_not_ect(tcp: Case) -> None:
 
 @verifies("RFC3168:6.1.2-data", "RFC3168:6.1.2-ect-0", level="SHOULD", **ACTIVE)
 async def test_data_is_ect_0_after_an_active_open_with_ecn(tcp: Case) -> None:
-    """The target's SYN and our SYN,ACK were ECN-setup ones; its application sends data.
+    """Data is ECT(0) after an active open with ECN.
 
-    New data should be ECT(0).
+    The target's SYN and our SYN,ACK were ECN-setup ones; its application sends data. New data should be ECT(0).
     """
     conn = await tcp.connect()
     await conn.expect(SETUP_SYN, length=0)
@@ -150,9 +153,10 @@ async def test_data_is_ect_0_after_an_active_open_with_ecn(tcp: Case) -> None:
     ],
 )
 async def test_non_ecn_setup_syn_ack_switches_ecn_off(tcp: Case, flags: Flags) -> None:
-    """Our SYN,ACK to an ECN-setup SYN has CWR, both flags (as an old stack reflects them), or none.
+    """A SYN,ACK that is no ECN-setup SYN,ACK switches ECN off.
 
-    The connection must open, and its data not be ECT.
+    Our SYN,ACK to an ECN-setup SYN has CWR, both flags (as an old stack reflects them), or none. The connection
+    must open, and its data not be ECT.
     """
     conn = await tcp.connect()
     await conn.expect(SETUP_SYN, length=0)
@@ -163,9 +167,10 @@ async def test_non_ecn_setup_syn_ack_switches_ecn_off(tcp: Case, flags: Flags) -
 
 @verifies("RFC3168:6.1.1-clear", needs=("app", "ecn", "settings"), sysctl={"net.ipv4.tcp_ecn": "0"})
 async def test_target_without_ecn_clears_both_flags(tcp: Case) -> None:
-    """ECN is switched off; the target opens, and answers an ECN-setup SYN of ours.
+    """With ECN off, SYN and SYN,ACK have neither ECE nor CWR.
 
-    Its SYN and its SYN,ACK should have neither ECE nor CWR.
+    ECN is switched off; the target opens, and answers an ECN-setup SYN of ours. Its SYN and its SYN,ACK should have
+    neither ECE nor CWR.
     """
     opening = await tcp.connect()
     await opening.expect(SYN, length=0)
@@ -179,9 +184,9 @@ async def test_target_without_ecn_clears_both_flags(tcp: Case) -> None:
 
 @verifies("RFC3168:6.1.1-ignore", **PASSIVE)
 async def test_ce_is_ignored_without_ecn(tcp: Case) -> None:
-    """ECN was not agreed on; data of ours is CE.
+    """CE is ignored where ECN was not agreed on.
 
-    The target must take it, and not answer with ECE.
+    ECN was not agreed on; data of ours is CE. The target must take it, and not answer with ECE.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
     for _ in range(2):
@@ -192,9 +197,10 @@ async def test_ce_is_ignored_without_ecn(tcp: Case) -> None:
 
 @verifies("RFC3168:6.1.1-received", **PASSIVE)
 async def test_syn_repeated_without_ecn_switches_it_off(tcp: Case) -> None:
-    """Our ECN-setup SYN comes again without ECE and CWR, as a host does that had no answer; then we acknowledge.
+    """A SYN repeated without ECE and CWR switches ECN off.
 
-    The target should not send ECT: it has received a non-ECN-setup SYN.
+    Our ECN-setup SYN comes again without ECE and CWR, as a host does that had no answer; then we acknowledge. The
+    target should not send ECT: it has received a non-ECN-setup SYN.
     """
     conn = await tcp.listen()
     await conn.send(SETUP_SYN)
@@ -212,9 +218,10 @@ async def test_syn_repeated_without_ecn_switches_it_off(tcp: Case) -> None:
 
 @verifies("RFC3168:6.1.1.1-silence", "RFC3168:6.1.1-ect", level="MUST", lasts=2, **ACTIVE)
 async def test_ecn_setup_syn_that_is_not_answered(tcp: Case) -> None:
-    """The target's ECN-setup SYN is not answered; to the next one comes an ECN-setup SYN,ACK of ours.
+    """An unanswered ECN-setup SYN is repeated, with ECN or without.
 
-    The second SYN may have ECE and CWR or not. Where it has not, data must not be ECT: a non-ECN-setup SYN was sent.
+    The target's ECN-setup SYN is not answered; to the next one comes an ECN-setup SYN,ACK of ours. The second SYN
+    may have ECE and CWR or not. Where it has not, data must not be ECT: a non-ECN-setup SYN was sent.
     """
     conn = await tcp.connect()
     await conn.expect(SETUP_SYN, length=0)
@@ -228,9 +235,10 @@ async def test_ecn_setup_syn_that_is_not_answered(tcp: Case) -> None:
 
 @verifies("RFC3168:6.1.1.1-reset", lasts=3, **ACTIVE)
 async def test_ecn_setup_syn_that_is_reset(tcp: Case) -> None:
-    """The target's ECN-setup SYN is answered by a RST.
+    """A reset ECN-setup SYN is tried again without ECN or given up.
 
-    The target may try again without ECN, or tell its application that it was refused.
+    The target's ECN-setup SYN is answered by a RST. The target may try again without ECN, or tell its application
+    that it was refused.
     """
     conn = await tcp.connect()
     await conn.expect(SETUP_SYN, length=0)
@@ -247,9 +255,11 @@ async def test_ecn_setup_syn_that_is_reset(tcp: Case) -> None:
 @pytest.mark.parametrize("then", [pytest.param(True, id="with-ecn-then"), pytest.param(False, id="without-ecn-then")])
 @verifies("RFC3168:6.1.1-again", "RFC3168:6.1.1-ect", level="MUST", **PASSIVE)
 async def test_connection_after_time_wait_negotiates_anew(tcp: Case, then: bool) -> None:
-    """A connection with ECN is in TIME-WAIT (or one without), and a newer SYN opens the four-tuple again the other way.
+    """A connection after TIME-WAIT negotiates ECN anew.
 
-    What was agreed on before must not count: the new connection's data is ECT only where its own SYN was an ECN-setup one.
+    A connection with ECN is in TIME-WAIT (or one without), and a newer SYN opens the four-tuple again the other
+    way. What was agreed on before must not count: the new connection's data is ECT only where its own SYN was an
+    ECN-setup one.
     """
     former = await tcp.listen()
     if not then:

@@ -119,9 +119,10 @@ def with_cwr(segments: list[Received]) -> list[int]:
 
 @verifies("RFC3168:6.1.2-halves", "RFC3168:6.1.2-data", **NEEDS)
 async def test_congestion_window_is_reduced_on_ece(tcp: Case) -> None:
-    """The target has a full congestion window under way; each of our ACKs of it has ECE, but the last.
+    """ECE reduces the congestion window.
 
-    Fewer segments must be under way then: half as many, or somewhat more with the factors of RFC 8511 and RFC 9438.
+    The target has a full congestion window under way; each of our ACKs of it has ECE, but the last. Fewer segments
+    must be under way then: half as many, or somewhat more with the factors of RFC 8511 and RFC 9438.
     """
     _, (before, after) = await flights(tcp, (ACK | ECE, ACK))
     forms = ["halved", "reduced by less", "not reduced"]
@@ -133,9 +134,10 @@ async def test_congestion_window_is_reduced_on_ece(tcp: Case) -> None:
 
 @verifies("RFC3168:6.1.2-increase", **NEEDS)
 async def test_congestion_window_does_not_grow_on_ece(tcp: Case) -> None:
-    """Early in slow start, where each ACK would open the congestion window, our ACKs have ECE.
+    """ECE stops the growth of the congestion window.
 
-    No more segments should be under way afterwards than before.
+    Early in slow start, where each ACK would open the congestion window, our ACKs have ECE. No more segments should
+    be under way afterwards than before.
     """
     conn, (before, after) = await flights(tcp, (ACK | ECE, ACK | ECE), growth=False)
     assert len(after) <= len(before), f"{len(before)} segments were under way before ECE, and {len(after)} after it"
@@ -144,9 +146,10 @@ async def test_congestion_window_does_not_grow_on_ece(tcp: Case) -> None:
 
 @verifies("RFC3168:6.1.2-cwr", "RFC3168:6.1.1-cwr", level="MUST", **NEEDS)
 async def test_first_new_data_after_a_reduction_has_cwr(tcp: Case) -> None:
-    """One ACK of ours has ECE; it acknowledges all that is under way.
+    """The first new data after a reduction has CWR.
 
-    The first new segment must have CWR, and be ECT(0) like all new data.
+    One ACK of ours has ECE; it acknowledges all that is under way. The first new segment must have CWR, and be
+    ECT(0) like all new data.
     """
     conn, (before,) = await flights(tcp)
     await conn.send(ACK | ECE, ack=before[-1].segment.end)
@@ -156,9 +159,10 @@ async def test_first_new_data_after_a_reduction_has_cwr(tcp: Case) -> None:
 
 @verifies("RFC3168:6.1.2-cwr-first", "RFC3168:6.1.2-once", level="SHOULD", **NEEDS)
 async def test_only_the_first_new_data_has_cwr(tcp: Case) -> None:
-    """The ACKs of one window of data have ECE, but the last, as from a receiver that has not seen CWR.
+    """Only the first new data of a reduction has CWR.
 
-    One segment alone should have CWR: the congestion window is reduced once for all of them.
+    The ACKs of one window of data have ECE, but the last, as from a receiver that has not seen CWR. One segment
+    alone should have CWR: the congestion window is reduced once for all of them.
     """
     conn, (_, after, later) = await flights(tcp, (ACK | ECE, ACK), (ACK, ACK))
     assert with_cwr(after) == [0], f"segments {with_cwr(after)} of {len(after)} have CWR"
@@ -168,9 +172,10 @@ async def test_only_the_first_new_data_has_cwr(tcp: Case) -> None:
 
 @verifies("RFC3168:6.1.2-once", **NEEDS)
 async def test_ece_on_the_last_ack_of_a_window_counts_for_that_window(tcp: Case) -> None:
-    """Every ACK of one window of data has ECE, the last too: that data was sent before CWR, which answers for it.
+    """ECE on the last ACK of a window counts for that window.
 
-    The target must reduce its congestion window once, and say so once.
+    Every ACK of one window of data has ECE, the last too: that data was sent before CWR, which answers for it. The
+    target must reduce its congestion window once, and say so once.
     """
     conn, (_, after) = await flights(tcp, (ACK | ECE, ACK | ECE))
     assert with_cwr(after) == [0], f"segments {with_cwr(after)} of {len(after)} have CWR"
@@ -179,9 +184,10 @@ async def test_ece_on_the_last_ack_of_a_window_counts_for_that_window(tcp: Case)
 
 @verifies("RFC3168:6.1.2-once", **NEEDS)
 async def test_ece_of_the_next_window_reduces_again(tcp: Case) -> None:
-    """ECE comes for one window of data, and again for the next, which began behind CWR.
+    """ECE of the next window reduces the congestion window again.
 
-    Each must have its reduction, and its CWR.
+    ECE comes for one window of data, and again for the next, which began behind CWR. Each must have its reduction,
+    and its CWR.
     """
     conn, (_, *reduced) = await flights(tcp, (ACK | ECE, ACK), (ACK | ECE, ACK))
     for one in reduced:
@@ -191,9 +197,10 @@ async def test_ece_of_the_next_window_reduces_again(tcp: Case) -> None:
 
 @verifies("RFC3168:6.1.2-timer", lasts=2, **NEEDS)
 async def test_ece_with_a_congestion_window_of_one_waits_for_the_timer(tcp: Case) -> None:
-    """After a timeout the congestion window is one segment. Our ACK of the retransmission has ECE.
+    """With a window of one segment, ECE makes the target wait for its timer.
 
-    The target must reset its timer, and send the next segment only when it expires.
+    After a timeout the congestion window is one segment. Our ACK of the retransmission has ECE. The target must
+    reset its timer, and send the next segment only when it expires.
     """
     conn, (before,) = await flights(tcp)
     first = before[0]
@@ -208,9 +215,10 @@ async def test_ece_with_a_congestion_window_of_one_waits_for_the_timer(tcp: Case
 
 @verifies("RFC3168:6.1.5-again", lasts=1, **NEEDS)
 async def test_retransmission_is_not_ect(tcp: Case) -> None:
-    """Data of the target is lost, and comes again after its timeout, twice.
+    """A retransmission is not ECT.
 
-    It was ECT(0) first; the retransmissions must be not-ECT.
+    Data of the target is lost, and comes again after its timeout, twice. It was ECT(0) first; the retransmissions
+    must be not-ECT.
     """
     conn = await with_ecn(tcp)
     await conn.app.send(b"lost")
@@ -225,9 +233,10 @@ async def test_retransmission_is_not_ect(tcp: Case) -> None:
 
 @verifies("RFC3168:6.1.2-cwr-again", "RFC3168:6.1.5-again", level="SHOULD", lasts=1, **NEEDS)
 async def test_retransmission_of_data_with_cwr_has_none(tcp: Case) -> None:
-    """The segment with CWR is lost, and comes again after its timeout.
+    """A retransmission of data with CWR has no CWR.
 
-    The retransmission should not have CWR, and must be not-ECT.
+    The segment with CWR is lost, and comes again after its timeout. The retransmission should not have CWR, and
+    must be not-ECT.
     """
     conn, (before,) = await flights(tcp)
     await conn.send(ACK | ECE, ack=before[-1].segment.end)
@@ -242,8 +251,9 @@ async def test_retransmission_of_data_with_cwr_has_none(tcp: Case) -> None:
 
 @verifies("RFC3168:6.1.2-cwr", "RFC3168:6.1.1-cwr", level="MUST", lasts=1, **NEEDS)
 async def test_first_new_data_after_a_timeout_has_cwr(tcp: Case) -> None:
-    """Data of the target is lost and comes again after its timeout; then we acknowledge it, and there is more to send.
+    """The first new data after a timeout has CWR.
 
+    Data of the target is lost and comes again after its timeout; then we acknowledge it, and there is more to send.
     The congestion window was reduced: the first new segment must have CWR.
     """
     conn, (before,) = await flights(tcp)
@@ -257,9 +267,10 @@ async def test_first_new_data_after_a_timeout_has_cwr(tcp: Case) -> None:
 
 @verifies("RFC3168:6.1.4-pure", **NEEDS)
 async def test_acknowledgments_are_not_ect(tcp: Case) -> None:
-    """Data of ours comes in order, behind a hole and twice; a SYN and a FIN come.
+    """Pure ACKs are not ECT.
 
-    The ACKs, which have no data, must be not-ECT.
+    Data of ours comes in order, behind a hole and twice; a SYN and a FIN come. The ACKs, which have no data, must
+    be not-ECT.
     """
     conn = await with_ecn(tcp)
     acks = []
@@ -280,9 +291,10 @@ async def test_acknowledgments_are_not_ect(tcp: Case) -> None:
 
 @verifies("RFC3168:6.1.6-probe", lasts=2, **NEEDS)
 async def test_window_probe_has_neither_ect_nor_cwr(tcp: Case) -> None:
-    """Our window closes with an ACK that has ECE, so that CWR is due; the target probes the window.
+    """A window probe has neither ECT nor CWR.
 
-    The probes must be not-ECT and without CWR, which comes with the first new data once the window opens.
+    Our window closes with an ACK that has ECE, so that CWR is due; the target probes the window. The probes must be
+    not-ECT and without CWR, which comes with the first new data once the window opens.
     """
     conn = await with_ecn(tcp)
     await conn.app.send(b"first")

@@ -33,9 +33,9 @@ async def clears(conn: Connection) -> None:
 
 @verifies("RFC3168:6.1.3-echo", "RFC3168:6.1.1-ce", level="MUST", **NEEDS)
 async def test_ce_is_answered_by_ece(tcp: Case) -> None:
-    """Data of ours is ECT(0), and then CE.
+    """CE is answered by ECE.
 
-    The ACK of the first must have no ECE, that of the second must have it.
+    Data of ours is ECT(0), and then CE. The ACK of the first must have no ECE, that of the second must have it.
     """
     conn = await with_ecn(tcp)
     await data(conn, ECT_0, echo=False)
@@ -45,9 +45,9 @@ async def test_ce_is_answered_by_ece(tcp: Case) -> None:
 
 @verifies("RFC3168:6.1.3-until", "RFC3168:6.1.1-ce", level="MUST", **NEEDS)
 async def test_ece_stays_until_cwr(tcp: Case) -> None:
-    """One segment of ours is CE; ten that are not follow, without CWR.
+    """ECE stays on every ACK until CWR arrives.
 
-    Every ACK from the first on must have ECE.
+    One segment of ours is CE; ten that are not follow, without CWR. Every ACK from the first on must have ECE.
     """
     conn = await with_ecn(tcp)
     await data(conn, CE, echo=True)
@@ -57,9 +57,10 @@ async def test_ece_stays_until_cwr(tcp: Case) -> None:
 
 @verifies("RFC3168:6.1.3-until", "RFC3168:6.1.1-ce", level="MUST", **NEEDS)
 async def test_data_of_the_target_has_ece_too(tcp: Case) -> None:
-    """One segment of ours is CE, and CWR does not come; the target's application sends data.
+    """The target's data has ECE after CE, too.
 
-    That segment acknowledges too, so it must have ECE.
+    One segment of ours is CE, and CWR does not come; the target's application sends data. That segment acknowledges
+    too, so it must have ECE.
     """
     conn = await with_ecn(tcp)
     await data(conn, CE, echo=True)
@@ -69,9 +70,9 @@ async def test_data_of_the_target_has_ece_too(tcp: Case) -> None:
 
 @verifies("RFC3168:6.1.3-after", "RFC3168:6.1.1-ce", level="MUST", **NEEDS)
 async def test_no_ece_after_cwr(tcp: Case) -> None:
-    """One segment of ours is CE; a later one has CWR, and more follow.
+    """No ECE is sent once CWR has arrived.
 
-    The ACKs of those behind CWR must have no ECE.
+    One segment of ours is CE; a later one has CWR, and more follow. The ACKs of those behind CWR must have no ECE.
     """
     conn = await with_ecn(tcp)
     await data(conn, CE, echo=True)
@@ -84,9 +85,9 @@ async def test_no_ece_after_cwr(tcp: Case) -> None:
 
 @verifies("RFC3168:6.1.3-again", "RFC3168:6.1.1-ce", level="MUST", **NEEDS)
 async def test_ce_after_cwr_is_answered_by_ece_again(tcp: Case) -> None:
-    """CE, CWR, and CE once more, three times over.
+    """CE after CWR is answered by ECE again.
 
-    Each CE must have ECE as answer, until the next CWR.
+    CE, CWR, and CE once more, three times over. Each CE must have ECE as answer, until the next CWR.
     """
     conn = await with_ecn(tcp)
     for _ in range(3):
@@ -99,9 +100,9 @@ async def test_ce_after_cwr_is_answered_by_ece_again(tcp: Case) -> None:
 
 @verifies("RFC3168:6.1.3-again", **NEEDS)
 async def test_ce_on_the_segment_with_cwr_is_answered_by_ece(tcp: Case) -> None:
-    """The segment of ours that has CWR is CE itself.
+    """CE on the segment with CWR is answered by ECE.
 
-    It is another sign of congestion: the ACKs must go on having ECE.
+    The segment of ours that has CWR is CE itself. It is another sign of congestion: the ACKs must go on having ECE.
     """
     conn = await with_ecn(tcp)
     await data(conn, CE, echo=True)
@@ -111,9 +112,10 @@ async def test_ce_on_the_segment_with_cwr_is_answered_by_ece(tcp: Case) -> None:
 
 @verifies("RFC3168:6.1.3-any", **NEEDS)
 async def test_ack_of_several_segments_has_ece_for_any_ce(tcp: Case) -> None:
-    """Four segments of ours come at once, and the second is CE.
+    """An ACK of several segments has ECE if any of them was CE.
 
-    From the ACK that covers it on, every ACK must have ECE, however many segments it covers.
+    Four segments of ours come at once, and the second is CE. From the ACK that covers it on, every ACK must have
+    ECE, however many segments it covers.
     """
     conn = await with_ecn(tcp)
     base = conn.snd_nxt
@@ -132,9 +134,10 @@ async def test_ack_of_several_segments_has_ece_for_any_ce(tcp: Case) -> None:
 
 @verifies("RFC3168:6.1.5-outside", **NEEDS)
 async def test_ce_outside_the_window_is_ignored(tcp: Case) -> None:
-    """Data that the target has had comes again, CE this time; then data beyond its window, CE too.
+    """CE on a segment outside the window is ignored.
 
-    Neither the ACK that answers, nor those of later data, should have ECE: anyone could have sent that.
+    Data that the target has had comes again, CE this time; then data beyond its window, CE too. Neither the ACK
+    that answers, nor those of later data, should have ECE: anyone could have sent that.
     """
     conn = await with_ecn(tcp)
     await data(conn, ECT_0, echo=False)
@@ -147,9 +150,10 @@ async def test_ce_outside_the_window_is_ignored(tcp: Case) -> None:
 
 @verifies("RFC3168:6.1.6-ce", **NEEDS)
 async def test_window_probe_with_ce_is_answered_by_ece(tcp: Case) -> None:
-    """The application does not read until the target's window is closed; our probe of it is CE.
+    """CE on a window probe is answered by ECE.
 
-    The ACK should have ECE.
+    The application does not read until the target's window is closed; our probe of it is CE. The ACK should have
+    ECE.
     """
     conn = await with_ecn(tcp, [("socket", "SO_RCVBUF", 8192)])
     for _ in range(100):

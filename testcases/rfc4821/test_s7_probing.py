@@ -47,9 +47,10 @@ async def sent(conn: Connection, path: Path, data: bytes = DATA) -> list[int]:
 @pytest.mark.parametrize("by", ["active", "passive"])
 @verifies("RFC4821:7.2-search-low", "RFC4821:7.2-configurable", "IP-SYSCTL:tcp_base_mss", quick=False, sysctl=ALWAYS)
 async def test_probing_begins_with_the_configured_size(tcp: Case, by: str, base: int) -> None:
-    """With probing always on the application sends for the first time over a path that carries 1500 octets.
+    """Probing begins with segments of the configured size.
 
-    The target must begin with segments of the configured size, below what its link and our MSS allow.
+    With probing always on the application sends for the first time over a path that carries 1500 octets. The target
+    must begin with segments of the configured size, below what its link and our MSS allow.
     """
     conn = await established(tcp, by)
     await conn.app.send(DATA)
@@ -66,9 +67,10 @@ async def test_probing_begins_with_the_configured_size(tcp: Case, by: str, base:
     sysctl={PROBING: "2", BASE: "1024"},
 )
 async def test_larger_segments_are_tried_and_kept(tcp: Case) -> None:
-    """With probing always on the application sends much, over a path that carries all that the link does.
+    """Larger segments are tried and kept once acknowledged.
 
-    The target must try a larger segment, use its size for all others once it is acknowledged, and converge.
+    With probing always on the application sends much, over a path that carries all that the link does. The target
+    must try a larger segment, use its size for all others once it is acknowledged, and converge.
     """
     conn = await established(tcp)
     path = Path(tcp, conn, 65_535, tells=False)
@@ -92,10 +94,11 @@ async def test_larger_segments_are_tried_and_kept(tcp: Case) -> None:
     lasts=3,
 )
 async def test_lost_probe_is_no_sign_of_congestion(tcp: Case, mtu: int) -> None:
-    """With probing always on the path drops what is larger than some size, and no router tells.
+    """A lost probe for {mtu} octets is no sign of congestion.
 
-    The target must keep to what gets through, and send a lost probe's data again in smaller segments as soon as it learns of
-    the loss, not after its timeout.
+    With probing always on the path drops what is larger than some size, and no router tells. The target must keep
+    to what gets through, and send a lost probe's data again in smaller segments as soon as it learns of the loss,
+    not after its timeout.
     """
     conn = await established(tcp)
     path = Path(tcp, conn, mtu, tells=False)
@@ -125,9 +128,10 @@ def waited_for(path: Path, lost: Received) -> float:
     "RFC4821:7.3-resume", quick=False, sysctl={PROBING: "2", BASE: "1024", "net.ipv4.tcp_probe_interval": "2"}, lasts=4
 )
 async def test_probing_resumes_after_its_interval(tcp: Case) -> None:
-    """Probing has converged below 1300 octets; then the path carries everything. The interval is 2 s (a shortened 10 minutes).
+    """Probing for a larger path MTU resumes after its interval.
 
-    The target must try larger segments again, and use them.
+    Probing has converged below 1300 octets; then the path carries everything. The interval is 2 s (a shortened 10
+    minutes). The target must try larger segments again, and use them.
     """
     conn = await established(tcp)
     path = Path(tcp, conn, 1300, tells=False)
@@ -151,9 +155,10 @@ async def test_probing_resumes_after_its_interval(tcp: Case) -> None:
     lasts=6,
 )
 async def test_black_hole_is_found_by_timeouts(tcp: Case, base: int) -> None:
-    """Probing is for black holes alone: the path drops what is larger than 1100 octets, and no router tells.
+    """With a base of {base}, timeouts reveal a black hole.
 
-    After some timeouts the target must reduce its segments (to the configured size, and further while they are lost), and
+    Probing is for black holes alone: the path drops what is larger than 1100 octets, and no router tells. After
+    some timeouts the target must reduce its segments (to the configured size, and further while they are lost), and
     get its data through. What it takes for a sign (tcp_retries1) is shortened to two timeouts.
     """
     conn = await established(tcp)
@@ -171,9 +176,10 @@ async def test_black_hole_is_found_by_timeouts(tcp: Case, base: int) -> None:
     lasts=12,
 )
 async def test_successive_timeouts_halve_the_size(tcp: Case) -> None:
-    """The path carries 600 octets, which is less than the configured size, and no router tells.
+    """Each further timeout halves the segment size.
 
-    With each further timeout the target must halve its segments until they get through, over IPv6 not below 1280 octets.
+    The path carries 600 octets, which is less than the configured size, and no router tells. With each further
+    timeout the target must halve its segments until they get through, over IPv6 not below 1280 octets.
     """
     conn = await established(tcp)
     path = Path(tcp, conn, 600, tells=False)
@@ -193,9 +199,10 @@ async def test_successive_timeouts_halve_the_size(tcp: Case) -> None:
 
 @verifies("RFC4821:2-robust", "IP-SYSCTL:tcp_mtu_probing", quick=False, sysctl={PROBING: "0", RETRIES1: "1"}, lasts=5)
 async def test_black_hole_stays_one_without_probing(tcp: Case) -> None:
-    """Probing is off, and the path drops what is larger than 1100 octets without a word.
+    """Without probing, a black hole swallows the same segment again.
 
-    The target repeats the same segment: it is what probing is to mend.
+    Probing is off, and the path drops what is larger than 1100 octets without a word. The target repeats the same
+    segment: it is what probing is to mend.
     """
     conn = await established(tcp)
     path = Path(tcp, conn, 1100, tells=False)

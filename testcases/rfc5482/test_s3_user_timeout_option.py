@@ -57,9 +57,10 @@ async def first_data(conn: Connection) -> Received:
 )
 @verifies("RFC5482:3-ignore", "RFC5482:3.4-ignored", needs=("app",))
 async def test_user_timeout_option_disturbs_nothing(tcp: Case, by: str, option: opt.Option) -> None:
-    """Every segment of ours has the option: SYN or SYN,ACK, ACK, data and FIN.
+    """The User Timeout option disturbs nothing.
 
-    The target must open, take the data, and close, as without it; a value of zero has no meaning at all.
+    Every segment of ours has the option: SYN or SYN,ACK, ACK, data and FIN. The target must open, take the data,
+    and close, as without it; a value of zero has no meaning at all.
     """
     conn = await (tcp.listen() if by == "passive" else tcp.connect())
     conn.syn_options = (*conn.syn_options, option)
@@ -84,10 +85,11 @@ async def test_user_timeout_option_disturbs_nothing(tcp: Case, by: str, option: 
     needs=("app",),
 )
 async def test_user_timeout_option_of_the_target(tcp: Case, by: str) -> None:
-    """The target's SYN or SYN,ACK, and the first segment behind it: with the option, or without.
+    """The target's own User Timeout option is well formed.
 
-    It may have the option or not. Where the SYN has it the next segment should have it too; its length must be 4, and its
-    value not zero.
+    The target's SYN or SYN,ACK, and the first segment behind it: with the option, or without. It may have the
+    option or not. Where the SYN has it the next segment should have it too; its length must be 4, and its value not
+    zero.
     """
     conn = await (tcp.listen() if by == "passive" else tcp.connect())
     conn.syn_options = (*conn.syn_options, UTO)
@@ -111,9 +113,10 @@ async def test_user_timeout_option_of_the_target(tcp: Case, by: str) -> None:
 
 @verifies("RFC5482:3-next", needs=("app", "options:TCP_USER_TIMEOUT"))
 async def test_new_user_timeout_is_announced_or_not(tcp: Case) -> None:
-    """The application sets a new user timeout on a connection, and then sends data.
+    """A new user timeout is announced by the option, or not at all.
 
-    A target that has the option should announce it in that segment; one that has not sends none.
+    The application sets a new user timeout on a connection, and then sends data. A target that has the option
+    should announce it in that segment; one that has not sends none.
     """
     conn = await tcp.listen()
     conn.syn_options = (*conn.syn_options, UTO)
@@ -132,9 +135,10 @@ async def test_new_user_timeout_is_announced_or_not(tcp: Case) -> None:
 
 @verifies("RFC5482:3-changeable", "RFC5482:3.1-unchanged", needs=("app", "options:TCP_USER_TIMEOUT"), lasts=4)
 async def test_user_timeout_of_the_application_stands(tcp: Case) -> None:
-    """The application has set a user timeout of 1.5 s; ours suggests 120 s. Then its data is not acknowledged.
+    """The application's user timeout overrides the peer's suggestion.
 
-    The target must give up after 1.5 s: what the application has asked for is not changed.
+    The application has set a user timeout of 1.5 s; ours suggests 120 s. Then its data is not acknowledged. The
+    target must give up after 1.5 s: what the application has asked for is not changed.
     """
     conn = await tcp.listen()
     conn.syn_options = (*conn.syn_options, UTO)
@@ -168,9 +172,11 @@ async def test_user_timeout_of_the_application_stands(tcp: Case) -> None:
     lasts=FOLLOWED_S,
 )
 async def test_short_user_timeout_does_not_end_the_connection(tcp: Case, option: opt.Option) -> None:
-    """We suggest a user timeout of one second (or of zero); then the target's data is not acknowledged for half a minute.
+    """A short suggested user timeout does not end the connection.
 
-    The target must not give up: what it accepts has a lower limit, above its retransmission timeout. It goes on afterwards.
+    We suggest a user timeout of one second (or of zero); then the target's data is not acknowledged for half a
+    minute. The target must not give up: what it accepts has a lower limit, above its retransmission timeout. It
+    goes on afterwards.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
     await conn.send(ACK, options=[option])
@@ -183,9 +189,10 @@ async def test_short_user_timeout_does_not_end_the_connection(tcp: Case, option:
 
 @verifies("RFC5482:3.1-lowest", needs=("app",), lasts=FOLLOWED_S)
 async def test_user_timeout_below_100_s_is_not_taken(tcp: Case) -> None:
-    """We suggest a user timeout of 10 s; then the target's data is not acknowledged for half a minute.
+    """A suggested user timeout of 10 s does not end the connection.
 
-    The target should not give up: its lower limit should be 100 s or more.
+    We suggest a user timeout of 10 s; then the target's data is not acknowledged for half a minute. The target
+    should not give up: its lower limit should be 100 s or more.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
     await conn.send(ACK, options=[opt.user_timeout(10)])
@@ -198,9 +205,10 @@ async def test_user_timeout_below_100_s_is_not_taken(tcp: Case) -> None:
 
 @verifies("RFC5482:3.3-states", needs=("app",), lasts=5)
 async def test_user_timeout_of_a_syn_does_not_end_syn_received(tcp: Case) -> None:
-    """Our SYN suggests a user timeout of one second, and the SYN,ACK is not acknowledged.
+    """A user timeout in a SYN does not end SYN-RECEIVED.
 
-    The target must repeat it beyond that second: before the connection is synchronized the option does not count.
+    Our SYN suggests a user timeout of one second, and the SYN,ACK is not acknowledged. The target must repeat it
+    beyond that second: before the connection is synchronized the option does not count.
     """
     conn = await tcp.listen()
     conn.syn_options = (*conn.syn_options, ONE_SECOND)
@@ -215,9 +223,10 @@ async def test_user_timeout_of_a_syn_does_not_end_syn_received(tcp: Case) -> Non
 
 @verifies("RFC5482:3.3-states", needs=("app",), lasts=5)
 async def test_user_timeout_of_a_crossing_syn_does_not_end_the_opening(tcp: Case) -> None:
-    """Our SYN crosses the target's and suggests a user timeout of one second; then we are silent.
+    """A user timeout in a crossing SYN does not end the opening.
 
-    The target must repeat its SYN,ACK beyond that second, and open once we acknowledge it.
+    Our SYN crosses the target's and suggests a user timeout of one second; then we are silent. The target must
+    repeat its SYN,ACK beyond that second, and open once we acknowledge it.
     """
     conn = await tcp.connect()
     conn.syn_options = (*conn.syn_options, ONE_SECOND)

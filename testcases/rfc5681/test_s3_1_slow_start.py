@@ -35,10 +35,11 @@ async def flight(conn: Connection, mss: int, segments: int = SENT) -> list[Recei
 @pytest.mark.parametrize("mss", [pytest.param(SMALL_MSS, id="536"), pytest.param(LARGE_MSS, id="1400")])
 @verifies("RFC5681:3.1-iw", "RFC5681:3.1-syn-no-growth", "RFC9293:MUST-19", lasts=1)
 async def test_initial_window_is_a_few_segments(tcp: Case, mss: int) -> None:
-    """The application sends 40 segments at once, and we acknowledge nothing.
+    """The initial window is a few segments with an MSS of {mss}.
 
-    No more than four segments of 536 octets, or three of 1400, may come before our acknowledgment. The handshake's own
-    acknowledgments must not have added to them.
+    The application sends 40 segments at once, and we acknowledge nothing. No more than four segments of 536 octets,
+    or three of 1400, may come before our acknowledgment. The handshake's own acknowledgments must not have added to
+    them.
     """
     conn = await opened(tcp, mss)
     came = await flight(conn, mss)
@@ -48,8 +49,9 @@ async def test_initial_window_is_a_few_segments(tcp: Case, mss: int) -> None:
 
 @verifies("RFC5681:3.1-iw-after-loss", lasts=3)
 async def test_initial_window_after_a_lost_opening_is_one_segment(tcp: Case) -> None:
-    """The target's SYN,ACK is lost and answered when it comes again. Then the application sends 40 segments at once.
+    """After a lost SYN,ACK the initial window is one segment.
 
+    The target's SYN,ACK is lost and answered when it comes again. Then the application sends 40 segments at once.
     One segment alone may come before our acknowledgment.
     """
     conn = await opened(tcp, LARGE_MSS, lost_opening=True)
@@ -59,9 +61,10 @@ async def test_initial_window_after_a_lost_opening_is_one_segment(tcp: Case) -> 
 
 @verifies("RFC5681:3.1-slow-start", "RFC5681:3.1-both", "RFC5681:2-cwnd", "RFC9293:MUST-19", level="MUST", lasts=2)
 async def test_each_ack_of_a_segment_adds_one_segment(tcp: Case) -> None:
-    """The application sends 40 segments at once. We acknowledge those of the first flight one by one.
+    """In slow start each ACK of a segment adds one segment.
 
-    With each acknowledgment one segment has left the network and the window has grown by one at most: no more than two may
+    The application sends 40 segments at once. We acknowledge those of the first flight one by one. With each
+    acknowledgment one segment has left the network and the window has grown by one at most: no more than two may
     come for it; and it must be slow start, so that some come.
     """
     conn = await opened(tcp, LARGE_MSS, round_trip_s=0.3)
@@ -75,9 +78,10 @@ async def test_each_ack_of_a_segment_adds_one_segment(tcp: Case) -> None:
 
 @verifies("RFC5681:3.1-slow-start", "RFC5681:3.1-abc", lasts=2)
 async def test_ack_of_many_segments_adds_one_segment(tcp: Case) -> None:
-    """The application sends 40 segments at once. One acknowledgment covers the whole first flight.
+    """In slow start an ACK of many segments adds one segment.
 
-    The window has grown by one segment at most, however many were acknowledged.
+    The application sends 40 segments at once. One acknowledgment covers the whole first flight. The window has
+    grown by one segment at most, however many were acknowledged.
     """
     conn = await opened(tcp, LARGE_MSS, round_trip_s=0.3)
     first = await flight(conn, LARGE_MSS)
@@ -89,9 +93,10 @@ async def test_ack_of_many_segments_adds_one_segment(tcp: Case) -> None:
 
 @verifies("RFC5681:3.1-equation-2", lasts=2)
 async def test_acks_of_parts_of_a_segment_add_no_more_than_what_they_cover(tcp: Case) -> None:
-    """The application sends 40 segments at once. The first of them is acknowledged in three parts.
+    """ACKs of parts of a segment add no more than they cover.
 
-    Together the three cover one segment, so that no more than two should come for them.
+    The application sends 40 segments at once. The first of them is acknowledged in three parts. Together the three
+    cover one segment, so that no more than two should come for them.
     """
     conn = await opened(tcp, LARGE_MSS, round_trip_s=0.3)
     first = await flight(conn, LARGE_MSS)
@@ -103,8 +108,9 @@ async def test_acks_of_parts_of_a_segment_add_no_more_than_what_they_cover(tcp: 
 
 @verifies("RFC5681:3.1-loss-window", "RFC6298:5.4", level="MUST", lasts=4)
 async def test_window_after_a_timeout_is_one_segment(tcp: Case) -> None:
-    """The application sends 40 segments at once, none is acknowledged. We acknowledge the first when it comes again.
+    """After a timeout the congestion window is one segment.
 
+    The application sends 40 segments at once, none is acknowledged. We acknowledge the first when it comes again.
     At the timeout one segment alone may be sent; with its acknowledgment slow start begins, and two may be.
     """
     conn = await opened(tcp, LARGE_MSS, round_trip_s=0.3)
@@ -120,9 +126,10 @@ async def test_window_after_a_timeout_is_one_segment(tcp: Case) -> None:
 
 @verifies("RFC5681:4.1-restart", lasts=6)
 async def test_window_after_idling_is_the_initial_one(tcp: Case) -> None:
-    """The window has grown by acknowledged flights; the connection idles for longer than a timeout. Then 40 segments are sent.
+    """After an idle time the congestion window is the initial one.
 
-    No more than the initial window may come before our acknowledgment.
+    The window has grown by acknowledged flights; the connection idles for longer than a timeout. Then 40 segments
+    are sent. No more than the initial window may come before our acknowledgment.
     """
     conn = await opened(tcp, LARGE_MSS, round_trip_s=0.3)
     flights = [await flight(conn, LARGE_MSS)]

@@ -53,9 +53,10 @@ def before_the_timer(flight: list[Received], at_ns: int) -> None:
 
 @verifies("RFC5681:3.2-fast-retransmit", "RFC5681:3.2-third", "RFC5681:3.2-lost-segment", level="SHOULD", lasts=3)
 async def test_third_duplicate_ack_has_the_missing_segment_sent_again(tcp: Case) -> None:
-    """Without SACK, the first segment of a flight is lost: we answer each that follows by a duplicate ACK.
+    """The third duplicate ACK triggers a fast retransmission.
 
-    The first two may have new data sent, but nothing repeated; upon the third the target should send the missing segment
+    Without SACK, the first segment of a flight is lost: we answer each that follows by a duplicate ACK. The first
+    two may have new data sent, but nothing repeated; upon the third the target should send the missing segment
     again at once, and that one first.
     """
     conn, flight = await loses_the_first(tcp)
@@ -79,9 +80,10 @@ async def test_third_duplicate_ack_has_the_missing_segment_sent_again(tcp: Case)
 
 @verifies("RFC5681:3.2-limited", lasts=3)
 async def test_first_duplicate_acks_have_new_data_sent(tcp: Case) -> None:
-    """The first segment of a flight is lost, and more data waits to be sent. Two duplicate ACKs come.
+    """The first two duplicate ACKs each release one new segment.
 
-    For each the target should send one segment of new data, and no more than one.
+    The first segment of a flight is lost, and more data waits to be sent. Two duplicate ACKs come. For each the
+    target should send one segment of new data, and no more than one.
     """
     conn, flight = await loses_the_first(tcp)
     for number in (1, 2):
@@ -92,9 +94,10 @@ async def test_first_duplicate_acks_have_new_data_sent(tcp: Case) -> None:
 
 @verifies("RFC5681:3.2-limited-sack", lasts=3)
 async def test_duplicate_ack_without_new_sack_information_sends_nothing(tcp: Case) -> None:
-    """With SACK, the first segment of a flight is lost, and more data waits. Two duplicate ACKs come without a SACK block.
+    """A duplicate ACK without new SACK information releases nothing.
 
-    They say nothing of what has arrived, so the target may send nothing for them.
+    With SACK, the first segment of a flight is lost, and more data waits. Two duplicate ACKs come without a SACK
+    block. They say nothing of what has arrived, so the target may send nothing for them.
     """
     conn, flight = await loses_the_first(tcp, sack=True)
     for number in (1, 2):
@@ -104,9 +107,10 @@ async def test_duplicate_ack_without_new_sack_information_sends_nothing(tcp: Cas
 
 @verifies("RFC5681:4.3-half", lasts=3)
 async def test_recovery_sends_no_more_than_half_of_the_flight(tcp: Case) -> None:
-    """The first segment of a flight is lost; each of the others is acknowledged by a duplicate ACK.
+    """Recovery sends no more than half of the flight.
 
-    From the third of them on, until the loss is repaired, no more than half of what was outstanding may be sent.
+    The first segment of a flight is lost; each of the others is acknowledged by a duplicate ACK. From the third of
+    them on, until the loss is repaired, no more than half of what was outstanding may be sent.
     """
     conn, flight = await loses_the_first(tcp)
     outstanding, came = 0, flight

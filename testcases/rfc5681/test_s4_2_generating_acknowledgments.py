@@ -21,9 +21,10 @@ async def warmed(tcp: Case) -> Connection:
 
 @verifies("RFC5681:4.2-500-ms", "RFC5681:4.2-delayed", "RFC9293:MUST-40", "claim:C-33", level="MUST", lasts=2)
 async def test_acknowledgment_waits_half_a_second_at_most(tcp: Case) -> None:
-    """One small segment comes, and nothing after it, three times.
+    """An ACK of a small segment is delayed half a second at most.
 
-    Each must be acknowledged within half a second; where the target delays that, by the delay of its profile.
+    One small segment comes, and nothing after it, three times. Each must be acknowledged within half a second;
+    where the target delays that, by the delay of its profile.
     """
     conn = await warmed(tcp)
     bound = Bound(0, 0.5, "RFC 5681, 4.2; RFC 9293, 3.8.6.3 (MUST-40)")
@@ -42,9 +43,10 @@ async def test_acknowledgment_waits_half_a_second_at_most(tcp: Case) -> None:
 
 @verifies("RFC5681:4.2-second", "RFC9293:SHLD-19", "claim:C-33", lasts=2)
 async def test_every_second_full_segment_is_acknowledged(tcp: Case) -> None:
-    """Ten full-sized segments come in pairs, and the application reads them.
+    """At least every second full-sized segment is acknowledged at once.
 
-    At least one acknowledgment for every two should come at once.
+    Ten full-sized segments come in pairs, and the application reads them. At least one acknowledgment for every two
+    should come at once.
     """
     conn = await warmed(tcp)
     for number in range(1, 6):
@@ -69,10 +71,10 @@ async def test_every_second_full_segment_is_acknowledged(tcp: Case) -> None:
 
 @verifies("RFC5681:3.2-out-of-order", "RFC5681:3.2-fills", "RFC5681:4.2-one", level="SHOULD", lasts=1)
 async def test_gap_is_told_at_once_and_so_is_its_end(tcp: Case) -> None:
-    """The first of four segments is lost and comes last.
+    """Data beyond a gap, and the end of the gap, are acknowledged at once.
 
-    Each segment beyond the gap should be answered by a duplicate ACK at once, and the one that fills it by an
-    acknowledgment of all four; no segment may be answered twice.
+    The first of four segments is lost and comes last. Each segment beyond the gap should be answered by a duplicate
+    ACK at once, and the one that fills it by an acknowledgment of all four; no segment may be answered twice.
     """
     conn = await warmed(tcp)
     start, data = conn.snd_nxt, b"four parts"
@@ -99,9 +101,10 @@ async def test_gap_is_told_at_once_and_so_is_its_end(tcp: Case) -> None:
 @pytest.mark.parametrize("octets", [pytest.param(20, id="small"), pytest.param(FULL, id="full")])
 @verifies("RFC5681:4.2-one", lasts=1)
 async def test_no_segment_is_answered_twice(tcp: Case, octets: int) -> None:
-    """Eight segments come in order, back to back, and the application reads none.
+    """No data segment is acknowledged twice.
 
-    No more acknowledgments than segments may come, each beyond the one before.
+    Eight segments come in order, back to back, and the application reads none. No more acknowledgments than
+    segments may come, each beyond the one before.
     """
     conn = await warmed(tcp)
     first = conn.snd_nxt

@@ -133,9 +133,10 @@ async def still_there(conn: Connection, place: Place) -> None:
 @pytest.mark.parametrize("state", [State.CLOSED, State.LISTEN], ids=["in-closed", "in-listen"])
 @verifies("RFC9293:MUST-54", "RFC9293:MUST-56")
 async def test_error_about_no_connection_is_ignored(tcp: Case, state: State) -> None:
-    """Every soft and hard error comes about a segment that the target never sent, for a port that is closed or listens.
+    """An ICMP error about no connection is ignored in {state}.
 
-    The target must do nothing, and a listener go on listening.
+    Every soft and hard error comes about a segment that the target never sent, for a port that is closed or
+    listens. The target must do nothing, and a listener go on listening.
     """
     conn = await tcp.drive_to(state)
     for error in (*SOFT[tcp.family].values(), *HARD[tcp.family].values()):
@@ -151,9 +152,10 @@ async def test_error_about_no_connection_is_ignored(tcp: Case, state: State) -> 
 @places(OPENING[1:])
 @verifies("RFC9293:MUST-56", "RFC9293:MUST-54")
 async def test_soft_error_does_not_abort_in_syn_received(tcp: Case, place: Place, error: str) -> None:
-    """A soft error comes about the target's SYN,ACK.
+    """A soft ICMP error does not abort.
 
-    The target must not abort: it stays in SYN-RECEIVED, and the connection opens when our ACK comes.
+    A soft error comes about the target's SYN,ACK. The target must not abort: it stays in SYN-RECEIVED, and the
+    connection opens when our ACK comes.
     """
     conn, quoted = await reached(tcp, place)
     await conn.send_icmp(SOFT[tcp.family][error], quoting=quoted)
@@ -165,9 +167,10 @@ async def test_soft_error_does_not_abort_in_syn_received(tcp: Case, place: Place
 @places(SYNCHRONIZED)
 @verifies("RFC9293:MUST-56", "RFC9293:MUST-54", "RFC5927:5.2-soft")
 async def test_soft_error_does_not_abort_a_synchronized_connection(tcp: Case, place: Place) -> None:
-    """Every soft error comes, one after the other, about the last that the target has sent.
+    """Soft ICMP errors do not abort the connection.
 
-    The target must not abort: nothing is answered, and the connection stays as it is.
+    Every soft error comes, one after the other, about the last that the target has sent. The target must not abort:
+    nothing is answered, and the connection stays as it is.
     """
     conn, quoted = await reached(tcp, place)
     for error in SOFT[tcp.family].values():
@@ -177,8 +180,9 @@ async def test_soft_error_does_not_abort_a_synchronized_connection(tcp: Case, pl
 
 @verifies("RFC9293:SHLD-25", "RFC9293:MUST-56", needs=("app", "options:TCP_USER_TIMEOUT"), lasts=4)
 async def test_soft_error_is_told_to_the_application(tcp: Case) -> None:
-    """A host unreachable comes about data in flight, and nobody ever acknowledges the data; TCP_USER_TIMEOUT is 1.5 s.
+    """The application learns of a soft ICMP error.
 
+    A host unreachable comes about data in flight, and nobody ever acknowledges the data; TCP_USER_TIMEOUT is 1.5 s.
     The application should be told of the error, at once or when the connection times out, not of the timeout alone.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
@@ -200,9 +204,10 @@ async def test_soft_error_is_told_to_the_application(tcp: Case) -> None:
 @places(OPENING[1:])
 @verifies("RFC9293:SHLD-26", "RFC9293:MUST-54", "RFC5927:5.2-hard", level="SHOULD")
 async def test_hard_error_aborts_in_syn_received(tcp: Case, place: Place, error: str) -> None:
-    """A hard error comes about the target's SYN,ACK.
+    """A hard ICMP error aborts.
 
-    The target should abort the connection: our ACK comes to none and is reset.
+    A hard error comes about the target's SYN,ACK. The target should abort the connection: our ACK comes to none and
+    is reset.
     """
     conn, quoted = await reached(tcp, place)
     await conn.send_icmp(HARD[tcp.family][error], quoting=quoted)
@@ -214,9 +219,10 @@ async def test_hard_error_aborts_in_syn_received(tcp: Case, place: Place, error:
 @places(SYNCHRONIZED)
 @verifies("RFC5927:5.2-hard", "RFC9293:SHLD-26", "RFC9293:MUST-54", level="MAY")
 async def test_hard_error_in_a_synchronized_state_is_soft_or_aborts(tcp: Case, place: Place, error: str) -> None:
-    """A hard error comes about the last that the target has sent.
+    """A hard ICMP error aborts or is soft.
 
-    RFC 9293 has the target abort, RFC 5927 has it go on as after a soft error: which it does is recorded.
+    A hard error comes about the last that the target has sent. RFC 9293 has the target abort, RFC 5927 has it go on
+    as after a soft error: which it does is recorded.
     """
     conn, quoted = await reached(tcp, place)
     await conn.send_icmp(HARD[tcp.family][error], quoting=quoted)
@@ -235,9 +241,10 @@ async def test_hard_error_in_a_synchronized_state_is_soft_or_aborts(tcp: Case, p
 @places([*OPENING, *SYNCHRONIZED])
 @verifies("RFC1191:6.4-retransmit", "RFC8201:5.4-track", "RFC9293:MUST-54")
 async def test_too_big_does_not_abort(tcp: Case, place: Place) -> None:
-    """A router says that the last packet of the target was too big for a link of 1300 octets.
+    """A Packet Too Big message does not abort.
 
-    The target must not take it for a hard error: the connection stays as it is.
+    A router says that the last packet of the target was too big for a link of 1300 octets. The target must not take
+    it for a hard error: the connection stays as it is.
     """
     conn, quoted = await reached(tcp, place)
     await conn.send_icmp(icmp.FRAGMENTATION_NEEDED, quoting=quoted, rest=1300)
@@ -250,9 +257,10 @@ async def test_too_big_does_not_abort(tcp: Case, place: Place) -> None:
 @pytest.mark.parametrize("offset", [-1, 1, 100_000, -100_000, 2**31], ids=lambda offset: f"{offset:+d}")
 @verifies("RFC5927:4.1-window", "RFC9293:MUST-54")
 async def test_hard_error_outside_the_window_does_not_abort_an_open(tcp: Case, offset: int) -> None:
-    """A port unreachable comes in SYN-SENT; the number that it quotes is not that of the SYN.
+    """A hard ICMP error off by {offset} does not abort an open.
 
-    The target must ignore it: the connection opens when our SYN,ACK comes.
+    A port unreachable comes in SYN-SENT; the number that it quotes is not that of the SYN. The target must ignore
+    it: the connection opens when our SYN,ACK comes.
     """
     conn = await tcp.drive_to(State.SYN_SENT)
     seq = conn.irs + (offset if offset < 0 else offset + 1)
@@ -266,9 +274,10 @@ async def test_hard_error_outside_the_window_does_not_abort_an_open(tcp: Case, o
 @pytest.mark.parametrize("which", ["port", "address"])
 @verifies("RFC9293:MUST-54")
 async def test_error_about_another_connection_is_not_this_ones(tcp: Case, which: str) -> None:
-    """In SYN-SENT a port unreachable comes that quotes the right number of another four-tuple.
+    """An ICMP error about another four-tuple is ignored.
 
-    The target must not take it for this connection.
+    In SYN-SENT a port unreachable comes that quotes the right number of another four-tuple. The target must not
+    take it for this connection.
     """
     conn = await tcp.drive_to(State.SYN_SENT)
     right = quotation(tcp, conn, *of_syn(conn))
@@ -287,9 +296,10 @@ async def test_error_about_another_connection_is_not_this_ones(tcp: Case, which:
 @places([*OPENING, *SYNCHRONIZED])
 @verifies("RFC9293:MUST-55", "RFC5927:6.2-quench")
 async def test_source_quench_is_discarded(tcp: Case, place: Place) -> None:
-    """A source quench comes about the last that the target has sent (IPv4: ICMPv6 has none).
+    """A source quench is discarded in silence.
 
-    The target must discard it silently.
+    A source quench comes about the last that the target has sent (IPv4: ICMPv6 has none). The target must discard
+    it silently.
     """
     tcp.needs_family(4, "source quench")
     conn, quoted = await reached(tcp, place)

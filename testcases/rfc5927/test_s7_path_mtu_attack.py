@@ -34,9 +34,10 @@ async def all_full(tcp: Case, conn: Connection, data: bytes) -> None:
 @pytest.mark.parametrize("offset", [-1, -100_000, 100_000, 2**31], ids=lambda offset: f"{offset:+d}")
 @verifies("RFC5927:7.2-window", "RFC5927:4.1-window")
 async def test_too_big_message_outside_the_window_is_ignored(tcp: Case, offset: int) -> None:
-    """Data is in flight, and a message about a link of 1300 octets quotes a number that is not.
+    """A Packet Too Big message off by {offset} is ignored.
 
-    The target must go on with segments as large as before.
+    Data is in flight, and a message about a link of 1300 octets quotes a number that is not. The target must go on
+    with segments as large as before.
     """
     conn, first = await sends(tcp)
     start = first.segment.seq
@@ -50,9 +51,10 @@ async def test_too_big_message_outside_the_window_is_ignored(tcp: Case, offset: 
 @pytest.mark.parametrize("offset", [-1, 0, 1], ids=["last-octet-sent", "next-octet", "beyond"])
 @verifies("RFC5927:4.1-nothing-in-flight", "RFC5927:7.2-window")
 async def test_too_big_message_with_nothing_in_flight_is_ignored(tcp: Case, offset: int) -> None:
-    """All data is acknowledged, and a message about a link of 1300 octets quotes a number at the edge of what was sent.
+    """A Packet Too Big message is ignored with nothing in flight.
 
-    With nothing in flight no number is acceptable: the target must go on with segments as large as before.
+    All data is acknowledged, and a message about a link of 1300 octets quotes a number at the edge of what was
+    sent. With nothing in flight no number is acceptable: the target must go on with segments as large as before.
     """
     conn, first = await sends(tcp)
     await conn.send(ACK)
@@ -65,9 +67,10 @@ async def test_too_big_message_with_nothing_in_flight_is_ignored(tcp: Case, offs
 
 @verifies("RFC5927:4.2-ports")
 async def test_ports_of_active_opens_do_not_follow_each_other(tcp: Case) -> None:
-    """The application opens eight connections to us, one after the other.
+    """The ports of active opens are not equally spaced.
 
-    Their ports must not lie at the same distance each time, by which an attacker could tell the next.
+    The application opens eight connections to us, one after the other. Their ports must not lie at the same
+    distance each time, by which an attacker could tell the next.
     """
     ports = []
     for _ in range(8):

@@ -244,10 +244,10 @@ async def see_life(conn: Connection, place: Place) -> None:
     "RFC9293:3.5.3-rst-other",
 )
 async def test_reset_at_the_next_number_ends_the_connection(tcp: Case, place: Place, cells: tuple[str, ...]) -> None:
-    """A RST comes whose sequence number is exactly RCV.NXT.
+    """A RST at RCV.NXT ends the connection.
 
-    The target must end the connection at once, without an answer, and tell the application where one holds it. In TIME-WAIT
-    it may ignore the RST (RFC 1337).
+    A RST comes whose sequence number is exactly RCV.NXT. The target must end the connection at once, without an
+    answer, and tell the application where one holds it. In TIME-WAIT it may ignore the RST (RFC 1337).
     """
     conn = await place.reach(tcp)
     await conn.send(RST)
@@ -261,10 +261,11 @@ async def test_reset_at_the_next_number_ends_the_connection(tcp: Case, place: Pl
 async def test_reset_inside_the_window_is_challenged(
     tcp: Case, place: Place, where: Where, cells: tuple[str, ...]
 ) -> None:
-    """A RST comes whose sequence number is in the window, but not RCV.NXT.
+    """A RST inside the window is challenged.
 
-    The target must answer <SEQ=SND.NXT><ACK=RCV.NXT><CTL=ACK>, drop the RST, and keep the connection as it was. In TIME-WAIT
-    it may drop the RST without an answer (RFC 1337).
+    A RST comes whose sequence number is in the window, but not RCV.NXT. The target must answer
+    <SEQ=SND.NXT><ACK=RCV.NXT><CTL=ACK>, drop the RST, and keep the connection as it was. In TIME-WAIT it may drop the
+    RST without an answer (RFC 1337).
     """
     conn = await place.reach(tcp)
     await conn.inject(RST, seq=where(conn.snd_nxt, conn.remote_window))
@@ -281,9 +282,10 @@ async def test_reset_inside_the_window_is_challenged(
 async def test_reset_outside_the_window_is_dropped(
     tcp: Case, place: Place, where: Where, cells: tuple[str, ...]
 ) -> None:
-    """A RST comes whose sequence number is outside the window RCV.NXT =< SEG.SEQ < RCV.NXT+RCV.WND.
+    """A RST outside the window is dropped.
 
-    The target must drop it silently and keep the connection as it was.
+    A RST comes whose sequence number is outside the window RCV.NXT =< SEG.SEQ < RCV.NXT+RCV.WND. The target must
+    drop it silently and keep the connection as it was.
     """
     conn = await place.reach(tcp)
     await conn.inject(RST, seq=where(conn.snd_nxt, conn.remote_window))
@@ -294,9 +296,9 @@ async def test_reset_outside_the_window_is_dropped(
 @places("with_data")
 @verifies("RFC9293:SHLD-2", "RFC1122:4.2.2.12")
 async def test_reset_with_data_ends_the_connection(tcp: Case, place: Place, cells: tuple[str, ...]) -> None:
-    """A RST at RCV.NXT carries data, as a word of explanation.
+    """A RST with data ends the connection.
 
-    The target should take it like any other RST.
+    A RST at RCV.NXT carries data, as a word of explanation. The target should take it like any other RST.
     """
     conn = await place.reach(tcp)
     await conn.send(RST, payload=b"because")
@@ -311,9 +313,11 @@ async def test_reset_with_data_ends_the_connection(tcp: Case, place: Place, cell
     cells=["ESTABLISHED/rst-middle", "ESTABLISHED/rst-left-edge"],
 )
 async def test_challenged_peer_resets_with_the_number_it_is_told(tcp: Case) -> None:
-    """A real peer's RST lies inside the window because a segment before it was lost; the target challenges it.
+    """A challenged peer's RST at SEG.ACK ends the connection.
 
-    The peer has no connection any more, so it answers the challenge with a reset at SEG.ACK: the target must take that one.
+    A real peer's RST lies inside the window because a segment before it was lost; the target challenges it. The
+    peer has no connection any more, so it answers the challenge with a reset at SEG.ACK: the target must take that
+    one.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
     await conn.inject(RST, seq=conn.snd_nxt + 100, text="the 100 octets before it were lost")
@@ -326,9 +330,11 @@ async def test_challenged_peer_resets_with_the_number_it_is_told(tcp: Case) -> N
 
 @verifies("RFC5961:7-1", cells=["ESTABLISHED/syn-burst"], lasts=2)
 async def test_challenges_are_limited_in_rate(tcp: Case) -> None:
-    """Twenty RSTs come within the window at once, as from a blind attacker, and one more after the limit's interval.
+    """Challenge ACKs are limited in rate.
 
-    The target should not challenge each of them, must challenge the one after the interval, and the connection must live.
+    Twenty RSTs come within the window at once, as from a blind attacker, and one more after the limit's interval.
+    The target should not challenge each of them, must challenge the one after the interval, and the connection must
+    live.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
     for number in range(20):

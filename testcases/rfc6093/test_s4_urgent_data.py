@@ -26,9 +26,10 @@ async def in_line(tcp: Case) -> Connection:
 @pytest.mark.parametrize("data", [pytest.param(b"!", id="one-octet"), pytest.param(b"interrupt!", id="ten-octets")])
 @verifies("RFC6093:4-pointer", "RFC6093:5-support", "RFC6093:2.1-flag", level="MUST", needs=NEEDS)
 async def test_urgent_pointer_points_behind_the_urgent_data(tcp: Case, data: bytes) -> None:
-    """The target's application sends urgent data.
+    """The urgent pointer points behind the urgent data.
 
-    The segment must have URG, and an urgent pointer to the octet that follows the urgent data.
+    The target's application sends urgent data. The segment must have URG, and an urgent pointer to the octet that
+    follows the urgent data.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
     await conn.app.send(data, urgent=True)
@@ -40,9 +41,10 @@ async def test_urgent_pointer_points_behind_the_urgent_data(tcp: Case, data: byt
 
 @verifies("RFC6093:2.3-length", "RFC6093:4-pointer", needs=NEEDS)
 async def test_urgent_pointer_reaches_beyond_a_segment(tcp: Case) -> None:
-    """The target's application sends 4000 octets of urgent data, more than a segment holds.
+    """The urgent pointer reaches beyond a segment.
 
-    Each segment in front of the end must have URG, and a pointer to the octet that follows the last.
+    The target's application sends 4000 octets of urgent data, more than a segment holds. Each segment in front of
+    the end must have URG, and a pointer to the octet that follows the last.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
     left = 4000
@@ -63,9 +65,10 @@ async def test_urgent_pointer_reaches_beyond_a_segment(tcp: Case) -> None:
 )
 @verifies("RFC6093:6-in-line", "RFC6093:2.1-in-line", "RFC6093:2.3-length", needs=NEEDS)
 async def test_urgent_data_is_delivered_in_line(tcp: Case, length: int) -> None:
-    """The application has set SO_OOBINLINE; urgent data of ours comes between normal data.
+    """Urgent data is delivered in line.
 
-    It must read every octet, in order.
+    The application has set SO_OOBINLINE; urgent data of ours comes between normal data. It must read every octet,
+    in order.
     """
     conn = await in_line(tcp)
     data = bytes(number % 251 for number in range(length))
@@ -79,9 +82,10 @@ async def test_urgent_data_is_delivered_in_line(tcp: Case, length: int) -> None:
 
 @verifies("RFC6093:2.3-length", "RFC6093:6-in-line", needs=NEEDS)
 async def test_urgent_data_over_several_segments_is_delivered_in_line(tcp: Case) -> None:
-    """The application has set SO_OOBINLINE; 4200 octets of ours are urgent, in three segments.
+    """Urgent data over several segments is delivered in line.
 
-    It must read every octet, in order.
+    The application has set SO_OOBINLINE; 4200 octets of ours are urgent, in three segments. It must read every
+    octet, in order.
     """
     conn = await in_line(tcp)
     data = bytes(number % 251 for number in range(4200))
@@ -92,9 +96,10 @@ async def test_urgent_data_over_several_segments_is_delivered_in_line(tcp: Case)
 
 @verifies("RFC6093:5-support", "RFC6093:2.1-in-line", level="MUST", needs=NEEDS)
 async def test_urgent_octet_is_delivered(tcp: Case) -> None:
-    """The application has set nothing; urgent data of ours comes between normal data.
+    """The urgent octet is delivered, in line or out of band.
 
-    It must get every octet: all in line, or the last urgent one out of band, where it may be read.
+    The application has set nothing; urgent data of ours comes between normal data. It must get every octet: all in
+    line, or the last urgent one out of band, where it may be read.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
     await conn.deliver(b"before ")
@@ -128,9 +133,10 @@ async def test_urgent_octet_is_delivered(tcp: Case) -> None:
     ],
 )
 async def test_urgent_pointer_of_ours_is_read(tcp: Case, setting: str, reading: str) -> None:
-    """The urgent pointer of our segment, counted from its first octet, is 3; its data is "abcd".
+    """The urgent octet is in front of the pointer, or at it.
 
-    The urgent octet must be "c", the one in front of the pointer; with the setting of RFC 1122 it is "d", where it points.
+    The urgent pointer of our segment, counted from its first octet, is 3; its data is "abcd". The urgent octet must
+    be "c", the one in front of the pointer; with the setting of RFC 1122 it is "d", where it points.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
     await urgent(conn, b"abcd", 3)
@@ -144,9 +150,10 @@ async def test_urgent_pointer_of_ours_is_read(tcp: Case, setting: str, reading: 
 
 @verifies("RFC6093:2.1-urgent-mode", "RFC6093:5-support", level="MUST", needs=NEEDS)
 async def test_application_is_told_of_each_urgent_octet(tcp: Case) -> None:
-    """Urgent data of ours comes three times, and the application waits for it each time.
+    """The application learns of each urgent octet.
 
-    It must be told each time, and get the very octet.
+    Urgent data of ours comes three times, and the application waits for it each time. It must be told each time,
+    and get the very octet.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
     for octet in (b"1", b"2", b"3"):
@@ -158,9 +165,10 @@ async def test_application_is_told_of_each_urgent_octet(tcp: Case) -> None:
 
 @verifies("RFC6093:2.1-urgent-mode", level="text", needs=NEEDS)
 async def test_urgent_pointer_ahead_of_the_data_counts_when_the_data_comes(tcp: Case) -> None:
-    """A segment of ours announces urgent data that comes only with the next one, which has no URG.
+    """An urgent pointer ahead of the data counts when the data arrives.
 
-    The application must be told, and get the octet in front of the pointer.
+    A segment of ours announces urgent data that comes only with the next one, which has no URG. The application
+    must be told, and get the octet in front of the pointer.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
     await urgent(conn, b"ab", 5)
@@ -174,9 +182,10 @@ async def test_urgent_pointer_ahead_of_the_data_counts_when_the_data_comes(tcp: 
 @pytest.mark.parametrize("pointer", [pytest.param(2, id="inside"), pytest.param(60_000, id="far-ahead")])
 @verifies("RFC6093:2.1-flag", "RFC6093:6-cleared", needs=NEEDS)
 async def test_urgent_pointer_without_urg_means_nothing(tcp: Case, pointer: int) -> None:
-    """Data of ours has an urgent pointer, but no URG, as behind a middlebox that clears it.
+    """An urgent pointer without URG leaves the data in line.
 
-    The application must read all of it in line.
+    Data of ours has an urgent pointer, but no URG, as behind a middlebox that clears it. The application must read
+    all of it in line.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
     await conn.send(ACK | PSH, payload=b"abcd", urgent=pointer)
@@ -186,9 +195,10 @@ async def test_urgent_pointer_without_urg_means_nothing(tcp: Case, pointer: int)
 
 @verifies("RFC6093:5-support", level="MUST", needs=NEEDS)
 async def test_urg_without_data_is_harmless(tcp: Case) -> None:
-    """ACKs of ours have URG and no data: with a pointer of zero, and one far ahead; then normal data comes.
+    """URG without data does no harm.
 
-    The target must stay ESTABLISHED, and the application read the data, which ends before the pointer, in line.
+    ACKs of ours have URG and no data: with a pointer of zero, and one far ahead; then normal data comes. The target
+    must stay ESTABLISHED, and the application read the data, which ends before the pointer, in line.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
     await conn.inject(ACK | URG, urgent=0)

@@ -77,10 +77,11 @@ def syn(name: str, stamps: bool, tsval: int | None, seq: int, *ids: str, cell: s
     ],
 )
 async def test_newer_syn_reopens_from_time_wait(tcp: Case, stamps: bool, tsval: int | None, seq: int) -> None:
-    """A SYN that is newer by its timestamp or its sequence number comes for a four-tuple in TIME-WAIT.
+    """A newer SYN reopens from TIME-WAIT.
 
-    The target should open the connection (the last number that it has seen is that of our FIN, one before RCV.NXT), and
-    it works. What it begins with must lie above all that it has sent before (RFC 9293 section 3.6.1).
+    A SYN that is newer by its timestamp or its sequence number comes for a four-tuple in TIME-WAIT. The target
+    should open the connection (the last number that it has seen is that of our FIN, one before RCV.NXT), and it
+    works. What it begins with must lie above all that it has sent before (RFC 9293 section 3.6.1).
     """
     if stamps:
         tcp.needs("timestamps")
@@ -174,9 +175,10 @@ async def test_newer_syn_reopens_from_time_wait(tcp: Case, stamps: bool, tsval: 
     ],
 )
 async def test_older_syn_leaves_time_wait_as_it_is(tcp: Case, stamps: bool, tsval: int | None, seq: int) -> None:
-    """A SYN that is newer neither by its timestamp nor by its sequence number comes for a four-tuple in TIME-WAIT.
+    """An older SYN does not reopen TIME-WAIT.
 
-    The target must not open a connection and must stay in TIME-WAIT. RFC 6191 has it drop the SYN in silence, RFC 9293
+    A SYN that is newer neither by its timestamp nor by its sequence number comes for a four-tuple in TIME-WAIT. The
+    target must not open a connection and must stay in TIME-WAIT. RFC 6191 has it drop the SYN in silence, RFC 9293
     section 3.10.7.4 (RFC 5961) has it send a challenge ACK: either is allowed.
     """
     if stamps:
@@ -200,9 +202,10 @@ async def test_older_syn_leaves_time_wait_as_it_is(tcp: Case, stamps: bool, tsva
 )
 @verifies("RFC9293:MAY-2", "RFC1122:4.2.2.13-reopen", "claim:C-28", cells=["TIME-WAIT/syn-newer-seq"])
 async def test_syn_that_turns_out_to_be_old_leads_back_to_time_wait(tcp: Case, stamps: bool) -> None:
-    """A newer SYN reopens from TIME-WAIT, but it was an old duplicate: we reset the SYN+ACK.
+    """A SYN that was an old duplicate leads back to TIME-WAIT.
 
-    A target that takes such a SYN must be in TIME-WAIT again then: that is the condition under which it may.
+    A newer SYN reopens from TIME-WAIT, but it was an old duplicate: we reset the SYN+ACK. A target that takes such
+    a SYN must be in TIME-WAIT again then: that is the condition under which it may.
     """
     if stamps:
         tcp.needs("timestamps")
@@ -224,8 +227,9 @@ async def test_syn_that_turns_out_to_be_old_leads_back_to_time_wait(tcp: Case, s
 )
 @verifies("RFC9293:3.4-modulo", "RFC6191:2-6", "claim:C-28", cells=["TIME-WAIT/syn-no-stamp-newer"])
 async def test_newer_is_judged_across_the_wrap(tcp: Case, iss: int) -> None:
-    """The former connection ends just before the sequence numbers wrap (or pass the middle), the SYN begins after it.
+    """A SYN is judged newer although the numbers wrap.
 
+    The former connection ends just before the sequence numbers wrap (or pass the middle), the SYN begins after it.
     The target should see that the SYN's number is the newer one, although it is the smaller as a plain number.
     """
     conn = await tcp.listen(iss=iss)

@@ -35,9 +35,10 @@ HOW = "from the data to its first repetition"
 @pytest.mark.parametrize("round_trip_s", [pytest.param(0.4, id="400-ms"), pytest.param(0.6, id="600-ms")])
 @verifies("RFC6298:2.2", "RFC6298:5.1", "RFC9293:MUST-18", lasts=4)
 async def test_timeout_after_the_first_round_trip(tcp: Case, by: str, round_trip_s: float) -> None:
-    """We answer the target's SYN (or SYN+ACK) late; the data that its application sends then is lost.
+    """The first timeout is three round trips.
 
-    The one round trip R that it could measure makes SRTT = R and RTTVAR = R/2: the data must be repeated after 3 R.
+    We answer the target's SYN (or SYN+ACK) late; the data that its application sends then is lost. The one round
+    trip R that it could measure makes SRTT = R and RTTVAR = R/2: the data must be repeated after 3 R.
     """
     conn = await tcp.drive_to(State.ESTABLISHED, by=by, round_trip_s=round_trip_s)
     allowed = tcp.timeout_after(conn.round_trip_s)
@@ -56,9 +57,10 @@ async def test_timeout_after_the_first_round_trip(tcp: Case, by: str, round_trip
 )
 @verifies("RFC6298:2.3", "RFC9293:MUST-18", lasts=4)
 async def test_timeout_follows_the_round_trips(tcp: Case, round_trips: tuple[float, ...]) -> None:
-    """We acknowledge the handshake and then each piece of data as late as the round trips say; then data is lost.
+    """The timeout follows the round trips.
 
-    SRTT and RTTVAR must follow: the lost data must be repeated after SRTT + 4 RTTVAR.
+    We acknowledge the handshake and then each piece of data as late as the round trips say; then data is lost. SRTT
+    and RTTVAR must follow: the lost data must be repeated after SRTT + 4 RTTVAR.
     """
     conn = await tcp.drive_to(State.ESTABLISHED, round_trip_s=round_trips[0])
     measured = [conn.round_trip_s]
@@ -71,9 +73,10 @@ async def test_timeout_follows_the_round_trips(tcp: Case, round_trips: tuple[flo
 
 @verifies("RFC6298:2.4", lasts=2)
 async def test_timeout_is_at_least_a_second(tcp: Case) -> None:
-    """Everything is acknowledged at once, and then data is lost.
+    """The timeout is at least a second.
 
-    However short the round trips, the timeout should be rounded up to a second.
+    Everything is acknowledged at once, and then data is lost. However short the round trips, the timeout should be
+    rounded up to a second.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
     await measures(tcp, conn, 0)
@@ -84,10 +87,12 @@ async def test_timeout_is_at_least_a_second(tcp: Case) -> None:
 
 @verifies("RFC6298:3-karn", "RFC9293:MUST-18", lasts=7)
 async def test_acknowledgment_of_what_was_repeated_is_no_measurement(tcp: Case) -> None:
-    """With a round trip of 0.4 s data is lost, repeated, and acknowledged 2 s after the repetition. Then more data is lost.
+    """An ACK of repeated data is no round-trip measurement.
 
-    The acknowledgment may be that of the first transmission or of the second, so no round trip may be taken from it: the
-    timeout must be as before the loss, or still backed off by two. Either reading of it would make another.
+    With a round trip of 0.4 s data is lost, repeated, and acknowledged 2 s after the repetition. Then more data is
+    lost. The acknowledgment may be that of the first transmission or of the second, so no round trip may be taken
+    from it: the timeout must be as before the loss, or still backed off by two. Either reading of it would make
+    another.
     """
     conn = await tcp.drive_to(State.ESTABLISHED, round_trip_s=0.4)
     as_before = tcp.timeout_after(conn.round_trip_s)

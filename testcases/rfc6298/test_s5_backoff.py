@@ -27,9 +27,11 @@ REPEATS = 7
     ],
 )
 async def test_lost_data_is_sent_again_at_doubling_intervals(tcp: Case, state: State) -> None:
-    """The target's data is not acknowledged for half a minute: it comes again and again, each time after twice as long.
+    """Lost data is sent again at doubling intervals in {state}.
 
-    The first interval must be the timeout for the one round trip that was measured, each further one twice the one before.
+    The target's data is not acknowledged for half a minute: it comes again and again, each time after twice as
+    long. The first interval must be the timeout for the one round trip that was measured, each further one twice
+    the one before.
     """
     conn = await tcp.drive_to(state)
     await conn.app.send(DATA)
@@ -50,10 +52,11 @@ async def test_lost_data_is_sent_again_at_doubling_intervals(tcp: Case, state: S
     lasts=72,
 )
 async def test_syn_ack_is_repeated_until_the_handshake_is_given_up(tcp: Case) -> None:
-    """The target's SYN+ACK is never answered, on two connections.
+    """The SYN,ACK is repeated until the handshake is given up.
 
-    The target must repeat it unchanged by the schedule of its profile. After the last repetition it waits once more, twice
-    as long: the ACK that comes shortly before that is over still opens the connection, one that comes later is reset.
+    The target's SYN+ACK is never answered, on two connections. The target must repeat it unchanged by the schedule
+    of its profile. After the last repetition it waits once more, twice as long: the ACK that comes shortly before
+    that is over still opens the connection, one that comes later is reset.
     """
     schedule = tcp.schedule("syn-ack-rto")
     last_wait = tcp.timer("syn-ack-rto", 2 * tcp.profile.timers["syn-ack-rto"].schedule_s[-1])

@@ -21,9 +21,10 @@ async def says(conn: Connection, data: bytes) -> Received:
 
 @verifies("RFC6298:5.1", "RFC6298:5.4", "RFC6298:5-early", level="text", lasts=3)
 async def test_timer_runs_from_the_earliest_segment(tcp: Case) -> None:
-    """The target sends a segment, half a second later another; neither is acknowledged.
+    """The retransmission timer runs from the earliest segment.
 
-    The second must not start the timer anew: one timeout after the first segment, the first is repeated.
+    The target sends a segment, half a second later another; neither is acknowledged. The second must not start the
+    timer anew: one timeout after the first segment, the first is repeated.
     """
     conn = await opened(tcp)
     first = await says(conn, b"first")
@@ -42,9 +43,10 @@ async def test_timer_runs_from_the_earliest_segment(tcp: Case) -> None:
 
 @verifies("RFC6298:5.2", level="text", lasts=4)
 async def test_timer_is_off_when_all_is_acknowledged(tcp: Case) -> None:
-    """The target sends two segments, which we acknowledge shortly before the timeout.
+    """The retransmission timer is off when all is acknowledged.
 
-    Nothing is outstanding, so nothing may be repeated, however long it waits.
+    The target sends two segments, which we acknowledge shortly before the timeout. Nothing is outstanding, so
+    nothing may be repeated, however long it waits.
     """
     conn = await opened(tcp)
     first = await says(conn, b"first")
@@ -57,10 +59,11 @@ async def test_timer_is_off_when_all_is_acknowledged(tcp: Case) -> None:
 
 @verifies("RFC6298:5.3", "RFC6298:5.4", "RFC6298:2.3", level="MUST", lasts=4)
 async def test_acknowledgment_of_new_data_restarts_the_timer(tcp: Case) -> None:
-    """The target sends two segments 0.3 s apart; 0.8 s after the first we acknowledge that one alone.
+    """An ACK of new data restarts the retransmission timer.
 
-    The timer must start anew with the acknowledgment, by the timeout that the new round trip makes: the second segment must
-    be repeated that long after our acknowledgment, not after it was sent.
+    The target sends two segments 0.3 s apart; 0.8 s after the first we acknowledge that one alone. The timer must
+    start anew with the acknowledgment, by the timeout that the new round trip makes: the second segment must be
+    repeated that long after our acknowledgment, not after it was sent.
     """
     conn = await opened(tcp)
     first = await says(conn, b"first")

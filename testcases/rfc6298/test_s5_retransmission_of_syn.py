@@ -26,10 +26,10 @@ async def repeated(conn: Connection, syn: Received, within: float) -> Received:
     lasts=FOLLOWED_S,
 )
 async def test_syn_is_repeated_by_the_schedule_of_the_profile(tcp: Case) -> None:
-    """The target's SYN is never answered.
+    """The SYN is repeated by the schedule of the profile.
 
-    The target must repeat it unchanged, at the intervals that its profile documents, the first of a second or more, and
-    nothing else may come in between.
+    The target's SYN is never answered. The target must repeat it unchanged, at the intervals that its profile
+    documents, the first of a second or more, and nothing else may come in between.
     """
     conn = await tcp.connect()
     syn = await conn.expect(SYN, length=0)
@@ -50,9 +50,10 @@ async def test_syn_is_repeated_by_the_schedule_of_the_profile(tcp: Case) -> None
     lasts=8,
 )
 async def test_interval_between_syns_doubles(tcp: Case) -> None:
-    """The target's SYN is never answered.
+    """The interval between SYNs doubles.
 
-    Whatever the first interval is, each further one must be twice as long as the one before.
+    The target's SYN is never answered. Whatever the first interval is, each further one must be twice as long as
+    the one before.
     """
     conn = await tcp.connect()
     syn = await conn.expect(SYN, length=0)
@@ -73,9 +74,10 @@ async def test_interval_between_syns_doubles(tcp: Case) -> None:
     lasts=4,
 )
 async def test_repeated_syn_is_answered_and_opens(tcp: Case) -> None:
-    """The target's first SYN is lost; we answer the repetition.
+    """A repeated SYN that is answered opens the connection.
 
-    The target must be ESTABLISHED and send no further SYN.
+    The target's first SYN is lost; we answer the repetition. The target must be ESTABLISHED and send no further
+    SYN.
     """
     conn = await tcp.connect()
     syn = await conn.expect(SYN, length=0)
@@ -96,9 +98,10 @@ async def test_repeated_syn_is_answered_and_opens(tcp: Case) -> None:
     lasts=1.5,
 )
 async def test_unacceptable_ack_does_not_hasten_the_syn(tcp: Case, flags: Flags) -> None:
-    """In SYN-SENT comes a segment that acknowledges nothing that was sent, as an old duplicate may.
+    """An unacceptable answer does not hasten the next SYN.
 
-    The target must reset it (or drop it, if it is a RST) and repeat its SYN no earlier than one timeout after the first.
+    In SYN-SENT comes a segment that acknowledges nothing that was sent, as an old duplicate may. The target must
+    reset it (or drop it, if it is a RST) and repeat its SYN no earlier than one timeout after the first.
     """
     conn = await tcp.connect()
     syn = await conn.expect(SYN, length=0)
@@ -119,9 +122,10 @@ async def test_unacceptable_ack_does_not_hasten_the_syn(tcp: Case, flags: Flags)
     "RFC6298:5.7", "RFC9293:MUST-18", lasts=6, alone=True
 )  # a host may remember round trips of earlier connections
 async def test_data_after_a_repeated_syn_waits_three_seconds(tcp: Case, by: str) -> None:
-    """The target's SYN (or SYN+ACK) is answered only after it was repeated; then its application sends data, which we ignore.
+    """After a repeated SYN the first data timeout is three seconds.
 
-    The handshake has measured no round trip, so the data must be repeated three seconds later, not one.
+    The target's SYN (or SYN+ACK) is answered only after it was repeated; then its application sends data, which we
+    ignore. The handshake has measured no round trip, so the data must be repeated three seconds later, not one.
     """
     if by == "active":
         conn = await tcp.connect()
@@ -151,9 +155,10 @@ async def test_data_after_a_repeated_syn_waits_three_seconds(tcp: Case, by: str)
 
 @verifies("RFC6298:2.1", "RFC6298:2.1-initial", lasts=2.5)
 async def test_first_timeout_is_a_second_or_more(tcp: Case) -> None:
-    """The target's SYN and its SYN+ACK on another connection are not answered at first.
+    """The first retransmission timeout is a second or more.
 
-    Before any round trip was measured the timeout is one second, or more where the stack chooses so.
+    The target's SYN and its SYN+ACK on another connection are not answered at first. Before any round trip was
+    measured the timeout is one second, or more where the stack chooses so.
     """
     opening = await tcp.connect()
     syn = await opening.expect(SYN, length=0)

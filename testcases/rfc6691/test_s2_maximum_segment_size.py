@@ -17,9 +17,10 @@ def mss_in(received: Received) -> int:
 
 @verifies("RFC6691:2-value", needs=("app",))
 async def test_mss_is_the_mtu_less_the_fixed_headers(tcp: Case) -> None:
-    """The target opens over a link with an MTU of 1500: its SYN announces an MSS.
+    """The announced MSS is the MTU less the fixed headers.
 
-    That should be the MTU less 20 octets of TCP and 20 of IPv4, or 40 of IPv6.
+    The target opens over a link with an MTU of 1500: its SYN announces an MSS. That should be the MTU less 20
+    octets of TCP and 20 of IPv4, or 40 of IPv6.
     """
     conn = await tcp.connect()
     size = opt.mss(MTU - FIXED[tcp.family])
@@ -30,9 +31,10 @@ async def test_mss_is_the_mtu_less_the_fixed_headers(tcp: Case) -> None:
 
 @verifies("RFC6691:2-options", needs=("app", "timestamps"))
 async def test_mss_does_not_depend_on_options(tcp: Case) -> None:
-    """Our first SYN brings MSS alone, our second every other option that the target may take up.
+    """The announced MSS does not depend on options.
 
-    The two SYN,ACKs should announce the same MSS: it is not reduced for the options that will be on each segment.
+    Our first SYN brings MSS alone, our second every other option that the target may take up. The two SYN,ACKs
+    should announce the same MSS: it is not reduced for the options that will be on each segment.
     """
     sizes = []
     for offer in (Offer(), Offer(timestamps=True, sack=True, window_scale=7)):
@@ -79,9 +81,10 @@ async def full_sized(conn: Connection, length: int) -> None:
     ],
 )
 async def test_sender_makes_room_for_its_options(tcp: Case, offer: Offer, hole: bool) -> None:
-    """We announce an MSS of 1000; the target has much to send, and its segments carry options.
+    """Options take their room from the data of a segment.
 
-    Data and options together must be 1000 octets: no more, and in a full-sized segment no less.
+    We announce an MSS of 1000; the target has much to send, and its segments carry options. Data and options
+    together must be 1000 octets: no more, and in a full-sized segment no less.
     """
     conn = await tcp.drive_to(State.ESTABLISHED, offer=offer)
     if hole:
@@ -92,9 +95,10 @@ async def test_sender_makes_room_for_its_options(tcp: Case, offer: Offer, hole: 
 
 @verifies("RFC6691:5.3-infinite", needs=("app",))
 async def test_mss_of_65535_leaves_it_to_the_path(tcp: Case) -> None:
-    """We announce an MSS of 65535; the target has much to send.
+    """A peer's MSS of 65535 leaves the size to the path.
 
-    Its segments must be as long as its own link carries: 1500 octets with the headers.
+    We announce an MSS of 65535; the target has much to send. Its segments must be as long as its own link carries:
+    1500 octets with the headers.
     """
     conn = await tcp.drive_to(State.ESTABLISHED, offer=Offer(mss=65535))
     await full_sized(conn, MTU - FIXED[tcp.family])

@@ -65,9 +65,10 @@ async def fills(conn: Connection, window: int, largest: int = 1460) -> None:
 
 @verifies("RFC7323:2.2-offer", "RFC7323:2.2-syn", "RFC7323:2.2-zero", needs=NEEDS)
 async def test_syn_offers_window_scale(tcp: Case) -> None:
-    """The target's application connects: its SYN carries the Window Scale option.
+    """The SYN offers window scale.
 
-    A target that scales windows should offer it, with a shift count from 0 to 14; which, it may choose.
+    The target's application connects: its SYN carries the Window Scale option. A target that scales windows should
+    offer it, with a shift count from 0 to 14; which, it may choose.
     """
     conn = await tcp.connect()
     syn = await conn.expect(SYN, length=0, ack=None, has=(opt.WINDOW_SCALE,))
@@ -77,7 +78,10 @@ async def test_syn_offers_window_scale(tcp: Case) -> None:
 
 @verifies("RFC7323:2.3-answer", "RFC7323:2.2-syn-ack", needs=NEEDS)
 async def test_syn_ack_answers_window_scale(tcp: Case) -> None:
-    """Our SYN offers window scale: the target's SYN,ACK has the option too."""
+    """The SYN,ACK answers an offer of window scale.
+
+    Our SYN offers window scale: the target's SYN,ACK has the option too.
+    """
     conn = await tcp.listen()
     opened = await offers_window_scale(conn, 7)
     shift = shift_in(opened)
@@ -86,9 +90,11 @@ async def test_syn_ack_answers_window_scale(tcp: Case) -> None:
 
 @verifies("RFC7323:2.2-both", "RFC7323:2.3-none", "RFC7323:2.2-syn-ack", needs=NEEDS)
 async def test_syn_ack_without_window_scale_where_the_syn_had_none(tcp: Case) -> None:
-    """Our SYN does not offer window scale: neither does the SYN,ACK, and no window is scaled, in either direction.
+    """The SYN,ACK has no window scale where the SYN had none.
 
-    What the target offers next must not lie below what it offered in its SYN,ACK, and our window bounds it as it stands.
+    Our SYN does not offer window scale: neither does the SYN,ACK, and no window is scaled, in either direction.
+    What the target offers next must not lie below what it offered in its SYN,ACK, and our window bounds it as it
+    stands.
     """
     conn = await tcp.listen()
     await conn.send(SYN)
@@ -106,9 +112,10 @@ async def test_syn_ack_without_window_scale_where_the_syn_had_none(tcp: Case) ->
 
 @verifies("RFC7323:2.2-both", "RFC7323:2.3-none", needs=NEEDS)
 async def test_syn_ack_of_ours_without_window_scale_switches_it_off(tcp: Case) -> None:
-    """The target's SYN offers window scale, our SYN,ACK does not: no window is scaled, in either direction.
+    """A SYN,ACK without window scale switches it off.
 
-    The target must take our window field as it stands, and offer its own window unscaled.
+    The target's SYN offers window scale, our SYN,ACK does not: no window is scaled, in either direction. The target
+    must take our window field as it stands, and offer its own window unscaled.
     """
     conn = await tcp.connect()
     syn = await conn.expect(SYN, length=0, has=(opt.WINDOW_SCALE,))
@@ -124,9 +131,10 @@ async def test_syn_ack_of_ours_without_window_scale_switches_it_off(tcp: Case) -
 
 @verifies("RFC7323:2.2-only-syn", needs=NEEDS)
 async def test_window_scale_outside_a_syn_is_ignored(tcp: Case) -> None:
-    """After the handshake an ACK of ours carries another shift count than our SYN did.
+    """Window scale outside a SYN is ignored.
 
-    The target must ignore it: our window field goes on being scaled as was agreed.
+    After the handshake an ACK of ours carries another shift count than our SYN did. The target must ignore it: our
+    window field goes on being scaled as was agreed.
     """
     conn = await tcp.listen(offer=Offer(window_scale=2))
     conn.window = 1000
@@ -142,9 +150,10 @@ async def test_window_scale_outside_a_syn_is_ignored(tcp: Case) -> None:
 
 @verifies("RFC7323:2.2-unscaled", needs=NEEDS)
 async def test_window_of_our_syn_ack_is_taken_unscaled(tcp: Case) -> None:
-    """Our SYN,ACK offers a window of 1000 and a shift count of 7; nothing else of ours follows.
+    """The window of our SYN,ACK is not scaled.
 
-    The target must send no more than 1000 octets: the window of a SYN,ACK is not scaled.
+    Our SYN,ACK offers a window of 1000 and a shift count of 7; nothing else of ours follows. The target must send
+    no more than 1000 octets: the window of a SYN,ACK is not scaled.
     """
     conn = await tcp.connect(offer=Offer(window_scale=7))
     await conn.expect(SYN, length=0, has=(opt.WINDOW_SCALE,))
@@ -159,9 +168,11 @@ async def test_window_of_our_syn_ack_is_taken_unscaled(tcp: Case) -> None:
 @BY
 @verifies("RFC7323:2.2-unscaled", "RFC7323:2.3-outgoing", needs=NEEDS)
 async def test_window_of_the_targets_syn_is_not_scaled(tcp: Case, by: str) -> None:
-    """The window field of the target's SYN (or SYN,ACK), beside that of its next segment, which is scaled.
+    """The window of the target's SYN is not scaled.
 
-    The SYN must offer the same window unscaled, as far as 16 bits hold it: a window that is less by the scale is a scaled one.
+    The window field of the target's SYN (or SYN,ACK), beside that of its next segment, which is scaled. The SYN
+    must offer the same window unscaled, as far as 16 bits hold it: a window that is less by the scale is a scaled
+    one.
     """
     conn = await (tcp.listen() if by == "passive" else tcp.connect())
     if by == "passive":
@@ -183,9 +194,10 @@ async def test_window_of_the_targets_syn_is_not_scaled(tcp: Case, by: str) -> No
 @pytest.mark.parametrize("shift", [pytest.param(shift, id=f"shift-{shift}") for shift in range(LARGEST + 1)])
 @verifies("RFC7323:2.3-incoming", "RFC7323:2.3-set", "RFC7323:2.2-both", needs=NEEDS)
 async def test_our_scaled_window_bounds_what_is_sent(tcp: Case, shift: int) -> None:
-    """We offer a shift count, and then a small window field: the target's application has much to send.
+    """Our window, scaled by {shift}, bounds what is sent.
 
-    The target must shift our window field left by that count: it fills that window, and never goes beyond it.
+    We offer a shift count, and then a small window field: the target's application has much to send. The target
+    must shift our window field left by that count: it fills that window, and never goes beyond it.
     """
     conn = await tcp.listen(offer=Offer(window_scale=shift))
     conn.window = granule(shift)
@@ -199,9 +211,10 @@ async def test_our_scaled_window_bounds_what_is_sent(tcp: Case, shift: int) -> N
 @pytest.mark.parametrize("shift", [pytest.param(shift, id=f"shift-{shift}") for shift in (15, 16, 255)])
 @verifies("RFC7323:2.3-limit", "RFC7323:2.3-larger", needs=NEEDS)
 async def test_shift_count_above_14_is_taken_as_14(tcp: Case, by: str, shift: int) -> None:
-    """We offer a shift count above 14, and then a window field of 1.
+    """A shift count of {shift} is taken as 14 after a {by} open.
 
-    The target must use 14: it fills a window of 16384 octets, and never goes beyond it.
+    We offer a shift count above 14, and then a window field of 1. The target must use 14: it fills a window of
+    16384 octets, and never goes beyond it.
     """
     conn = await (tcp.listen() if by == "passive" else tcp.connect())
     conn.offer(Offer(window_scale=shift))
@@ -217,10 +230,11 @@ async def test_shift_count_above_14_is_taken_as_14(tcp: Case, by: str, shift: in
 @BY
 @verifies("RFC7323:2.3-outgoing", "RFC7323:2.3-shift", "RFC7323:2.3-set", needs=("app", "wscale", "sack"))
 async def test_targets_scaled_window_is_the_one_it_takes(tcp: Case, by: str) -> None:
-    """The target offers a window, scaled. We send, out of order, the octet behind it, and then the last one in it.
+    """The target takes data up to its scaled window, not beyond.
 
-    Shifted left by the count that its SYN offered, the window must end where the target stops taking data: the octet behind it
-    is not held, the last one is (a SACK block tells).
+    The target offers a window, scaled. We send, out of order, the octet behind it, and then the last one in it.
+    Shifted left by the count that its SYN offered, the window must end where the target stops taking data: the
+    octet behind it is not held, the last one is (a SACK block tells).
     """
     conn = await tcp.drive_to(State.ESTABLISHED, by=by, offer=Offer(window_scale=7, sack=True))
     await conn.deliver(b"first")
@@ -236,8 +250,9 @@ async def test_targets_scaled_window_is_the_one_it_takes(tcp: Case, by: str) -> 
 
 @verifies("RFC7323:2.4-honor", needs=("app", "wscale", "sack"))
 async def test_every_octet_once_offered_is_taken(tcp: Case) -> None:
-    """We send data octet by octet, less than the window field can tell, and then the last octet that was ever offered.
+    """Every octet once offered is taken.
 
+    We send data octet by octet, less than the window field can tell, and then the last octet that was ever offered.
     The target must take it (a SACK block tells), whatever its last window field says.
     """
     conn = await tcp.drive_to(State.ESTABLISHED, offer=Offer(window_scale=7, sack=True))
@@ -252,9 +267,10 @@ async def test_every_octet_once_offered_is_taken(tcp: Case) -> None:
 
 @verifies("RFC7323:2.4-track", "RFC9293:SHLD-14", needs=NEEDS)
 async def test_offered_edge_does_not_move_back(tcp: Case) -> None:
-    """We send data octet by octet, less than the window field can tell.
+    """The offered right edge does not move back.
 
-    The target should keep the edge that it has offered: acknowledgment and scaled window together never move back.
+    We send data octet by octet, less than the window field can tell. The target should keep the edge that it has
+    offered: acknowledgment and scaled window together never move back.
     """
     conn = await tcp.drive_to(State.ESTABLISHED, offer=Offer(window_scale=7))
     edge = conn.snd_una
@@ -268,8 +284,9 @@ async def test_offered_edge_does_not_move_back(tcp: Case) -> None:
 
 @verifies("RFC7323:2.4-first", "RFC7323:2.4-shrinking", needs=NEEDS)
 async def test_new_data_stays_in_a_window_that_has_shrunk(tcp: Case) -> None:
-    """Our window shrinks to 1000 octets, by an ACK that says nothing else, while the target's application is silent.
+    """New data stays within a window that has shrunk.
 
+    Our window shrinks to 1000 octets, by an ACK that says nothing else, while the target's application is silent.
     The target must keep what it sends for the first time within that window.
     """
     conn = await tcp.drive_to(State.ESTABLISHED, offer=Offer(window_scale=0))
@@ -282,9 +299,10 @@ async def test_new_data_stays_in_a_window_that_has_shrunk(tcp: Case) -> None:
 
 @verifies("RFC7323:2.4-first", "RFC7323:2.4-shrinking", "RFC7323:2.4-retransmit", needs=NEEDS, lasts=4)
 async def test_retransmission_ignores_a_window_that_has_shrunk(tcp: Case) -> None:
-    """The target's data is under way when our window shrinks to nothing; more data waits behind it.
+    """A retransmission ignores a window that has shrunk.
 
-    The target must retransmit what was in the window when it was sent, send nothing new, and go on when the window opens.
+    The target's data is under way when our window shrinks to nothing; more data waits behind it. The target must
+    retransmit what was in the window when it was sent, send nothing new, and go on when the window opens.
     """
     conn = await tcp.drive_to(State.ESTABLISHED, offer=Offer(window_scale=7))
     await conn.app.send(b"in the window")
@@ -301,8 +319,9 @@ async def test_retransmission_ignores_a_window_that_has_shrunk(tcp: Case) -> Non
 
 @verifies("RFC7323:2.4-later", needs=NEEDS, lasts=5)
 async def test_later_retransmissions_into_a_window_that_has_shrunk(tcp: Case) -> None:
-    """The target's data is under way when our window shrinks to nothing, and its first retransmission is not answered.
+    """Later retransmissions into a shrunken window or probes follow.
 
+    The target's data is under way when our window shrinks to nothing, and its first retransmission is not answered.
     It may retransmit again, or only probe the window; it must not give up, and go on when the window opens.
     """
     conn = await tcp.drive_to(State.ESTABLISHED, offer=Offer(window_scale=7))

@@ -32,9 +32,10 @@ FORGED = 0x0BADF00D
 
 @verifies("RFC7323:3.2-syn", "RFC7323:3.2-zero", needs=NEEDS)
 async def test_syn_has_timestamps_that_echo_nothing(tcp: Case) -> None:
-    """The target's application connects: its SYN carries Timestamps, and TSecr is zero.
+    """The SYN has Timestamps that echo nothing.
 
-    Whether the option is in the SYN is the target's choice; with nothing to echo TSecr should be zero.
+    The target's application connects: its SYN carries Timestamps, and TSecr is zero. Whether the option is in the
+    SYN is the target's choice; with nothing to echo TSecr should be zero.
     """
     conn = await tcp.connect(offer=STAMPED)
     syn = await conn.expect(SYN, length=0)
@@ -48,7 +49,10 @@ async def test_syn_has_timestamps_that_echo_nothing(tcp: Case) -> None:
 
 @verifies("RFC7323:3.2-syn", "RFC7323:3.2-echo", "RFC7323:4.3-3", needs=NEEDS)
 async def test_syn_ack_echoes_the_timestamp_of_the_syn(tcp: Case) -> None:
-    """Our SYN carries Timestamps: the target's SYN,ACK echoes its TSval."""
+    """The SYN,ACK echoes the timestamp of the SYN.
+
+    Our SYN carries Timestamps: the target's SYN,ACK echoes its TSval.
+    """
     conn = await tcp.listen(offer=STAMPED)
     await conn.send(SYN)
     await conn.expect(SYN | ACK, ack=conn.snd_nxt, length=0, tsecr=conn.tsval)
@@ -58,9 +62,10 @@ async def test_syn_ack_echoes_the_timestamp_of_the_syn(tcp: Case) -> None:
 
 @verifies("RFC7323:3.2-syn", level="MUST", needs=NEEDS)
 async def test_syn_ack_has_no_timestamps_where_the_syn_had_none(tcp: Case) -> None:
-    """Our SYN carries no Timestamps: neither does the SYN,ACK, nor what follows it.
+    """The SYN,ACK has no Timestamps where the SYN had none.
 
-    The target must not send them: it may only where our SYN had them.
+    Our SYN carries no Timestamps: neither does the SYN,ACK, nor what follows it. The target must not send them: it
+    may only where our SYN had them.
     """
     conn = await tcp.listen()
     await conn.send(SYN)
@@ -72,9 +77,10 @@ async def test_syn_ack_has_no_timestamps_where_the_syn_had_none(tcp: Case) -> No
 
 @verifies("RFC7323:3.2-every", level="MUST", needs=NEEDS)
 async def test_no_timestamps_where_our_syn_ack_had_none(tcp: Case) -> None:
-    """The target's SYN offers Timestamps, our SYN,ACK does not carry them: they were not negotiated.
+    """No Timestamps are sent where our SYN,ACK had none.
 
-    The target must go on without them.
+    The target's SYN offers Timestamps, our SYN,ACK does not carry them: they were not negotiated. The target must
+    go on without them.
     """
     conn = await tcp.connect()
     await conn.expect(SYN, length=0, has=HAS)
@@ -90,10 +96,10 @@ async def test_no_timestamps_where_our_syn_ack_had_none(tcp: Case) -> None:
 @pytest.mark.parametrize("tsecr", [pytest.param(FORGED, id="forged"), pytest.param(2**32 - 1, id="largest")])
 @verifies("RFC7323:3.2-no-ack", needs=NEEDS, lasts=1)
 async def test_echo_in_our_syn_is_ignored(tcp: Case, tsecr: int) -> None:
-    """Our SYN, which acknowledges nothing, has a TSecr that is not zero.
+    """The echo in our SYN is ignored.
 
-    The target must ignore it: it opens, echoes our TSval, and measures no round-trip time by it, so that lost data comes again
-    as soon as ever.
+    Our SYN, which acknowledges nothing, has a TSecr that is not zero. The target must ignore it: it opens, echoes
+    our TSval, and measures no round-trip time by it, so that lost data comes again as soon as ever.
     """
     conn = await tcp.listen(offer=STAMPED)
     await conn.send(SYN, options=[*conn.syn_options, *opt.stamped(conn.tsval, tsecr)])
@@ -111,9 +117,10 @@ async def test_echo_in_our_syn_is_ignored(tcp: Case, tsecr: int) -> None:
 @pytest.mark.parametrize("ours", [pytest.param(True, id="both"), pytest.param(False, id="the-target-alone")])
 @verifies("RFC7323:3.2-crossing", "RFC7323:3.2-echo", level="MAY", needs=NEEDS)
 async def test_crossing_syns_and_timestamps(tcp: Case, ours: bool) -> None:
-    """The target's SYN and ours cross; the target's has Timestamps, and ours has them too, or not.
+    """After crossing SYNs, Timestamps are used where both have them.
 
-    With both the target's SYN,ACK must echo our TSval; with one alone it may carry the option or not. The connection opens.
+    The target's SYN and ours cross; the target's has Timestamps, and ours has them too, or not. With both the
+    target's SYN,ACK must echo our TSval; with one alone it may carry the option or not. The connection opens.
     """
     conn = await tcp.connect(offer=Offer(timestamps=True, sack=True, window_scale=7))
     await conn.expect(SYN, length=0, has=HAS)
@@ -200,9 +207,10 @@ async def passive_close(tcp: Case, conn: Connection) -> None:
 )
 @verifies("RFC7323:3.2-every", "RFC7323:3.2-echo", needs=NEEDS, lasts=2)
 async def test_every_segment_has_timestamps(tcp: Case, by: str, script: Script) -> None:
-    """Both SYNs carried Timestamps: so does every segment of the target from then on, whatever it is for.
+    """Every segment has Timestamps after both SYNs.
 
-    The target must echo our last TSval (that of the last segment in sequence).
+    Both SYNs carried Timestamps: so does every segment of the target from then on, whatever it is for. The target
+    must echo our last TSval (that of the last segment in sequence).
     """
     conn = await tcp.drive_to(State.ESTABLISHED, by=by, offer=STAMPED)
     await script(tcp, conn)
@@ -210,9 +218,9 @@ async def test_every_segment_has_timestamps(tcp: Case, by: str, script: Script) 
 
 @verifies("RFC7323:3.2-rst", "RFC7323:5.2-rst-abort", needs=NEEDS)
 async def test_reset_of_an_abort_has_timestamps(tcp: Case) -> None:
-    """The target's application aborts a connection with Timestamps.
+    """The RST of an abort has Timestamps.
 
-    The RST should carry them.
+    The target's application aborts a connection with Timestamps. The RST should carry them.
     """
     conn = await tcp.drive_to(State.ESTABLISHED, offer=STAMPED)
     await conn.app.abort()
@@ -226,9 +234,10 @@ async def test_reset_of_an_abort_has_timestamps(tcp: Case) -> None:
 
 @verifies("RFC7323:5.2-rst-option", "RFC7323:5.2-rst-values", needs=("timestamps",))
 async def test_reset_answers_timestamps_with_timestamps(tcp: Case) -> None:
-    """A SYN with Timestamps comes for a port where nobody listens.
+    """The RST for a closed port answers Timestamps with Timestamps.
 
-    The RST should carry Timestamps too, with the TSval of the SYN in TSecr, and a TSval of zero.
+    A SYN with Timestamps comes for a port where nobody listens. The RST should carry Timestamps too, with the TSval
+    of the SYN in TSecr, and a TSval of zero.
     """
     conn = tcp.connection(tcp.station.port())
     conn.offer(STAMPED)
@@ -242,9 +251,10 @@ async def test_reset_answers_timestamps_with_timestamps(tcp: Case) -> None:
 
 @verifies("RFC7323:3.2-missing", needs=NEEDS)
 async def test_data_that_lacks_timestamps_is_dropped(tcp: Case) -> None:
-    """Timestamps were negotiated; data of ours comes without them.
+    """Data that lacks Timestamps is dropped.
 
-    The target should drop it silently, and take it when it comes again with them.
+    Timestamps were negotiated; data of ours comes without them. The target should drop it silently, and take it
+    when it comes again with them.
     """
     conn = await tcp.drive_to(State.ESTABLISHED, offer=STAMPED)
     await conn.inject(ACK, payload=b"without", options=[])
@@ -254,9 +264,10 @@ async def test_data_that_lacks_timestamps_is_dropped(tcp: Case) -> None:
 
 @verifies("RFC7323:3.2-missing", needs=NEEDS)
 async def test_fin_that_lacks_timestamps_is_dropped(tcp: Case) -> None:
-    """Timestamps were negotiated; a FIN of ours comes without them.
+    """A FIN that lacks Timestamps is dropped.
 
-    The target should drop it silently and stay ESTABLISHED.
+    Timestamps were negotiated; a FIN of ours comes without them. The target should drop it silently and stay
+    ESTABLISHED.
     """
     conn = await tcp.drive_to(State.ESTABLISHED, offer=STAMPED)
     await conn.inject(FIN | ACK, options=[])
@@ -266,9 +277,10 @@ async def test_fin_that_lacks_timestamps_is_dropped(tcp: Case) -> None:
 
 @verifies("RFC7323:3.2-missing", needs=NEEDS)
 async def test_ack_that_lacks_timestamps_is_dropped(tcp: Case) -> None:
-    """Timestamps were negotiated; the acknowledgment of the target's data comes without them.
+    """An ACK that lacks Timestamps is dropped.
 
-    The target should drop it silently: the data comes again.
+    Timestamps were negotiated; the acknowledgment of the target's data comes without them. The target should drop
+    it silently: the data comes again.
     """
     conn = await tcp.drive_to(State.ESTABLISHED, offer=STAMPED)
     await conn.app.send(b"to be acknowledged")
@@ -283,9 +295,10 @@ async def test_ack_that_lacks_timestamps_is_dropped(tcp: Case) -> None:
 @pytest.mark.parametrize("payload", [pytest.param(b"", id="ack"), pytest.param(b"data", id="data")])
 @verifies("RFC7323:3.2-abort", "RFC7323:3.2-remember", level="MUST", needs=NEEDS)
 async def test_segment_that_lacks_timestamps_does_not_abort(tcp: Case, payload: bytes) -> None:
-    """Timestamps were negotiated; a segment of ours comes without them, and then one with them.
+    """A segment that lacks Timestamps does not abort.
 
-    Whatever it does with the first, the target must not abort, and its own segments must go on having Timestamps.
+    Timestamps were negotiated; a segment of ours comes without them, and then one with them. Whatever it does with
+    the first, the target must not abort, and its own segments must go on having Timestamps.
     """
     conn = await tcp.drive_to(State.ESTABLISHED, offer=STAMPED)
     await conn.inject(ACK, payload=payload, options=[])
@@ -302,9 +315,10 @@ async def test_segment_that_lacks_timestamps_does_not_abort(tcp: Case, payload: 
 @BY
 @verifies("RFC7323:3.2-ignored", needs=NEEDS)
 async def test_timestamps_that_were_not_negotiated_are_ignored(tcp: Case, by: str) -> None:
-    """No Timestamps were negotiated; data of ours has them, first newer and then older ones.
+    """Timestamps that were not negotiated are ignored.
 
-    The target must ignore them: it takes the data, and answers without the option.
+    No Timestamps were negotiated; data of ours has them, first newer and then older ones. The target must ignore
+    them: it takes the data, and answers without the option.
     """
     conn = await tcp.drive_to(State.ESTABLISHED, by=by)
     for tsval in (1_000_000, 5):

@@ -29,9 +29,10 @@ async def acknowledges(conn: Connection, pieces: int, tsecr: int) -> Received:
 
 @verifies("RFC7323:4.3-hole", needs=NEEDS)
 async def test_ack_of_data_behind_a_hole_echoes_what_came_before_the_hole(tcp: Case) -> None:
-    """A comes, B is lost, C, D and E come behind the hole, each with a newer TSval.
+    """The ACK of data behind a hole echoes the segment before the hole.
 
-    Each ACK should echo A, the last segment that advanced RCV.NXT.
+    A comes, B is lost, C, D and E come behind the hole, each with a newer TSval. Each ACK should echo A, the last
+    segment that advanced RCV.NXT.
     """
     conn = await tcp.drive_to(State.ESTABLISHED, offer=STAMPED)
     advanced = await piece(conn, 0)
@@ -43,9 +44,9 @@ async def test_ack_of_data_behind_a_hole_echoes_what_came_before_the_hole(tcp: C
 
 @verifies("RFC7323:4.3-filled", needs=NEEDS)
 async def test_ack_of_data_that_fills_a_hole_echoes_it(tcp: Case) -> None:
-    """A and C come, and then B, which fills the hole between them.
+    """The ACK of data that fills a hole echoes that data.
 
-    The ACK of all three must echo B, the latest.
+    A and C come, and then B, which fills the hole between them. The ACK of all three must echo B, the latest.
     """
     conn = await tcp.drive_to(State.ESTABLISHED, offer=STAMPED)
     first = await piece(conn, 0)
@@ -58,9 +59,10 @@ async def test_ack_of_data_that_fills_a_hole_echoes_it(tcp: Case) -> None:
 
 @verifies("RFC7323:4.3-2", "RFC7323:4.3-3", "RFC7323:5.3-R3", needs=NEEDS)
 async def test_echoes_of_the_example_with_two_holes(tcp: Case) -> None:
-    """A, C, B, E, D: the example of section 4.3, with its TSvals of 1, 3, 2, 5, 4.
+    """The echoes are those of RFC 7323's example with two holes.
 
-    The echoes must be those of the example: 1, 1, 2, 2, 4.
+    A, C, B, E, D: the example of section 4.3, with its TSvals of 1, 3, 2, 5, 4. The echoes must be those of the
+    example: 1, 1, 2, 2, 4.
     """
     conn = await tcp.drive_to(State.ESTABLISHED, offer=STAMPED)
     zero, base = conn.tsval, conn.snd_nxt
@@ -72,9 +74,10 @@ async def test_echoes_of_the_example_with_two_holes(tcp: Case) -> None:
 
 @verifies("RFC7323:4.3-delayed", "RFC7323:4.3-one", needs=NEEDS)
 async def test_delayed_ack_echoes_the_earliest_segment(tcp: Case) -> None:
-    """The target answers requests; then two short segments of ours come at once, with different TSvals.
+    """A delayed ACK echoes the earliest of its segments.
 
-    One ACK for both should echo the first of them; it may also acknowledge each on its own.
+    The target answers requests; then two short segments of ours come at once, with different TSvals. One ACK for
+    both should echo the first of them; it may also acknowledge each on its own.
     """
     conn = await tcp.drive_to(State.ESTABLISHED, offer=STAMPED)
     for _ in range(3):
@@ -102,9 +105,10 @@ async def test_delayed_ack_echoes_the_earliest_segment(tcp: Case) -> None:
 
 @verifies("RFC7323:4.3-2", "RFC7323:4.3-3", needs=NEEDS)
 async def test_ack_without_data_is_echoed_too(tcp: Case) -> None:
-    """An ACK of ours without data brings a newer TSval; then the target sends data.
+    """The timestamp of an ACK without data is echoed.
 
-    The data must echo it: TS.Recent is taken from segments of no length as well.
+    An ACK of ours without data brings a newer TSval; then the target sends data. The data must echo it: TS.Recent
+    is taken from segments of no length as well.
     """
     conn = await tcp.drive_to(State.ESTABLISHED, offer=STAMPED)
     for _ in range(3):
@@ -115,10 +119,11 @@ async def test_ack_without_data_is_echoed_too(tcp: Case) -> None:
 
 @verifies("RFC7323:4.3-2", needs=NEEDS)
 async def test_newer_timestamp_on_a_retransmission_that_the_target_has(tcp: Case) -> None:
-    """Our data comes again with a newer TSval, as after an ACK that was lost.
+    """A newer timestamp on a duplicate may be echoed or not.
 
-    Section 4.3 has TS.Recent take it before the sequence number is looked at, R2 and R3 of section 5.3 do not take it from
-    outside the window: the ACK may echo either.
+    Our data comes again with a newer TSval, as after an ACK that was lost. Section 4.3 has TS.Recent take it before
+    the sequence number is looked at, R2 and R3 of section 5.3 do not take it from outside the window: the ACK may
+    echo either.
     """
     conn = await tcp.drive_to(State.ESTABLISHED, offer=STAMPED)
     await conn.send(ACK, payload=bytes(SIZE))
@@ -147,9 +152,10 @@ async def sample(conn: Connection) -> tuple[int, int]:
 
 @verifies("RFC7323:4.1-clock", "RFC7323:5.4-fast", "RFC7323:5.4-slow", "RFC7323:5.4-range", needs=NEEDS, lasts=5)
 async def test_timestamp_clock_follows_real_time(tcp: Case) -> None:
-    """The target's TSvals at the beginning, after one second and after four.
+    """The timestamp clock follows real time.
 
-    They must be about proportional to real time, tick once in 1 ms to 1 s, and not come round within an MSL of 255 s.
+    The target's TSvals at the beginning, after one second and after four. They must be about proportional to real
+    time, tick once in 1 ms to 1 s, and not come round within an MSL of 255 s.
     """
     conn = await tcp.drive_to(State.ESTABLISHED, offer=STAMPED)
     first = await sample(conn)
@@ -173,9 +179,9 @@ async def test_timestamp_clock_follows_real_time(tcp: Case) -> None:
 
 @verifies("RFC7323:5.4-monotonic", needs=NEEDS, lasts=2)
 async def test_targets_timestamps_never_go_back(tcp: Case) -> None:
-    """The target sends ACKs, data, data again and a FIN.
+    """The target's timestamps never go back.
 
-    No TSval must be older than one before it.
+    The target sends ACKs, data, data again and a FIN. No TSval must be older than one before it.
     """
     conn = await tcp.drive_to(State.ESTABLISHED, offer=STAMPED)
     seen = [(await sample(conn))[0] for _ in range(5)]
@@ -193,9 +199,10 @@ async def test_targets_timestamps_never_go_back(tcp: Case) -> None:
 
 @verifies("RFC7323:7-offset", needs=NEEDS)
 async def test_each_connection_has_its_own_timestamp_offset(tcp: Case) -> None:
-    """Four connections are opened at nearly the same time, from one address and four ports.
+    """Each connection has its own timestamp offset.
 
-    Their TSvals should not be read from one clock: each should have an offset of its own.
+    Four connections are opened at nearly the same time, from one address and four ports. Their TSvals should not be
+    read from one clock: each should have an offset of its own.
     """
     readings = []
     listening = await tcp.listen(offer=STAMPED)
@@ -231,9 +238,11 @@ def makes_stale(conn: Connection) -> None:
 
 @verifies("RFC7323:4.1-rttm", level="MUST", needs=NEEDS, lasts=2)
 async def test_echo_that_acknowledges_nothing_measures_nothing(tcp: Case) -> None:
-    """Data of ours, which acknowledges nothing new, echoes an old TSval; then data of the target is lost.
+    """An echo on a segment that acknowledges nothing measures nothing.
 
-    The target must not measure a round trip by that echo: the data comes again after the same time as on a connection without it.
+    Data of ours, which acknowledges nothing new, echoes an old TSval; then data of the target is lost. The target
+    must not measure a round trip by that echo: the data comes again after the same time as on a connection without
+    it.
     """
     plain = await tcp.drive_to(State.ESTABLISHED, offer=STAMPED)
     usual_s = await timeout_s(plain)
@@ -248,9 +257,10 @@ async def test_echo_that_acknowledges_nothing_measures_nothing(tcp: Case) -> Non
 
 @verifies("RFC7323:4.1-rttm", needs=NEEDS, lasts=12)
 async def test_echo_that_acknowledges_new_data_may_be_measured(tcp: Case) -> None:
-    """Our acknowledgment of the target's data echoes an old TSval; then data of the target is lost.
+    """An echo on an ACK of new data may measure the round trip.
 
-    The target may measure the round trip by that echo, so that the data comes again much later, or by its own clock.
+    Our acknowledgment of the target's data echoes an old TSval; then data of the target is lost. The target may
+    measure the round trip by that echo, so that the data comes again much later, or by its own clock.
     """
     conn = await tcp.drive_to(State.ESTABLISHED, offer=STAMPED)
     usual_s = await timeout_s(conn)
@@ -266,9 +276,10 @@ async def test_echo_that_acknowledges_new_data_may_be_measured(tcp: Case) -> Non
 @pytest.mark.parametrize("count", [pytest.param(3, id="three"), pytest.param(10, id="ten")])
 @verifies("RFC7323:3.2-echo", "RFC7323:4.3-3", needs=NEEDS)
 async def test_every_ack_echoes_the_segment_that_it_answers(tcp: Case, count: int) -> None:
-    """Our data comes piece by piece, each acknowledged before the next.
+    """Every ACK echoes the segment that it answers.
 
-    Each ACK must echo the TSval of the segment that it answers.
+    Our data comes piece by piece, each acknowledged before the next. Each ACK must echo the TSval of the segment
+    that it answers.
     """
     conn = await tcp.drive_to(State.ESTABLISHED, offer=STAMPED)
     for _ in range(count):

@@ -58,9 +58,10 @@ async def answered(conn: Connection, tsecr: int, **fields: Any) -> None:
 @IN_STATE
 @verifies("RFC7323:5.3-R1", "RFC7323:5.3-all", needs=NEEDS)
 async def test_data_with_an_older_timestamp_is_answered_and_dropped(tcp: Case, state: State) -> None:
-    """Data exactly at RCV.NXT has a TSval older than the last one.
+    """PAWS acknowledges and drops old data in {state}.
 
-    The target must answer with an ACK that echoes the last one, drop the data, and stay in its state.
+    Data exactly at RCV.NXT has a TSval older than the last one. The target must answer with an ACK that echoes the
+    last one, drop the data, and stay in its state.
     """
     conn = await tcp.drive_to(state, offer=STAMPED)
     tsecr = recent(conn)
@@ -71,9 +72,10 @@ async def test_data_with_an_older_timestamp_is_answered_and_dropped(tcp: Case, s
 
 @verifies("RFC7323:5.3-R1", "RFC7323:5.3-R4", needs=NEEDS)
 async def test_data_with_an_older_timestamp_is_not_delivered(tcp: Case) -> None:
-    """Data with an older TSval, and then other data with the same number and a newer TSval.
+    """Data with an older timestamp is not delivered.
 
-    The application must read the second alone.
+    Data with an older TSval, and then other data with the same number and a newer TSval. The application must read
+    the second alone.
     """
     conn = await tcp.drive_to(State.ESTABLISHED, offer=STAMPED)
     await conn.deliver(b"before")
@@ -86,9 +88,10 @@ async def test_data_with_an_older_timestamp_is_not_delivered(tcp: Case) -> None:
 @IN_STATE
 @verifies("RFC7323:5.3-R1", "RFC7323:5.3-all", needs=NEEDS)
 async def test_fin_with_an_older_timestamp_is_answered_and_dropped(tcp: Case, state: State) -> None:
-    """A FIN exactly at RCV.NXT has a TSval older than the last one.
+    """PAWS acknowledges and drops an old FIN in {state}.
 
-    The target must answer with an ACK that echoes the last one, drop the FIN, and stay in its state.
+    A FIN exactly at RCV.NXT has a TSval older than the last one. The target must answer with an ACK that echoes the
+    last one, drop the FIN, and stay in its state.
     """
     conn = await tcp.drive_to(state, offer=STAMPED)
     tsecr = recent(conn)
@@ -100,9 +103,10 @@ async def test_fin_with_an_older_timestamp_is_answered_and_dropped(tcp: Case, st
 @IN_STATE
 @verifies("RFC7323:5.2-ack", "RFC7323:5.3-R1", needs=NEEDS)
 async def test_ack_with_an_older_timestamp_is_answered_and_dropped(tcp: Case, state: State) -> None:
-    """An ACK without data exactly at RCV.NXT has a TSval older than the last one.
+    """PAWS acknowledges and drops an old ACK in {state}.
 
-    The target must answer with an ACK that echoes the last one: the test is the same for all segments.
+    An ACK without data exactly at RCV.NXT has a TSval older than the last one. The target must answer with an ACK
+    that echoes the last one: the test is the same for all segments.
     """
     conn = await tcp.drive_to(state, offer=STAMPED)
     tsecr = recent(conn)
@@ -113,9 +117,10 @@ async def test_ack_with_an_older_timestamp_is_answered_and_dropped(tcp: Case, st
 
 @verifies("RFC7323:5.2-ack", "RFC7323:5.3-R1", needs=NEEDS)
 async def test_ack_with_a_slightly_older_timestamp_is_answered(tcp: Case) -> None:
-    """An ACK without data has a TSval ten ticks older than the last one, as one that was overtaken on the way.
+    """An ACK with a slightly older timestamp is answered.
 
-    The target must answer it like any other: the test knows no tolerance.
+    An ACK without data has a TSval ten ticks older than the last one, as one that was overtaken on the way. The
+    target must answer it like any other: the test knows no tolerance.
     """
     conn = await tcp.drive_to(State.ESTABLISHED, offer=STAMPED)
     tsecr = recent(conn)
@@ -126,9 +131,10 @@ async def test_ack_with_a_slightly_older_timestamp_is_answered(tcp: Case) -> Non
 
 @verifies("RFC7323:5.2-ack", "RFC7323:5.3-precedence", needs=NEEDS, lasts=1)
 async def test_acknowledgment_in_a_segment_with_an_older_timestamp_is_not_taken(tcp: Case) -> None:
-    """The target's data is acknowledged by a segment with data of its own, whose TSval is older than the last one.
+    """An acknowledgment with an older timestamp does not count.
 
-    The target must drop the whole segment: its data comes again.
+    The target's data is acknowledged by a segment with data of its own, whose TSval is older than the last one. The
+    target must drop the whole segment: its data comes again.
     """
     conn = await tcp.drive_to(State.ESTABLISHED, offer=STAMPED)
     await conn.app.send(b"to be acknowledged")
@@ -143,9 +149,10 @@ async def test_acknowledgment_in_a_segment_with_an_older_timestamp_is_not_taken(
 
 @verifies("RFC7323:5.3-precedence", "RFC7323:5.3-R1", needs=NEEDS)
 async def test_older_timestamp_behind_the_window_is_answered_once(tcp: Case) -> None:
-    """Data beyond the window has an older TSval: it fails both tests.
+    """Old data beyond the window is answered only once.
 
-    The target must answer with one ACK that echoes the last TSval, and nothing else.
+    Data beyond the window has an older TSval: it fails both tests. The target must answer with one ACK that echoes
+    the last TSval, and nothing else.
     """
     conn = await tcp.drive_to(State.ESTABLISHED, offer=STAMPED)
     await conn.deliver(b"before")
@@ -158,9 +165,10 @@ async def test_older_timestamp_behind_the_window_is_answered_once(tcp: Case) -> 
 
 @verifies("RFC7323:5.2-syn", "RFC7323:5.3-R1", needs=NEEDS)
 async def test_timestamp_of_our_syn_is_the_first_that_counts(tcp: Case) -> None:
-    """The first data behind the handshake has a TSval older than our SYN and ACK had.
+    """PAWS begins with the timestamp of our SYN.
 
-    The target must answer with an ACK and drop it: the SYN has begun PAWS.
+    The first data behind the handshake has a TSval older than our SYN and ACK had. The target must answer with an
+    ACK and drop it: the SYN has begun PAWS.
     """
     conn = await tcp.listen(offer=STAMPED)
     await conn.send(SYN)
@@ -175,8 +183,9 @@ async def test_timestamp_of_our_syn_is_the_first_that_counts(tcp: Case) -> None:
 
 @verifies("RFC7323:5.3-R4", "RFC7323:4.3-3", needs=NEEDS, lasts=1)
 async def test_handshake_ends_with_an_echo_of_the_latest_timestamp(tcp: Case) -> None:
-    """In SYN-RECEIVED an old segment of ours is answered with an ACK, whose TSval is newer than that of the SYN,ACK.
+    """The handshake ends with an echo of the latest timestamp.
 
+    In SYN-RECEIVED an old segment of ours is answered with an ACK, whose TSval is newer than that of the SYN,ACK.
     Our ACK of the SYN,ACK echoes the newer one, as section 4.3 has it: the target must take it, and open.
     """
     conn = await tcp.listen(offer=STAMPED)
@@ -193,9 +202,10 @@ async def test_handshake_ends_with_an_echo_of_the_latest_timestamp(tcp: Case) ->
 @pytest.mark.parametrize("by", ["passive", "active"])
 @verifies("RFC7323:5.2-syn-old", needs=NEEDS)
 async def test_old_duplicate_syn_is_answered_and_dropped(tcp: Case, by: str) -> None:
-    """Our SYN comes again on an established connection, with a TSval older than the last one.
+    """An old duplicate SYN is acknowledged and dropped.
 
-    The target must answer with an ACK and stay as it is.
+    Our SYN comes again on an established connection, with a TSval older than the last one. The target must answer
+    with an ACK and stay as it is.
     """
     conn = await tcp.drive_to(State.ESTABLISHED, by=by, offer=STAMPED)
     await conn.deliver(b"data")
@@ -212,9 +222,10 @@ async def test_old_duplicate_syn_is_answered_and_dropped(tcp: Case, by: str) -> 
 
 @verifies("RFC7323:5.3-R2", "RFC7323:5.2-saved", needs=NEEDS)
 async def test_newer_timestamp_beyond_the_window_is_not_kept(tcp: Case) -> None:
-    """Data beyond the window brings a TSval that is much newer than the last one.
+    """A newer timestamp beyond the window is not kept.
 
-    The target must answer with an ACK that echoes the last one, and go on taking what is newer than that alone.
+    Data beyond the window brings a TSval that is much newer than the last one. The target must answer with an ACK
+    that echoes the last one, and go on taking what is newer than that alone.
     """
     conn = await tcp.drive_to(State.ESTABLISHED, offer=STAMPED)
     tsecr = recent(conn)
@@ -226,9 +237,10 @@ async def test_newer_timestamp_beyond_the_window_is_not_kept(tcp: Case) -> None:
 
 @verifies("RFC7323:5.3-R5", "RFC7323:5.2-saved", "RFC7323:5.3-R1", needs=NEEDS)
 async def test_timestamp_behind_a_hole_is_not_kept(tcp: Case) -> None:
-    """Data behind a hole has a TSval of 30, what fills the hole has 20, and then data comes with 10.
+    """A timestamp behind a hole is not kept.
 
-    The target must take the first two (TS.Recent was that of neither), and drop the third: what it keeps never goes back.
+    Data behind a hole has a TSval of 30, what fills the hole has 20, and then data comes with 10. The target must
+    take the first two (TS.Recent was that of neither), and drop the third: what it keeps never goes back.
     """
     conn = await tcp.drive_to(State.ESTABLISHED, offer=STAMPED)
     zero = recent(conn)
@@ -244,9 +256,10 @@ async def test_timestamp_behind_a_hole_is_not_kept(tcp: Case) -> None:
 
 @verifies("RFC7323:5.3-first", "RFC7323:5.3-R5", "RFC7323:5.3-R3", needs=NEEDS)
 async def test_queued_data_is_not_checked_again(tcp: Case) -> None:
-    """A, C, D and E come with TSval 1, and B, which was lost, with 2: the example of section 5.3.
+    """Queued data is not checked by PAWS again.
 
-    The target must deliver all: the queued data is older than B by its timestamp, but has been accepted before.
+    A, C, D and E come with TSval 1, and B, which was lost, with 2: the example of section 5.3. The target must
+    deliver all: the queued data is older than B by its timestamp, but has been accepted before.
     """
     conn = await tcp.drive_to(State.ESTABLISHED, offer=STAMPED)
     one, two = ((recent(conn) + tick) % 2**32 for tick in (1, 2))
@@ -263,9 +276,10 @@ async def test_queued_data_is_not_checked_again(tcp: Case) -> None:
 
 @verifies("RFC7323:5.3-R3", "RFC7323:5.3-R4", needs=NEEDS)
 async def test_equal_timestamp_is_taken(tcp: Case) -> None:
-    """Several segments in sequence have the same TSval, as from a clock that has not ticked.
+    """Data with an equal timestamp is taken.
 
-    The target must take them all.
+    Several segments in sequence have the same TSval, as from a clock that has not ticked. The target must take them
+    all.
     """
     conn = await tcp.drive_to(State.ESTABLISHED, offer=STAMPED)
     tsval = recent(conn)
@@ -280,8 +294,9 @@ async def test_equal_timestamp_is_taken(tcp: Case) -> None:
 )
 @verifies("RFC7323:5.2-modulo", "RFC7323:5.3-R3", needs=NEEDS)
 async def test_timestamps_are_compared_across_the_wrap(tcp: Case, first: int) -> None:
-    """Our timestamps pass 2^32 (or its middle) while data goes back and forth; then data comes with one from before.
+    """Timestamps are compared modulo 2^32.
 
+    Our timestamps pass 2^32 (or its middle) while data goes back and forth; then data comes with one from before.
     The target must take the newer as newer, although it is smaller as a plain number, and drop the older.
     """
     conn = await tcp.listen(offer=STAMPED)
@@ -307,9 +322,10 @@ async def test_timestamps_are_compared_across_the_wrap(tcp: Case, first: int) ->
 )
 @verifies("RFC7323:5.2-modulo", needs=NEEDS)
 async def test_newer_and_older_at_the_edges(tcp: Case, apart: int, newer: bool) -> None:
-    """Data has a TSval just within what counts as newer than the last one, or as older.
+    """PAWS is right at the edges of newer and older.
 
-    The target must take the newer and drop the older: s < t if 0 < (t - s) < 2^31, modulo 2^32.
+    Data has a TSval just within what counts as newer than the last one, or as older. The target must take the newer
+    and drop the older: s < t if 0 < (t - s) < 2^31, modulo 2^32.
     """
     conn = await tcp.drive_to(State.ESTABLISHED, offer=STAMPED)
     last = recent(conn)
@@ -329,9 +345,10 @@ async def test_newer_and_older_at_the_edges(tcp: Case, apart: int, newer: bool) 
 @pytest.mark.parametrize("flags", [pytest.param(RST, id="rst"), pytest.param(RST | ACK, id="rst-ack")])
 @verifies("RFC7323:5.2-rst-paws", needs=NEEDS)
 async def test_reset_with_an_older_timestamp_resets(tcp: Case, flags: Flags) -> None:
-    """A RST exactly at RCV.NXT has a TSval older than the last one.
+    """A RST with an older timestamp ends the connection.
 
-    The target must reset the connection: PAWS is not for resets.
+    A RST exactly at RCV.NXT has a TSval older than the last one. The target must reset the connection: PAWS is not
+    for resets.
     """
     conn = await tcp.drive_to(State.ESTABLISHED, offer=STAMPED)
     await conn.deliver(b"data")
@@ -342,9 +359,10 @@ async def test_reset_with_an_older_timestamp_resets(tcp: Case, flags: Flags) -> 
 
 @verifies("RFC7323:5.2-rst-state", needs=NEEDS)
 async def test_timestamp_of_a_reset_is_not_kept(tcp: Case) -> None:
-    """A RST in the window, but not at RCV.NXT, has a TSval much newer than the last one.
+    """The timestamp of a challenged RST is not kept.
 
-    The target must challenge it with an ACK that echoes the last one, and go on taking what is newer than that alone.
+    A RST in the window, but not at RCV.NXT, has a TSval much newer than the last one. The target must challenge it
+    with an ACK that echoes the last one, and go on taking what is newer than that alone.
     """
     conn = await tcp.drive_to(State.ESTABLISHED, offer=STAMPED)
     tsecr = recent(conn)
@@ -355,9 +373,10 @@ async def test_timestamp_of_a_reset_is_not_kept(tcp: Case) -> None:
 
 @verifies("RFC7323:5.2-rst-strict", needs=NEEDS)
 async def test_reset_that_echoes_nothing_of_the_targets(tcp: Case) -> None:
-    """A RST exactly at RCV.NXT has a TSecr that the target never sent.
+    """A RST with a strange echo is taken or refused.
 
-    The target may reset all the same, or refuse it: dropped, or answered with an ACK.
+    A RST exactly at RCV.NXT has a TSecr that the target never sent. The target may reset all the same, or refuse
+    it: dropped, or answered with an ACK.
     """
     conn = await tcp.drive_to(State.ESTABLISHED, offer=STAMPED)
     forged = (conn.ts_recent + HALF) % 2**32

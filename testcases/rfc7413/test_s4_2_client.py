@@ -47,9 +47,10 @@ async def syn_with_data(tcp: Case, cookie: bytes = COOKIE, data: bytes = DATA) -
 
 @verifies("RFC7413:2-default", **ALONE)
 async def test_syn_has_no_fast_open_unless_asked_for(tcp: Case) -> None:
-    """The application connects without asking for Fast Open, to a server whose cookie the target has.
+    """The SYN has no Fast Open option unless asked for.
 
-    The SYN must have neither the option nor data.
+    The application connects without asking for Fast Open, to a server whose cookie the target has. The SYN must
+    have neither the option nor data.
     """
     await gives_cookie(tcp)
     conn = await tcp.connect()
@@ -60,9 +61,10 @@ async def test_syn_has_no_fast_open_unless_asked_for(tcp: Case) -> None:
 
 @verifies("RFC7413:4.2.1-first", "RFC7413:4.2.2-cookie", "RFC7413:9-kind", level="MUST", **ALONE)
 async def test_first_syn_requests_a_cookie(tcp: Case) -> None:
-    """The application asks for Fast Open and has data to send; the target has no cookie of ours.
+    """The first SYN requests a Fast Open cookie and has no data.
 
-    Its SYN must request one, with an empty option, and bring no data; the data follows the handshake.
+    The application asks for Fast Open and has data to send; the target has no cookie of ours. Its SYN must request
+    one, with an empty option, and bring no data; the data follows the handshake.
     """
     conn = await opens_fast(tcp)
     await conn.expect(SYN, length=0, options=REQUEST)
@@ -81,9 +83,10 @@ async def test_first_syn_requests_a_cookie(tcp: Case) -> None:
 
 @verifies("RFC7413:4.1.3-cache", "RFC7413:4.2.2-cookie", "RFC7413:3-many", level="MUST", **ALONE)
 async def test_later_syns_bring_cookie_and_data(tcp: Case) -> None:
-    """We have given a cookie; the application opens three more connections, to other ports.
+    """Later SYNs carry the cookie and data.
 
-    The target must have cached the cookie: each SYN brings it, and the data.
+    We have given a cookie; the application opens three more connections, to other ports. The target must have
+    cached the cookie: each SYN brings it, and the data.
     """
     await gives_cookie(tcp)
     for _ in range(3):
@@ -96,9 +99,9 @@ async def test_later_syns_bring_cookie_and_data(tcp: Case) -> None:
 
 @verifies("RFC7413:4.1.3-one", "RFC7413:4.2.2-update", level="SHOULD", **ALONE)
 async def test_newer_cookie_replaces_the_older(tcp: Case) -> None:
-    """Our SYN,ACK to a SYN with a cookie brings another one.
+    """A newer cookie replaces the older one.
 
-    The next SYN should bring the newer.
+    Our SYN,ACK to a SYN with a cookie brings another one. The next SYN should bring the newer.
     """
     await gives_cookie(tcp)
     conn = await syn_with_data(tcp)
@@ -119,9 +122,9 @@ async def test_newer_cookie_replaces_the_older(tcp: Case) -> None:
 )
 @verifies("RFC7413:4.1.1-size", "RFC7413:4.1.1-even", "RFC7413:4.1.3-cache", level="MUST", **ALONE)
 async def test_cookie_of_any_size_comes_back(tcp: Case, cookie: bytes) -> None:
-    """We give a cookie of 4, 10 or 16 octets.
+    """A cookie of any allowed size is sent back.
 
-    The next SYN must bring it back as it is.
+    We give a cookie of 4, 10 or 16 octets. The next SYN must bring it back as it is.
     """
     await gives_cookie(tcp, cookie)
     conn = await syn_with_data(tcp, cookie)
@@ -139,9 +142,10 @@ async def test_cookie_of_any_size_comes_back(tcp: Case, cookie: bytes) -> None:
 )
 @verifies("RFC7413:4.1.1-invalid", **ALONE)
 async def test_cookie_of_a_wrong_size_is_ignored(tcp: Case, cookie: bytes) -> None:
-    """Our SYN,ACK brings a cookie of a size that is not allowed.
+    """A cookie of a wrong size is ignored.
 
-    The target must ignore it: the next SYN does not bring it back, and no data.
+    Our SYN,ACK brings a cookie of a size that is not allowed. The target must ignore it: the next SYN does not
+    bring it back, and no data.
     """
     await gives_cookie(tcp, cookie)
     conn = await opens_fast(tcp)
@@ -154,9 +158,10 @@ async def test_cookie_of_a_wrong_size_is_ignored(tcp: Case, cookie: bytes) -> No
 
 @verifies("RFC7413:9-kind", **ALONE)
 async def test_cookie_is_requested_by_option_34_each_time(tcp: Case) -> None:
-    """A server gave no cookie on request; the application opens again, with Fast Open.
+    """A cookie is requested by option 34 each time.
 
-    Where the target requests a cookie again, it should do so by option 34, not by the experimental one of earlier drafts.
+    A server gave no cookie on request; the application opens again, with Fast Open. Where the target requests a
+    cookie again, it should do so by option 34, not by the experimental one of earlier drafts.
     """
     conn = await tcp.connect(options=CLIENT)
     await conn.expect(SYN, length=0, options=REQUEST)
@@ -168,9 +173,10 @@ async def test_cookie_is_requested_by_option_34_each_time(tcp: Case) -> None:
 
 @verifies("RFC7413:4.1.3-mss", "RFC7413:4.2.2-update", level="SHOULD", **ALONE)
 async def test_data_of_the_syn_keeps_to_the_cached_mss(tcp: Case) -> None:
-    """We announced an MSS of 700 along with the cookie; the application has 5000 octets to send.
+    """Data of the SYN keeps to the cached MSS.
 
-    The SYN should bring no more than 700.
+    We announced an MSS of 700 along with the cookie; the application has 5000 octets to send. The SYN should bring
+    no more than 700.
     """
     await gives_cookie(tcp, mss=700)
     conn = await opens_fast(tcp, bytes(5000))
@@ -182,9 +188,10 @@ async def test_data_of_the_syn_keeps_to_the_cached_mss(tcp: Case) -> None:
 
 @verifies("RFC7413:4.1.3-limit", **ALONE)
 async def test_data_of_the_syn_with_a_large_cached_mss(tcp: Case) -> None:
-    """We announced an MSS of 9000 along with the cookie; the application has 5000 octets to send.
+    """Data of the SYN fits the link despite a large cached MSS.
 
-    The SYN may bring as much as its own link carries, or limit itself further: to the usual MSS or the default.
+    We announced an MSS of 9000 along with the cookie; the application has 5000 octets to send. The SYN may bring as
+    much as its own link carries, or limit itself further: to the usual MSS or the default.
     """
     await gives_cookie(tcp, mss=9000)
     conn = await opens_fast(tcp, bytes(5000))
@@ -200,9 +207,10 @@ async def test_data_of_the_syn_with_a_large_cached_mss(tcp: Case) -> None:
 
 @verifies("RFC7413:4.2.2-unacknowledged", **ALONE)
 async def test_data_that_was_not_taken_follows_in_the_first_ack(tcp: Case) -> None:
-    """Our SYN,ACK acknowledges the SYN alone, not the data that came with it.
+    """Data that the SYN,ACK did not cover follows in the first ACK.
 
-    The first ACK should bring the data again.
+    Our SYN,ACK acknowledges the SYN alone, not the data that came with it. The first ACK should bring the data
+    again.
     """
     await gives_cookie(tcp)
     conn = await syn_with_data(tcp)
@@ -214,9 +222,10 @@ async def test_data_that_was_not_taken_follows_in_the_first_ack(tcp: Case) -> No
 
 @verifies("RFC7413:4.2.2-syn-timer", lasts=2, **ALONE)
 async def test_syn_with_data_is_repeated_without_data(tcp: Case) -> None:
-    """A SYN with cookie and data is not answered.
+    """A SYN with data is repeated without data.
 
-    It should come again without data and without the option; the data follows the handshake.
+    A SYN with cookie and data is not answered. It should come again without data and without the option; the data
+    follows the handshake.
     """
     await gives_cookie(tcp)
     conn = await syn_with_data(tcp)
@@ -228,9 +237,9 @@ async def test_syn_with_data_is_repeated_without_data(tcp: Case) -> None:
 
 @verifies("RFC7413:4.2.1-retransmit", lasts=2, **ALONE)
 async def test_request_for_a_cookie_is_repeated_without_option(tcp: Case) -> None:
-    """A SYN that requests a cookie is not answered.
+    """A request for a cookie is repeated without the option.
 
-    It should come again without the option.
+    A SYN that requests a cookie is not answered. It should come again without the option.
     """
     conn = await tcp.connect(options=CLIENT)
     await conn.expect(SYN, length=0, options=REQUEST)
@@ -251,8 +260,9 @@ async def fails_fast_open(tcp: Case) -> None:
 
 @verifies("RFC7413:4.1.3.1-negative", "RFC7413:4.1.3.1-disable", lasts=3, **ALONE)
 async def test_fast_open_that_was_not_answered_is_not_tried_again(tcp: Case) -> None:
-    """A SYN with cookie and data was not answered, its repetition without them was; then the application opens again.
+    """Fast Open that was not answered is not tried again.
 
+    A SYN with cookie and data was not answered, its repetition without them was; then the application opens again.
     The target must have remembered that: the next SYN brings no data.
     """
     await gives_cookie(tcp)
@@ -263,9 +273,10 @@ async def test_fast_open_that_was_not_answered_is_not_tried_again(tcp: Case) -> 
 
 @verifies("RFC7413:4.1.3.1-negative", **ALONE)
 async def test_fast_open_whose_data_was_not_taken_is_remembered(tcp: Case) -> None:
-    """Our SYN,ACK acknowledged the SYN alone, and brought no cookie; then the application opens again.
+    """Fast Open whose data was not taken is not tried again.
 
-    The target must have remembered that: the next SYN brings no data.
+    Our SYN,ACK acknowledged the SYN alone, and brought no cookie; then the application opens again. The target must
+    have remembered that: the next SYN brings no data.
     """
     await gives_cookie(tcp)
     conn = await syn_with_data(tcp)
@@ -278,9 +289,10 @@ async def test_fast_open_whose_data_was_not_taken_is_remembered(tcp: Case) -> No
 
 @verifies("RFC7413:4.2.1-remove", **ALONE)
 async def test_syn_ack_without_cookie_and_the_cached_one(tcp: Case) -> None:
-    """Our SYN,ACK acknowledges the data, but brings no cookie; then the application opens again.
+    """A cached cookie is used or requested again after a bare SYN,ACK.
 
-    The target may use the cookie that it has, or remove it and request one.
+    Our SYN,ACK acknowledges the data, but brings no cookie; then the application opens again. The target may use
+    the cookie that it has, or remove it and request one.
     """
     await gives_cookie(tcp)
     conn = await syn_with_data(tcp)
@@ -295,9 +307,10 @@ async def test_syn_ack_without_cookie_and_the_cached_one(tcp: Case) -> None:
 
 @verifies("RFC7413:4.2.1-record", lasts=3, **ALONE)
 async def test_server_that_gives_no_cookie_is_not_asked_at_once(tcp: Case) -> None:
-    """A SYN that requests a cookie was not answered, its repetition without the option was; then the application opens again.
+    """A server that gave no cookie is not asked again at once.
 
-    The next SYN should not request a cookie: it may only after a certain time.
+    A SYN that requests a cookie was not answered, its repetition without the option was; then the application opens
+    again. The next SYN should not request a cookie: it may only after a certain time.
     """
     conn = await tcp.connect(options=CLIENT)
     await conn.expect(SYN, length=0, options=REQUEST)

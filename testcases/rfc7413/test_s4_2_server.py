@@ -57,9 +57,10 @@ async def refused(conn: Connection, options: list[opt.Option]) -> Received:
 
 @verifies("RFC7413:4.1.1-even", "RFC7413:4.1.1-size", "RFC7413:9-kind", level="MUST", **ON)
 async def test_cookie_is_given_on_request(tcp: Case) -> None:
-    """Our SYN has an empty Fast Open option, which requests a cookie.
+    """A cookie is given on request.
 
-    The SYN,ACK of a listener with Fast Open must bring one of 4 to 16 octets, an even number.
+    Our SYN has an empty Fast Open option, which requests a cookie. The SYN,ACK of a listener with Fast Open must
+    bring one of 4 to 16 octets, an even number.
     """
     first = await fast_listener(tcp)
     cookie = await cookie_for(tcp, first)
@@ -72,9 +73,10 @@ async def test_cookie_is_given_on_request(tcp: Case) -> None:
 
 @verifies("RFC7413:3-valid", "RFC7413:3-many", **ON)
 async def test_data_of_the_syn_is_taken_with_a_valid_cookie(tcp: Case) -> None:
-    """Our SYNs, three in turn, have the cookie and data.
+    """Data of the SYN is taken with a valid cookie.
 
-    Each SYN,ACK must acknowledge SYN and data, and the application read the data before we have answered.
+    Our SYNs, three in turn, have the cookie and data. Each SYN,ACK must acknowledge SYN and data, and the
+    application read the data before we have answered.
     """
     first = await fast_listener(tcp)
     cookie = await cookie_for(tcp, first)
@@ -98,9 +100,10 @@ async def test_data_of_the_syn_is_taken_with_a_valid_cookie(tcp: Case) -> None:
 )
 @verifies("RFC7413:3-invalid", "RFC7413:4.1.2-fabricated", **ON)
 async def test_data_of_the_syn_is_dropped_with_a_wrong_cookie(tcp: Case, change: Any) -> None:
-    """Our SYN has data and a cookie that the target never gave.
+    """Data of the SYN is dropped with a wrong cookie.
 
-    The SYN,ACK must acknowledge the SYN alone; the handshake goes on, and the data is taken when it comes again.
+    Our SYN has data and a cookie that the target never gave. The SYN,ACK must acknowledge the SYN alone; the
+    handshake goes on, and the data is taken when it comes again.
     """
     first = await fast_listener(tcp)
     cookie = await cookie_for(tcp, first)
@@ -109,9 +112,10 @@ async def test_data_of_the_syn_is_dropped_with_a_wrong_cookie(tcp: Case, change:
 
 @verifies("RFC7413:4.1.2-mac", "RFC7413:4.1.2-fabricated", level="SHOULD", **ON)
 async def test_cookie_is_bound_to_the_address(tcp: Case) -> None:
-    """A cookie that one address of ours was given comes from another one.
+    """A cookie is bound to the client's address.
 
-    It should not be valid there: it authenticates the client's address.
+    A cookie that one address of ours was given comes from another one. It should not be valid there: it
+    authenticates the client's address.
     """
     first = await fast_listener(tcp)
     cookie = await cookie_for(tcp, first)
@@ -120,9 +124,9 @@ async def test_cookie_is_bound_to_the_address(tcp: Case) -> None:
 
 @verifies("RFC7413:3-invalid", **ON)
 async def test_data_of_the_syn_is_dropped_without_a_cookie(tcp: Case) -> None:
-    """Our SYN has data, and requests a cookie.
+    """Data of the SYN is dropped without a cookie.
 
-    The SYN,ACK must acknowledge the SYN alone, and bring the cookie.
+    Our SYN has data, and requests a cookie. The SYN,ACK must acknowledge the SYN alone, and bring the cookie.
     """
     opened = await refused(await fast_listener(tcp), [opt.fast_open()])
     assert opened.has_option(opt.FAST_OPEN), "the SYN,ACK brings no cookie"
@@ -141,9 +145,10 @@ async def test_data_of_the_syn_is_dropped_without_a_cookie(tcp: Case) -> None:
 )
 @verifies("RFC7413:4.1.1-invalid", **ON)
 async def test_fast_open_option_of_a_wrong_length_is_ignored(tcp: Case, option: opt.Option) -> None:
-    """Our SYN has data and a Fast Open option whose length is not allowed.
+    """A Fast Open option of a wrong length is ignored.
 
-    The target must ignore the option: the SYN alone is acknowledged, and no cookie comes.
+    Our SYN has data and a Fast Open option whose length is not allowed. The target must ignore the option: the SYN
+    alone is acknowledged, and no cookie comes.
     """
     opened = await refused(await fast_listener(tcp), [option])
     assert not opened.has_option(opt.FAST_OPEN), "the SYN,ACK brings a cookie"
@@ -151,9 +156,10 @@ async def test_fast_open_option_of_a_wrong_length_is_ignored(tcp: Case, option: 
 
 @verifies("RFC7413:4.1.1-invalid", **ON)
 async def test_fast_open_option_outside_a_syn_is_ignored(tcp: Case) -> None:
-    """The ACK of the handshake and data behind it have a Fast Open option.
+    """A Fast Open option outside a SYN is ignored.
 
-    The target must ignore it: the data is taken, and no answer has the option.
+    The ACK of the handshake and data behind it have a Fast Open option. The target must ignore it: the data is
+    taken, and no answer has the option.
     """
     conn = await fast_listener(tcp)
     await tcp.drive_to(State.ESTABLISHED, conn=conn)
@@ -168,9 +174,9 @@ async def test_fast_open_option_outside_a_syn_is_ignored(tcp: Case) -> None:
 
 @verifies("RFC7413:2-default", "RFC7413:4.2-enabled", "RFC7413:4.2-ignore", **ON)
 async def test_listener_without_fast_open_gives_no_cookie(tcp: Case) -> None:
-    """The application has not asked for Fast Open; our SYN requests a cookie.
+    """A listener without Fast Open gives no cookie.
 
-    The SYN,ACK must not bring one.
+    The application has not asked for Fast Open; our SYN requests a cookie. The SYN,ACK must not bring one.
     """
     conn = await tcp.listen()
     await conn.send(SYN, options=[*conn.syn_options, opt.fast_open()])
@@ -181,9 +187,10 @@ async def test_listener_without_fast_open_gives_no_cookie(tcp: Case) -> None:
 
 @verifies("RFC7413:4.2-ignore", "RFC7413:2-default", **ON)
 async def test_listener_without_fast_open_ignores_a_valid_cookie(tcp: Case) -> None:
-    """Another listener of the target has given us a cookie; our SYN brings it, with data, to one that has no Fast Open.
+    """A listener without Fast Open ignores a valid cookie.
 
-    The target must ignore it: the SYN alone is acknowledged.
+    Another listener of the target has given us a cookie; our SYN brings it, with data, to one that has no Fast
+    Open. The target must ignore it: the SYN alone is acknowledged.
     """
     first = await fast_listener(tcp)
     cookie = await cookie_for(tcp, first)
@@ -192,8 +199,9 @@ async def test_listener_without_fast_open_ignores_a_valid_cookie(tcp: Case) -> N
 
 @verifies("RFC7413:4.2-pending", "RFC7413:4.2.2-pending", **ON)
 async def test_fast_open_stops_while_too_many_are_pending(tcp: Case) -> None:
-    """The listener allows one pending request. A second SYN with cookie and data comes before the first is answered.
+    """Fast Open stops while too many requests are pending.
 
+    The listener allows one pending request. A second SYN with cookie and data comes before the first is answered.
     The target must acknowledge its SYN alone; once the first is acknowledged, Fast Open must work again.
     """
     first = await fast_listener(tcp, pending=1)
@@ -214,9 +222,10 @@ async def test_fast_open_stops_while_too_many_are_pending(tcp: Case) -> None:
 
 @verifies("RFC7413:3-response", "RFC7413:4.2.2-syn-ack-option", "RFC7413:4.2.2-syn-ack-data", level="text", **ON)
 async def test_server_answers_before_the_handshake_is_over(tcp: Case) -> None:
-    """Our SYN has cookie and data; the application answers at once, before we acknowledge the SYN,ACK.
+    """The server answers before the handshake is over.
 
-    The answer comes on the connection in SYN-RECEIVED. Whether the SYN,ACK brings a cookie or data is the target's choice.
+    Our SYN has cookie and data; the application answers at once, before we acknowledge the SYN,ACK. The answer
+    comes on the connection in SYN-RECEIVED. Whether the SYN,ACK brings a cookie or data is the target's choice.
     """
     first = await fast_listener(tcp)
     cookie = await cookie_for(tcp, first)
@@ -233,10 +242,11 @@ async def test_server_answers_before_the_handshake_is_over(tcp: Case) -> None:
 
 @verifies("RFC7413:4.2.2-window", **ON)
 async def test_answer_keeps_to_the_initial_window(tcp: Case) -> None:
-    """Our SYN has cookie and data; the application has much to send, and we acknowledge nothing.
+    """The answer in SYN-RECEIVED keeps to the initial window.
 
-    The target must send no more than an initial window: that of RFC 5681 (four segments of 1000 octets), or the larger one
-    of RFC 6928 (ten).
+    Our SYN has cookie and data; the application has much to send, and we acknowledge nothing. The target must send
+    no more than an initial window: that of RFC 5681 (four segments of 1000 octets), or the larger one of RFC 6928
+    (ten).
     """
     first = await fast_listener(tcp)
     first.syn_options = (opt.mss(SEGMENT),)
@@ -257,9 +267,10 @@ async def test_answer_keeps_to_the_initial_window(tcp: Case) -> None:
 
 @verifies("RFC7413:4.2.2-syn-ack-timer", "RFC7413:4.2.1-retransmit", lasts=2, **ON)
 async def test_syn_ack_is_repeated_without_cookie(tcp: Case) -> None:
-    """Our SYN requests a cookie, which the SYN,ACK brings; we do not answer.
+    """The SYN,ACK is repeated without the cookie.
 
-    The SYN,ACK should come again without the option, and without data.
+    Our SYN requests a cookie, which the SYN,ACK brings; we do not answer. The SYN,ACK should come again without the
+    option, and without data.
     """
     conn = await fast_listener(tcp)
     await conn.send(SYN, options=[*conn.syn_options, opt.fast_open()])
@@ -270,9 +281,10 @@ async def test_syn_ack_is_repeated_without_cookie(tcp: Case) -> None:
 
 @verifies("RFC7413:4.2.2-syn-ack-timer", lasts=2, **ON)
 async def test_syn_ack_of_a_fast_open_is_repeated_without_cookie(tcp: Case) -> None:
-    """Our SYN has cookie and data, the SYN,ACK acknowledges them, and we do not answer.
+    """The SYN,ACK of a Fast Open is repeated without the option.
 
-    The SYN,ACK should come again without option and data, and still acknowledge the data.
+    Our SYN has cookie and data, the SYN,ACK acknowledges them, and we do not answer. The SYN,ACK should come again
+    without option and data, and still acknowledge the data.
     """
     first = await fast_listener(tcp)
     cookie = await cookie_for(tcp, first)

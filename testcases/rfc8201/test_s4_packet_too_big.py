@@ -11,9 +11,10 @@ DATA = bytes(range(256)) * 24
 @pytest.mark.parametrize("claimed", [0, 68, 1000, 1279])
 @verifies("RFC8201:4-least")
 async def test_packet_too_big_below_1280_is_discarded(tcp: Case, claimed: int) -> None:
-    """A message says that a link carries less than 1280 octets (IPv6).
+    """A Packet Too Big message of {claimed} octets is discarded.
 
-    The target must discard it: its segments stay as large as before, without a Fragment header.
+    A message says that a link carries less than 1280 octets (IPv6). The target must discard it: its segments stay
+    as large as before, without a Fragment header.
     """
     tcp.needs_family(6, "the least MTU of 1280 octets")
     conn = await tcp.drive_to(State.ESTABLISHED)

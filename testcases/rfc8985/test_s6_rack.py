@@ -65,10 +65,11 @@ def window(tcp: Case, sent: Sent, lost: Received, marker: Received) -> Bound:
 
 @verifies("RFC8985:6.2-lost", "RFC8985:6.2-reordering-window", "RFC8985:6.2-timer", level="text", needs=NEEDS, lasts=3)
 async def test_segment_is_sent_again_when_the_reordering_window_has_passed(tcp: Case) -> None:
-    """Of four segments the second arrives, and a SACK block says so one round trip later.
+    """RACK sends a lost segment again after the reordering window.
 
-    A quarter of the round trip later the first must be sent again, by a timer, for nothing else comes. The third and fourth
-    were sent after the one that arrived: they are not lost yet.
+    Of four segments the second arrives, and a SACK block says so one round trip later. A quarter of the round trip
+    later the first must be sent again, by a timer, for nothing else comes. The third and fourth were sent after the
+    one that arrived: they are not lost yet.
     """
     conn = await opened(tcp)
     first, second, *_ = await flight(conn, 4)
@@ -86,9 +87,10 @@ async def test_segment_is_sent_again_when_the_reordering_window_has_passed(tcp: 
 
 @verifies("RFC8985:6.2-threshold", "RFC5681:3.2-fast-retransmit", level="text", needs=NEEDS, lasts=2)
 async def test_three_segments_that_arrived_start_recovery_at_once(tcp: Case) -> None:
-    """Of four segments the last three arrive, and one SACK block says so a round trip later.
+    """Three segments that arrived start recovery at once.
 
-    No reordering was seen before, so the first must be sent again at once.
+    Of four segments the last three arrive, and one SACK block says so a round trip later. No reordering was seen
+    before, so the first must be sent again at once.
     """
     conn = await opened(tcp)
     first, *rest = await flight(conn, 4)
@@ -105,8 +107,9 @@ async def test_three_segments_that_arrived_start_recovery_at_once(tcp: Case) -> 
 
 @verifies("RFC8985:6.2-no-threshold", "RFC8985:6.2-reordering-window", level="text", needs=NEEDS, lasts=4)
 async def test_number_of_segments_does_not_count_once_reordering_was_seen(tcp: Case) -> None:
-    """Two segments arrive the wrong way round. Of four further ones the last three arrive, and one SACK block says so.
+    """After reordering, three arrivals do not start recovery.
 
+    Two segments arrive the wrong way round. Of four further ones the last three arrive, and one SACK block says so.
     The target has seen reordering, so it must wait for the reordering window, however many have arrived.
     """
     conn = await opened(tcp)
@@ -131,10 +134,11 @@ async def test_number_of_segments_does_not_count_once_reordering_was_seen(tcp: C
 
 @verifies("RFC8985:6.3-timeout", level="text", needs=NEEDS, lasts=6)
 async def test_timeout_spares_what_was_sent_just_before_it(tcp: Case) -> None:
-    """A segment is lost, and its probe. Shortly before the timeout another is sent. We acknowledge the first's repetition.
+    """A timeout spares what was sent just before it.
 
-    At the timeout the first alone is taken for lost: the second must not be sent again with it, nor for our acknowledgment,
-    but one timeout later.
+    A segment is lost, and its probe. Shortly before the timeout another is sent. We acknowledge the first's
+    repetition. At the timeout the first alone is taken for lost: the second must not be sent again with it, nor for
+    our acknowledgment, but one timeout later.
     """
     conn = await opened(tcp)
     arrived = (await flight(conn, 1))[0]

@@ -37,9 +37,10 @@ def due(tcp: Case, seconds: float) -> Bound:
     "RFC8985:7.2-start", "RFC8985:7.2-two-round-trips", "RFC8985:7.3-last-segment", level="SHOULD", needs=NEEDS, lasts=3
 )
 async def test_probe_repeats_the_last_segment_after_two_round_trips(tcp: Case) -> None:
-    """The target sends three segments, and nothing comes back.
+    """The tail loss probe repeats the last segment after two round trips.
 
-    After two round trips, before the timeout, it should send the last of them again.
+    The target sends three segments, and nothing comes back. After two round trips, before the timeout, it should
+    send the last of them again.
     """
     conn = await opened(tcp)
     *_, last = await says(conn, b"first", b"second", b"third")
@@ -55,9 +56,10 @@ async def test_probe_repeats_the_last_segment_after_two_round_trips(tcp: Case) -
 
 @verifies("RFC8985:7.2-one-segment", "RFC8985:7.2-start", level="SHOULD", needs=NEEDS, lasts=3)
 async def test_probe_of_a_lone_segment_may_wait_for_a_delayed_ack(tcp: Case) -> None:
-    """The target sends one segment, and nothing comes back.
+    """The probe of a lone segment may wait for a delayed ACK.
 
-    It should send it again after two round trips, to which it may add what it allows for a delayed acknowledgment.
+    The target sends one segment, and nothing comes back. It should send it again after two round trips, to which it
+    may add what it allows for a delayed acknowledgment.
     """
     conn = await opened(tcp)
     (only,) = await says(conn, b"alone")
@@ -74,10 +76,11 @@ async def test_probe_of_a_lone_segment_may_wait_for_a_delayed_ack(tcp: Case) -> 
 
 @verifies("RFC8985:7.3-one-probe", "RFC8985:7.3-rearm", "RFC6298:5.4", level="MUST", needs=NEEDS, lasts=5)
 async def test_one_probe_then_the_timeout(tcp: Case) -> None:
-    """The target sends two segments, and nothing comes back, not for the probe either.
+    """After one tail loss probe the timeout follows.
 
-    There is one probe, which starts the retransmission timer anew: one whole timeout after it, the first segment must come,
-    and from then on the intervals double.
+    The target sends two segments, and nothing comes back, not for the probe either. There is one probe, which
+    starts the retransmission timer anew: one whole timeout after it, the first segment must come, and from then on
+    the intervals double.
     """
     conn = await opened(tcp)
     first, last = await says(conn, b"first", b"last")
@@ -96,9 +99,10 @@ async def test_one_probe_then_the_timeout(tcp: Case) -> None:
 
 @verifies("RFC8985:7.3-new-data", needs=NEEDS, lasts=3)
 async def test_probe_is_new_data_where_there_is_some(tcp: Case) -> None:
-    """The application sends 40 segments at once, more than the window holds, and nothing comes back.
+    """The tail loss probe is new data where there is some.
 
-    After two round trips the target should send one segment that it has not sent yet.
+    The application sends 40 segments at once, more than the window holds, and nothing comes back. After two round
+    trips the target should send one segment that it has not sent yet.
     """
     conn = await opened(tcp)
     with contextlib.suppress(AppError):
@@ -119,10 +123,11 @@ async def test_probe_is_new_data_where_there_is_some(tcp: Case) -> None:
 
 @verifies("RFC8985:7.2-timeout-sooner", "RFC8985:7.3-rearm", level="MUST", needs=NEEDS, lasts=3)
 async def test_probe_is_no_later_than_the_timeout(tcp: Case) -> None:
-    """On a link without delay the target sends one segment, and nothing comes back.
+    """The tail loss probe is no later than the timeout.
 
-    Where a delayed acknowledgment is allowed for, the timeout is sooner than the probe, which must then come in its place:
-    the next interval is the first timeout, not yet a doubled one.
+    On a link without delay the target sends one segment, and nothing comes back. Where a delayed acknowledgment is
+    allowed for, the timeout is sooner than the probe, which must then come in its place: the next interval is the
+    first timeout, not yet a doubled one.
     """
     conn = await opened(tcp, round_trip_s=0)
     (only,) = await says(conn, b"alone")
@@ -144,9 +149,10 @@ async def test_probe_is_no_later_than_the_timeout(tcp: Case) -> None:
 @pytest.mark.parametrize("by", ["passive", "active"])
 @verifies("RFC8985:7.2-unmeasured", needs=NEEDS, lasts=4)
 async def test_probe_without_a_measured_round_trip_comes_after_a_second(tcp: Case, by: str) -> None:
-    """The target's SYN (or SYN,ACK) is answered only when it was repeated, so that no round trip was measured. Data is lost.
+    """Without a measured round trip the probe waits a second.
 
-    The probe for it should come after one second.
+    The target's SYN (or SYN,ACK) is answered only when it was repeated, so that no round trip was measured. Data is
+    lost. The probe for it should come after one second.
     """
     if by == "active":
         conn = await tcp.connect(offer=Offer(sack=True))
@@ -166,9 +172,10 @@ async def test_probe_without_a_measured_round_trip_comes_after_a_second(tcp: Cas
 
 @verifies("RFC8985:4-sack", "RFC6298:5-early", level="MUST", needs=NEEDS, lasts=3)
 async def test_no_probe_without_sack(tcp: Case) -> None:
-    """Without SACK the target sends two segments, and nothing comes back.
+    """No tail loss probe is sent without SACK.
 
-    Nothing may come before the timeout, and then the first segment.
+    Without SACK the target sends two segments, and nothing comes back. Nothing may come before the timeout, and
+    then the first segment.
     """
     conn = await opened(tcp, sack=False)
     first, last = await says(conn, b"first", b"last")

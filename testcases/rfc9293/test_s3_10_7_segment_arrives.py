@@ -14,10 +14,10 @@ ROWS = [row for row in cells() if row.kind == "segment"]
 
 @pytest.mark.parametrize("cell", [verifies_cell(row, needs=capabilities(row), sysctl=settings(row)) for row in ROWS])
 async def test_segment_arrives(tcp: Case, cell: Cell) -> None:
-    """One segment arrives in one state.
+    """{cell}.
 
-    The target must give one of the responses of the row and nothing else, be in the state that goes with it, and keep
-    the connection usable where the row does.
+    The target must give one of the responses of the row and nothing else, be in the state that goes with it, and
+    keep the connection usable where the row does.
     """
     await run_segment(tcp, cell)
 
@@ -31,9 +31,12 @@ async def test_segment_arrives(tcp: Case, cell: Cell) -> None:
     ],
 )
 async def test_segment_arrives_across_the_wrap(tcp: Case, cell: Cell) -> None:
-    """The same, while our sequence numbers pass 2^32, and by an active OPEN where the row leaves open how the target opens.
+    """{cell} (wrap).
 
-    All arithmetic on sequence numbers is modulo 2^32 (RFC 9293 section 3.4), so that the target must do exactly what it
-    does elsewhere.
+    The same, while our sequence numbers pass 2^32, and by an active OPEN where the row leaves open how the target
+    opens.
+
+    All arithmetic on sequence numbers is modulo 2^32 (RFC 9293 section 3.4), so that the target must do exactly
+    what it does elsewhere.
     """
     await run_segment(tcp, cell, wrap=True)

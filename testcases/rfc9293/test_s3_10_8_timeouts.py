@@ -15,9 +15,9 @@ ROWS = [
 
 @pytest.mark.parametrize("cell", ROWS)
 async def test_timeout(tcp: Case, cell: Cell) -> None:
-    """A timer of the target runs out while we say nothing that would stop it.
+    """{cell}.
 
-    It must do what the row says within the timer's bounds, and nothing else; the connection goes on, or is gone and the
-    application told.
+    It must do what the row says within the timer's bounds, and nothing else; the connection goes on, or is gone and
+    the application told.
     """
     await run_timeout(tcp, cell)

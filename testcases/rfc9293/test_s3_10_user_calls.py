@@ -10,9 +10,9 @@ ROWS = [verifies_cell(row, needs=capabilities(row)) for row in cells() if row.ki
 
 @pytest.mark.parametrize("cell", ROWS)
 async def test_call(tcp: Case, cell: Cell) -> None:
-    """The application makes one call in one state.
+    """{cell}.
 
-    The wire and the call's own answer must be those of the row, the target be in the state that goes with them, and the
-    connection do what it can do there.
+    The wire and the call's own answer must be those of the row, the target be in the state that goes with them, and
+    the connection do what it can do there.
     """
     await run_call(tcp, cell)

@@ -72,9 +72,10 @@ async def one_of_each(tcp: Case) -> list[Received]:
 
 @verifies("claim:C-38")
 async def test_only_the_first_syn_has_ack_clear(tcp: Case) -> None:
-    """Two connections and a refused one make the target send each kind of segment.
+    """Only the first SYN has ACK clear.
 
-    All but the SYN that opens actively must have ACK set.
+    Two connections and a refused one make the target send each kind of segment. All but the SYN that opens actively
+    must have ACK set.
     """
     without = [str(one.segment.flags) for one in await one_of_each(tcp) if not one.segment.flags & ACK]
     assert without == ["SYN"], f"segments without ACK: {', '.join(without)}"
@@ -82,8 +83,9 @@ async def test_only_the_first_syn_has_ack_clear(tcp: Case) -> None:
 
 @verifies("RFC9293:MUST-2")
 async def test_every_segment_of_the_target_has_a_right_checksum(tcp: Case) -> None:
-    """Two connections and a refused one make the target send each kind of segment, with data of even and odd length.
+    """Every segment of the target has a right checksum.
 
+    Two connections and a refused one make the target send each kind of segment, with data of even and odd length.
     Each must carry the checksum of its pseudo-header, header and data.
     """
     for received in await one_of_each(tcp):
@@ -97,9 +99,10 @@ async def test_every_segment_of_the_target_has_a_right_checksum(tcp: Case) -> No
 @EVERY_KIND
 @verifies("RFC9293:MUST-3", "claim:C-30")
 async def test_segment_with_a_wrong_checksum_is_not_processed(tcp: Case, kind: Kind) -> None:
-    """A segment comes whose checksum is wrong by one bit, and then the same with the right one.
+    """A segment with a wrong checksum is not processed.
 
-    The target must do nothing for the first, and take the second.
+    A segment comes whose checksum is wrong by one bit, and then the same with the right one. The target must do
+    nothing for the first, and take the second.
     """
     conn = await tcp.drive_to(kind.state, by="passive")
     segment = conn.segment(kind.flags, payload=kind.payload)
@@ -112,9 +115,11 @@ async def test_segment_with_a_wrong_checksum_is_not_processed(tcp: Case, kind: K
 @pytest.mark.parametrize("wrong", ["zero", "complement", "no-pseudo-header", "octets-swapped"])
 @verifies("RFC9293:MUST-3", "claim:C-30")
 async def test_checksum_that_is_wrong_in_a_common_way_is_noticed(tcp: Case, wrong: str) -> None:
-    """Data comes with a checksum as senders get it wrong: none at all, not complemented, without the pseudo-header, swapped.
+    """A common mistake in the checksum is noticed.
 
-    The checksum is never optional: the target must do nothing for it, and take the data when it comes right.
+    Data comes with a checksum as senders get it wrong: none at all, not complemented, without the pseudo-header,
+    swapped. The checksum is never optional: the target must do nothing for it, and take the data when it comes
+    right.
     """
     kind = KINDS["data"]
     conn = await tcp.drive_to(kind.state)
@@ -138,9 +143,10 @@ async def test_checksum_that_is_wrong_in_a_common_way_is_noticed(tcp: Case, wron
 
 @verifies("RFC9293:3.1-data-offset", "RFC9293:MUST-5", "claim:C-35")
 async def test_data_begins_where_the_data_offset_says(tcp: Case) -> None:
-    """Data comes behind headers of 5 to 15 words, filled with No-Operation.
+    """Data begins where the Data Offset says.
 
-    The target must acknowledge and deliver the data alone, whatever the header's length.
+    Data comes behind headers of 5 to 15 words, filled with No-Operation. The target must acknowledge and deliver
+    the data alone, whatever the header's length.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
     for words in range(5, 16):
@@ -164,9 +170,10 @@ async def test_data_begins_where_the_data_offset_says(tcp: Case) -> None:
 )
 @verifies("RFC9293:3.1-data-offset", "claim:C-35")
 async def test_impossible_data_offset_is_not_processed(tcp: Case, offset: int, payload: bytes) -> None:
-    """A segment comes whose header would be shorter than the least, or longer than the whole segment.
+    """A segment with an impossible Data Offset is not processed.
 
-    The target must not take it as part of the connection, and must go on as if it had not come.
+    A segment comes whose header would be shorter than the least, or longer than the whole segment. The target must
+    not take it as part of the connection, and must go on as if it had not come.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
     await conn.inject(FIN | ACK | PSH, payload=payload, data_offset=offset)
@@ -178,9 +185,10 @@ async def test_impossible_data_offset_is_not_processed(tcp: Case, offset: int, p
 @pytest.mark.parametrize("offset", [4, 15])
 @verifies("RFC9293:3.1-data-offset")
 async def test_syn_with_an_impossible_data_offset_opens_nothing(tcp: Case, offset: int) -> None:
-    """A SYN comes for a listener whose header would be shorter than the least, or longer than the whole segment.
+    """A SYN with a Data Offset of {offset} words opens nothing.
 
-    The target must not open a connection for it, and must open one for the SYN that follows.
+    A SYN comes for a listener whose header would be shorter than the least, or longer than the whole segment. The
+    target must not open a connection for it, and must open one for the SYN that follows.
     """
     conn = await tcp.drive_to(State.LISTEN)
     await conn.inject(SYN, options=b"", data_offset=offset)
@@ -193,10 +201,11 @@ async def test_syn_with_an_impossible_data_offset_opens_nothing(tcp: Case, offse
 
 @verifies("RFC9293:3.1-reserved", "RFC9293:MUST-68", "RFC9293:MUST-69")
 async def test_reserved_bits_and_padding_of_the_target_are_zero(tcp: Case) -> None:
-    """Two connections and a refused one make the target send each kind of segment.
+    """Reserved bits and padding of the target are zero.
 
-    It must send the reserved bits as zero; every option but End of Option List and No-Operation has a length that fits, and
-    what follows End of Option List is zero.
+    Two connections and a refused one make the target send each kind of segment. It must send the reserved bits as
+    zero; every option but End of Option List and No-Operation has a length that fits, and what follows End of
+    Option List is zero.
     """
     for received in await one_of_each(tcp):
         segment = received.segment
@@ -216,9 +225,9 @@ async def test_reserved_bits_and_padding_of_the_target_are_zero(tcp: Case) -> No
 @EVERY_KIND
 @verifies("RFC9293:3.1-reserved")
 async def test_reserved_bits_are_ignored(tcp: Case, kind: Kind) -> None:
-    """A segment comes with all the bits set that have no meaning yet.
+    """Reserved bits are ignored.
 
-    The target must take it as if they were zero.
+    A segment comes with all the bits set that have no meaning yet. The target must take it as if they were zero.
     """
     conn = await tcp.drive_to(kind.state, by="passive")
     # The lowest of the four is AE, which RFC 9768 gives a meaning to in a SYN.
@@ -227,9 +236,10 @@ async def test_reserved_bits_are_ignored(tcp: Case, kind: Kind) -> None:
 
 @verifies("RFC9293:3.1-urgent-significant", "claim:C-36")
 async def test_urgent_pointer_without_urg_means_nothing(tcp: Case) -> None:
-    """Data comes without URG, but with an urgent pointer that would lie inside, at the end of and behind it.
+    """An urgent pointer without URG means nothing.
 
-    The target must deliver every octet in its place.
+    Data comes without URG, but with an urgent pointer that would lie inside, at the end of and behind it. The
+    target must deliver every octet in its place.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
     for pointer in (1, len(DATA), 0xFFFF):
@@ -245,9 +255,10 @@ async def test_urgent_pointer_without_urg_means_nothing(tcp: Case) -> None:
 @pytest.mark.parametrize("flags", [NO_FLAGS, FIN], ids=["data", "data-and-fin"])
 @verifies("RFC9293:3.10.7.4-no-ack")
 async def test_text_without_ack_bit_is_dropped(tcp: Case, flags: Flags) -> None:
-    """On an open connection comes text, alone or with FIN, in a segment whose ACK bit is off.
+    """Data without the ACK bit is dropped.
 
-    The target must drop it: it says nothing, and takes the same text when it comes with ACK.
+    On an open connection comes text, alone or with FIN, in a segment whose ACK bit is off. The target must drop it:
+    it says nothing, and takes the same text when it comes with ACK.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
     await conn.inject(flags, payload=b"no ACK bit", ack=0)

@@ -35,9 +35,10 @@ async def largest(conn: Connection) -> int:
 )
 @verifies("RFC9293:MUST-6", "RFC9293:MUST-5", "RFC9293:MUST-68")
 async def test_unknown_option_is_ignored(tcp: Case, kind: Kind, options: opt.Option) -> None:
-    """A segment carries an option of a kind that no stack implements, with a right length.
+    """An unknown option is ignored.
 
-    The target must take the segment as if the option were not there.
+    A segment carries an option of a kind that no stack implements, with a right length. The target must take the
+    segment as if the option were not there.
     """
     conn = await tcp.drive_to(kind.state, by="passive")
     await kind.is_taken(conn, options=opt.encode((options,)))
@@ -45,9 +46,10 @@ async def test_unknown_option_is_ignored(tcp: Case, kind: Kind, options: opt.Opt
 
 @verifies("RFC9293:MUST-6", "RFC9293:MUST-64")
 async def test_unknown_option_of_any_length_is_ignored(tcp: Case) -> None:
-    """Data comes with an unknown option of each length from 2 to 40, behind as many No-Operations as fit.
+    """An unknown option of any length is ignored.
 
-    The target must acknowledge and deliver each piece of data.
+    Data comes with an unknown option of each length from 2 to 40, behind as many No-Operations as fit. The target
+    must acknowledge and deliver each piece of data.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
     for length in range(2, 41):
@@ -58,9 +60,10 @@ async def test_unknown_option_of_any_length_is_ignored(tcp: Case) -> None:
 
 @verifies("RFC9293:MUST-6")
 async def test_option_behind_an_unknown_one_is_found(tcp: Case) -> None:
-    """Our SYN carries an unknown option, and the Maximum Segment Size behind it.
+    """The option behind an unknown option is read.
 
-    The target must obey the size: the unknown option's length says where the next one begins.
+    Our SYN carries an unknown option, and the Maximum Segment Size behind it. The target must obey the size: the
+    unknown option's length says where the next one begins.
     """
     conn = await tcp.listen()
     conn.syn_options = (opt.Option(253, b"\x02\x04\xff"), opt.mss(SMALL_MSS))
@@ -76,9 +79,10 @@ async def test_option_behind_an_unknown_one_is_found(tcp: Case) -> None:
 @pytest.mark.parametrize("before", range(4), ids=lambda count: f"{count}-octets-before")
 @verifies("RFC9293:MUST-64", "RFC9293:MUST-4")
 async def test_option_may_begin_on_any_octet(tcp: Case, before: int) -> None:
-    """In our SYN the Maximum Segment Size stands behind none to three No-Operations.
+    """An option may begin on any octet.
 
-    The target must obey it wherever it begins.
+    In our SYN the Maximum Segment Size stands behind none to three No-Operations. The target must obey it wherever
+    it begins.
     """
     conn = await tcp.listen()
     conn.syn_options = (*[opt.Option(opt.NOP)] * before, opt.mss(SMALL_MSS))
@@ -90,9 +94,10 @@ async def test_option_may_begin_on_any_octet(tcp: Case, before: int) -> None:
 
 @verifies("RFC9293:MUST-4", "RFC9293:3.2-eol")
 async def test_end_of_option_list_ends_the_options(tcp: Case) -> None:
-    """In our SYN a Maximum Segment Size stands behind End of Option List, where there are no options any more.
+    """End of Option List ends the options.
 
-    The target must not obey it: without the option it takes the default of 536 octets (IPv4) or 1220 (IPv6).
+    In our SYN a Maximum Segment Size stands behind End of Option List, where there are no options any more. The
+    target must not obey it: without the option it takes the default of 536 octets (IPv4) or 1220 (IPv6).
     """
     conn = await tcp.listen()
     options = bytes((opt.NOP, opt.NOP, opt.NOP, opt.EOL)) + opt.mss(SMALL_MSS).encode()
@@ -113,9 +118,10 @@ async def test_end_of_option_list_ends_the_options(tcp: Case) -> None:
 )
 @verifies("RFC9293:MUST-5", "RFC9293:MUST-4")
 async def test_known_option_is_taken_in_every_segment(tcp: Case, kind: Kind, options: bytes) -> None:
-    """A segment carries No-Operations, End of Option List or a Maximum Segment Size, wherever that has a meaning or has none.
+    """A known option is accepted in every segment.
 
-    The target must take the segment like any other.
+    A segment carries No-Operations, End of Option List or a Maximum Segment Size, wherever that has a meaning or
+    has none. The target must take the segment like any other.
     """
     conn = await tcp.drive_to(kind.state, by="passive")
     await kind.is_taken(conn, options=options)
@@ -123,9 +129,10 @@ async def test_known_option_is_taken_in_every_segment(tcp: Case, kind: Kind, opt
 
 @verifies("RFC9293:MUST-65")
 async def test_maximum_segment_size_is_sent_with_syn_alone(tcp: Case) -> None:
-    """The target opens passively, sends and takes data, and closes.
+    """Only the SYN carries the Maximum Segment Size.
 
-    Only its SYN+ACK may carry the Maximum Segment Size.
+    The target opens passively, sends and takes data, and closes. Only its SYN+ACK may carry the Maximum Segment
+    Size.
     """
     none = ((opt.MSS, None),)
     conn = await tcp.listen()
@@ -163,9 +170,10 @@ MALFORMED = {
 @pytest.mark.parametrize("options", [pytest.param(octets, id=name) for name, octets in MALFORMED.items()])
 @verifies("RFC9293:MUST-7")
 async def test_impossible_option_length_does_no_harm(tcp: Case, options: bytes, where: str) -> None:
-    """A segment carries an option whose length is zero, one, beyond the header, or not that of its kind.
+    """An impossible option length does no harm.
 
-    The target must be prepared for it: it may take the segment, drop it or reset the connection, and it must be as ready for
+    A segment carries an option whose length is zero, one, beyond the header, or not that of its kind. The target
+    must be prepared for it: it may take the segment, drop it or reset the connection, and it must be as ready for
     the next connection as before.
     """
     kind = KINDS[where]

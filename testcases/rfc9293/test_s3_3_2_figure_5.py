@@ -12,9 +12,9 @@ ROWS = [verifies_cell(row, needs=("app",), lasts=lasts(row)) for row in arcs()]
 
 @pytest.mark.parametrize("cell", ROWS)
 async def test_arc(tcp: Case, cell: Cell) -> None:
-    """The target goes along one arc of the figure.
+    """{cell}.
 
-    It must be seen in the state where the arc begins, send what is written on the arc, and be seen in the state where it
-    ends, where the connection does what it can do there.
+    It must be seen in the state where the arc begins, send what is written on the arc, and be seen in the state
+    where it ends, where the connection does what it can do there.
     """
     await run_arc(tcp, cell)

@@ -92,10 +92,11 @@ async def isns_of_many_four_tuples(tcp: Case, by: str) -> list[Isn]:
 @WAYS
 @verifies("RFC9293:MUST-8", "claim:C-08", lasts=2)
 async def test_isn_of_one_four_tuple_moves_with_a_clock(tcp: Case, by: str) -> None:
-    """The same four-tuple is opened four times, half a second apart.
+    """The ISN of a four-tuple moves forward with a clock.
 
-    The target's initial sequence number must move forward each time as a clock does: by a step of 4 microseconds or less,
-    and not so fast that it comes round within a maximum segment lifetime.
+    The same four-tuple is opened four times, half a second apart. The target's initial sequence number must move
+    forward each time as a clock does: by a step of 4 microseconds or less, and not so fast that it comes round
+    within a maximum segment lifetime.
     """
     isns = await isns_of_one_four_tuple(tcp, by, count=4, apart_s=0.5)
     for number, (one, other) in enumerate(pairwise(isns), 1):
@@ -114,10 +115,11 @@ async def test_isn_of_one_four_tuple_moves_with_a_clock(tcp: Case, by: str) -> N
 @WAYS
 @verifies("RFC9293:SHLD-1", "RFC6528:3-isn", "claim:C-08", lasts=2)
 async def test_isn_of_one_four_tuple_is_a_clock_with_a_constant_offset(tcp: Case, by: str) -> None:
-    """The same four-tuple is opened four times, half a second apart.
+    """The ISN of a four-tuple is a clock with a constant offset.
 
-    The initial sequence number is M + F(four-tuple): F stays, so the numbers' distances must be in the ratio of the times
-    between them, as closely as the stamps and a coarse clock can tell.
+    The same four-tuple is opened four times, half a second apart. The initial sequence number is M + F(four-tuple):
+    F stays, so the numbers' distances must be in the ratio of the times between them, as closely as the stamps and
+    a coarse clock can tell.
     """
     isns = await isns_of_one_four_tuple(tcp, by, count=4, apart_s=0.5)
     fastest, slowest = 0.0, float("inf")
@@ -138,10 +140,11 @@ async def test_isn_of_one_four_tuple_is_a_clock_with_a_constant_offset(tcp: Case
 @WAYS
 @verifies("RFC9293:SHLD-1", "RFC9293:MUST-9", "RFC6528:3-isn", "RFC6528:3-secret", "claim:C-08", level="MUST")
 async def test_isns_of_different_four_tuples_look_unrelated(tcp: Case, by: str) -> None:
-    """Sixteen connections that differ in one port are opened in quick succession.
+    """The ISNs of different four-tuples look unrelated.
 
-    The target's initial sequence numbers must all differ, and neither they nor the distances between them may show a
-    counter that the connections share: who sees one must not be able to guess the next.
+    Sixteen connections that differ in one port are opened in quick succession. The target's initial sequence
+    numbers must all differ, and neither they nor the distances between them may show a counter that the connections
+    share: who sees one must not be able to guess the next.
     """
     isns = await isns_of_many_four_tuples(tcp, by)
     numbers = [one.number for one in isns]
@@ -159,9 +162,10 @@ async def test_isns_of_different_four_tuples_look_unrelated(tcp: Case, by: str) 
 
 @verifies("claim:C-08", level="MAY", lasts=1)
 async def test_isn_by_the_rule_of_old_systems(tcp: Case) -> None:
-    """Two different four-tuples are opened half a second apart, the same one again after another half second.
+    """ISNs by the rule of 4.2BSD are recorded.
 
-    4.2BSD added 64000 to one number shared by all, each half second and for each connection. Whether the target still does
+    Two different four-tuples are opened half a second apart, the same one again after another half second. 4.2BSD
+    added 64000 to one number shared by all, each half second and for each connection. Whether the target still does
     is recorded, never judged: RFC 6528 takes its place.
     """
     first = await tcp.listen()

@@ -80,9 +80,10 @@ async def reads(conn: Connection, data: bytes) -> None:
     ],
 )
 async def test_passive_open_takes_three_segments(tcp: Case) -> None:
-    """We send a SYN, the target answers SYN+ACK, our ACK completes the handshake.
+    """A passive open takes three segments.
 
-    The target's SYN+ACK must acknowledge our SYN, and it owes nothing for the third segment.
+    We send a SYN, the target answers SYN+ACK, our ACK completes the handshake. The target's SYN+ACK must
+    acknowledge our SYN, and it owes nothing for the third segment.
     """
     conn = await tcp.listen()
     await conn.send(SYN)
@@ -106,9 +107,10 @@ async def test_passive_open_takes_three_segments(tcp: Case) -> None:
     ],
 )
 async def test_active_open_takes_three_segments(tcp: Case) -> None:
-    """The target sends a SYN, we answer SYN+ACK, and the target's ACK completes the handshake.
+    """An active open takes three segments.
 
-    Its ACK must be at the number after its SYN, acknowledge ours, and be empty; then it owes nothing.
+    The target sends a SYN, we answer SYN+ACK, and the target's ACK completes the handshake. Its ACK must be at the
+    number after its SYN, acknowledge ours, and be empty; then it owes nothing.
     """
     conn = await tcp.connect()
     await conn.expect(SYN, length=0)
@@ -123,10 +125,10 @@ async def test_active_open_takes_three_segments(tcp: Case) -> None:
 @pytest.mark.parametrize("iss", [pytest.param(None, id="any"), pytest.param(0xFFFFFFFF, id="last-before-the-wrap")])
 @verifies("RFC9293:3.5-syn-ack", "RFC9293:3.4-syn-fin-sequence", "claim:C-02")
 async def test_syn_occupies_one_sequence_number(tcp: Case, by: str, iss: int | None) -> None:
-    """After an empty SYN the first octet of data has the next number, in both directions.
+    """A SYN occupies one sequence number.
 
-    The target must acknowledge our SYN as one number, take data that begins there, and begin its own data
-    one number after its SYN.
+    After an empty SYN the first octet of data has the next number, in both directions. The target must acknowledge
+    our SYN as one number, take data that begins there, and begin its own data one number after its SYN.
     """
     conn = await tcp.drive_to(State.ESTABLISHED, by=by, iss=iss)
     await conn.send(ACK, seq=conn.iss + 1, payload=b"first")
@@ -139,9 +141,10 @@ async def test_syn_occupies_one_sequence_number(tcp: Case, by: str, iss: int | N
 @OPENS
 @verifies("RFC9293:3.5-ack-no-sequence", "claim:C-03")
 async def test_empty_ack_occupies_no_sequence_number(tcp: Case, by: str) -> None:
-    """Three empty ACKs follow the handshake, all with the same number, and then data with that number.
+    """An empty ACK occupies no sequence number.
 
-    The target must not answer the ACKs, and must take the data as the next in order.
+    Three empty ACKs follow the handshake, all with the same number, and then data with that number. The target must
+    not answer the ACKs, and must take the data as the next in order.
     """
     conn = await tcp.drive_to(State.ESTABLISHED, by=by)
     for _ in range(3):
@@ -159,9 +162,10 @@ async def test_empty_ack_occupies_no_sequence_number(tcp: Case, by: str) -> None
     cells=["SYN-RECEIVED(passive)/data-acceptable", "SYN-RECEIVED(active)/data-acceptable"],
 )
 async def test_third_segment_may_carry_data(tcp: Case, by: str) -> None:
-    """The segment that acknowledges the target's SYN+ACK has data in it.
+    """Data in the third segment is delivered.
 
-    The target must acknowledge the data and hand it to the application.
+    The segment that acknowledges the target's SYN+ACK has data in it. The target must acknowledge the data and hand
+    it to the application.
     """
     conn = await tcp.drive_to(State.SYN_RECEIVED, by=by)
     await conn.send(ACK, payload=b"early")
@@ -178,9 +182,10 @@ async def test_third_segment_may_carry_data(tcp: Case, by: str) -> None:
     cells=["SYN-RECEIVED(passive)/fin-acceptable", "SYN-RECEIVED(active)/fin-acceptable"],
 )
 async def test_third_segment_may_carry_fin(tcp: Case, by: str) -> None:
-    """The segment that acknowledges the target's SYN+ACK also closes our direction.
+    """A FIN in the third segment leads to CLOSE-WAIT.
 
-    The target must acknowledge the FIN, enter CLOSE-WAIT, and tell the application the end of the stream.
+    The segment that acknowledges the target's SYN+ACK also closes our direction. The target must acknowledge the
+    FIN, enter CLOSE-WAIT, and tell the application the end of the stream.
     """
     conn = await tcp.drive_to(State.SYN_RECEIVED, by=by)
     await conn.send(FIN | ACK)
@@ -193,9 +198,10 @@ async def test_third_segment_may_carry_fin(tcp: Case, by: str) -> None:
 
 @verifies("RFC9293:3.10.7.3-syn-ack-more", cells=["SYN-SENT/syn-ack-data"])
 async def test_data_in_the_syn_ack_is_taken(tcp: Case) -> None:
-    """We answer the target's SYN with a SYN+ACK that carries data.
+    """Data in the SYN,ACK is delivered.
 
-    The target must process the text that comes with the SYN+ACK: acknowledge it and hand it to the application.
+    We answer the target's SYN with a SYN+ACK that carries data. The target must process the text that comes with
+    the SYN+ACK: acknowledge it and hand it to the application.
     """
     conn = await tcp.drive_to(State.SYN_SENT)
     await conn.send(SYN | ACK, payload=b"early")
@@ -211,9 +217,10 @@ async def test_data_in_the_syn_ack_is_taken(tcp: Case) -> None:
 
 @verifies("RFC9293:3.10.7.3-syn-ack-more", "RFC9293:3.10.7.4-fin", cells=["SYN-SENT/syn-ack-fin"])
 async def test_fin_in_the_syn_ack_is_taken(tcp: Case) -> None:
-    """We answer the target's SYN with a SYN+ACK that also closes our direction.
+    """A FIN in the SYN,ACK leads to CLOSE-WAIT.
 
-    The target must process the FIN that comes with the SYN+ACK: acknowledge it and enter CLOSE-WAIT.
+    We answer the target's SYN with a SYN+ACK that also closes our direction. The target must process the FIN that
+    comes with the SYN+ACK: acknowledge it and enter CLOSE-WAIT.
     """
     conn = await tcp.drive_to(State.SYN_SENT)
     await conn.send(SYN | FIN | ACK)
@@ -228,10 +235,11 @@ async def test_fin_in_the_syn_ack_is_taken(tcp: Case) -> None:
 
 @verifies("RFC9293:3.10.7.2-listen-syn-more", "RFC9293:3.5-data-held", "claim:C-04", cells=["LISTEN/syn-data"])
 async def test_data_in_the_syn_is_held_until_the_third_segment(tcp: Case) -> None:
-    """A SYN with data opens the connection.
+    """Data in the SYN is held until the third segment.
 
-    The target must answer SYN+ACK, covering the SYN alone or the data too, and must not hand the data to the application
-    before the handshake is complete. Data that it did not acknowledge it must take when it is sent again.
+    A SYN with data opens the connection. The target must answer SYN+ACK, covering the SYN alone or the data too,
+    and must not hand the data to the application before the handshake is complete. Data that it did not acknowledge
+    it must take when it is sent again.
     """
     conn = await tcp.listen()
     await conn.send(SYN, payload=b"early")
@@ -266,9 +274,10 @@ async def test_data_in_the_syn_is_held_until_the_third_segment(tcp: Case) -> Non
     ],
 )
 async def test_passive_open_is_not_established_before_the_third_segment(tcp: Case) -> None:
-    """We withhold the third segment of the handshake for a while, then send it.
+    """A passive open stays in SYN-RECEIVED until the third segment.
 
-    Meanwhile the target must stay in SYN-RECEIVED and give the application nothing; then it must be ESTABLISHED.
+    We withhold the third segment of the handshake for a while, then send it. Meanwhile the target must stay in
+    SYN-RECEIVED and give the application nothing; then it must be ESTABLISHED.
     """
     conn = await tcp.listen()
     await conn.send(SYN)
@@ -291,9 +300,10 @@ async def test_passive_open_is_not_established_before_the_third_segment(tcp: Cas
 )
 @OPENS
 async def test_data_without_ack_does_not_open(tcp: Case, by: str) -> None:
-    """In SYN-RECEIVED comes data in order, but without an acknowledgment of the target's SYN.
+    """Data without ACK does not complete the handshake.
 
-    The target must drop it without an answer, stay in SYN-RECEIVED, and never hand it to the application.
+    In SYN-RECEIVED comes data in order, but without an acknowledgment of the target's SYN. The target must drop it
+    without an answer, stay in SYN-RECEIVED, and never hand it to the application.
     """
     conn = await tcp.drive_to(State.SYN_RECEIVED, by=by)
     await conn.inject(payload=b"not valid yet")
@@ -314,9 +324,10 @@ async def test_data_without_ack_does_not_open(tcp: Case, by: str) -> None:
     cells=["SYN-RECEIVED(passive)/ack-at-iss", "SYN-RECEIVED(active)/ack-at-iss"],
 )
 async def test_data_that_does_not_acknowledge_the_syn_does_not_open(tcp: Case, by: str) -> None:
-    """In SYN-RECEIVED comes data in order that acknowledges the number of the target's SYN, not the one after it.
+    """Data that does not acknowledge the SYN is reset.
 
-    The target must answer <SEQ=SEG.ACK><CTL=RST>, stay in SYN-RECEIVED, and never hand the data to the application.
+    In SYN-RECEIVED comes data in order that acknowledges the number of the target's SYN, not the one after it. The
+    target must answer <SEQ=SEG.ACK><CTL=RST>, stay in SYN-RECEIVED, and never hand the data to the application.
     """
     conn = await tcp.drive_to(State.SYN_RECEIVED, by=by)
     await conn.inject(ACK, ack=conn.irs, payload=b"not valid yet")
@@ -340,10 +351,10 @@ async def test_data_that_does_not_acknowledge_the_syn_does_not_open(tcp: Case, b
     ],
 )
 async def test_ack_of_something_not_sent_does_not_open(tcp: Case, by: str) -> None:
-    """In SYN-RECEIVED comes an ACK one number beyond what the target has sent.
+    """An ACK of something not sent does not complete the handshake.
 
-    The target must answer it with a reset at that number (section 3.5.2) or, by RFC 5961, with an acknowledgment; and it
-    must stay in SYN-RECEIVED.
+    In SYN-RECEIVED comes an ACK one number beyond what the target has sent. The target must answer it with a reset
+    at that number (section 3.5.2) or, by RFC 5961, with an acknowledgment; and it must stay in SYN-RECEIVED.
     """
     conn = await tcp.drive_to(State.SYN_RECEIVED, by=by)
     await conn.inject(ACK, ack=conn.rcv_nxt + 1)
@@ -361,9 +372,10 @@ async def test_ack_of_something_not_sent_does_not_open(tcp: Case, by: str) -> No
 
 @verifies("RFC9293:3.10.7.4-seq-unacceptable", cells=["SYN-RECEIVED(passive)/syn-outside-left"])
 async def test_repeated_syn_is_answered_again(tcp: Case) -> None:
-    """Our SYN comes a second time, as if the SYN+ACK had been lost.
+    """A repeated SYN is answered again.
 
-    The target must answer with an acknowledgment of the SYN: by the letter an empty ACK, as widely deployed the same SYN+ACK.
+    Our SYN comes a second time, as if the SYN+ACK had been lost. The target must answer with an acknowledgment of
+    the SYN: by the letter an empty ACK, as widely deployed the same SYN+ACK.
     """
     conn = await tcp.drive_to(State.SYN_RECEIVED)
     await conn.send(SYN, seq=conn.iss, ack=0, text="the same SYN again")
@@ -391,9 +403,10 @@ async def test_repeated_syn_is_answered_again(tcp: Case) -> None:
     lasts=33,
 )
 async def test_syn_ack_is_repeated_with_doubling_intervals(tcp: Case) -> None:
-    """The third segment of the handshake never comes.
+    """The SYN,ACK is repeated with doubling intervals.
 
-    The target must repeat its SYN+ACK unchanged, each interval twice as long as the one before, as its profile says.
+    The third segment of the handshake never comes. The target must repeat its SYN+ACK unchanged, each interval
+    twice as long as the one before, as its profile says.
     """
     conn = await tcp.listen()
     last = syn_ack = await syn_ack_of(conn)
@@ -420,10 +433,11 @@ async def test_syn_ack_is_repeated_with_doubling_intervals(tcp: Case) -> None:
     lasts=66,
 )
 async def test_half_open_connection_is_given_up(tcp: Case) -> None:
-    """The third segment of the handshake never comes, not even after the last repetition of the SYN+ACK.
+    """A half-open connection is given up in silence.
 
-    One more doubled interval later the target must give up without a segment: the connection is gone, its listener is
-    there, and the application was never told.
+    The third segment of the handshake never comes, not even after the last repetition of the SYN+ACK. One more
+    doubled interval later the target must give up without a segment: the connection is gone, its listener is there,
+    and the application was never told.
     """
     conn = await tcp.listen()
     last = syn_ack = await syn_ack_of(conn)
@@ -452,9 +466,10 @@ async def test_half_open_connection_is_given_up(tcp: Case) -> None:
 
 @verifies("RFC9293:3.10.7.4-ack-syn-received", "RFC9293:3.10.8-retransmission", "claim:C-04", lasts=8)
 async def test_late_third_segment_opens(tcp: Case) -> None:
-    """The third segment comes only after the SYN+ACK was repeated twice.
+    """A late third segment completes the handshake.
 
-    The target must be ESTABLISHED then, and stop repeating.
+    The third segment comes only after the SYN+ACK was repeated twice. The target must be ESTABLISHED then, and stop
+    repeating.
     """
     conn = await tcp.listen()
     syn_ack = await syn_ack_of(conn)
@@ -478,10 +493,11 @@ async def test_late_third_segment_opens(tcp: Case) -> None:
     cells=["SYN-RECEIVED(passive)/rst-left-edge", "arc/SYN-RECEIVED-rcv-rst"],
 )
 async def test_old_duplicate_syn_leaves_nothing_behind(tcp: Case) -> None:
-    """An old SYN arrives; its sender knows nothing of it and resets what the target answers. Then comes the real SYN.
+    """An old duplicate SYN leaves nothing behind.
 
-    The target must answer the old SYN, return to LISTEN on the reset without telling the application, and open the real
-    connection as if nothing had been.
+    An old SYN arrives; its sender knows nothing of it and resets what the target answers. Then comes the real SYN.
+    The target must answer the old SYN, return to LISTEN on the reset without telling the application, and open the
+    real connection as if nothing had been.
     """
     old = await tcp.listen()
     await old.send(SYN, text="an old duplicate")
@@ -501,9 +517,9 @@ async def test_old_duplicate_syn_leaves_nothing_behind(tcp: Case) -> None:
 
 @verifies("RFC9293:3.5.2-group-1", "RFC9293:3.10.7.1-no-ack", "claim:C-06", cells=["CLOSED/syn"])
 async def test_syn_to_a_closed_port_is_refused(tcp: Case) -> None:
-    """A SYN comes for a port on which nobody listens.
+    """A SYN to a closed port is refused with a RST,ACK.
 
-    The target must answer <SEQ=0><ACK=SEG.SEQ+1><CTL=RST,ACK>.
+    A SYN comes for a port on which nobody listens. The target must answer <SEQ=0><ACK=SEG.SEQ+1><CTL=RST,ACK>.
     """
     conn = await tcp.drive_to(State.CLOSED)
     await conn.send(SYN)
@@ -516,9 +532,10 @@ async def test_syn_to_a_closed_port_is_refused(tcp: Case) -> None:
     "RFC9293:3.5.3-rst-syn-sent", "RFC9293:3.10.7.3-rst", "claim:C-06", cells=["SYN-SENT/rst-ack-acceptable"], lasts=1.5
 )
 async def test_refused_active_open_fails(tcp: Case) -> None:
-    """We answer the target's SYN with RST+ACK, as a closed port does.
+    """A refused active open fails at once.
 
-    The target must give up at once: connect() fails with ECONNREFUSED, and no further SYN follows.
+    We answer the target's SYN with RST+ACK, as a closed port does. The target must give up at once: connect() fails
+    with ECONNREFUSED, and no further SYN follows.
     """
     conn = await tcp.drive_to(State.SYN_SENT)
     await conn.inject(RST | ACK, seq=0)
@@ -548,11 +565,12 @@ async def test_refused_active_open_fails(tcp: Case) -> None:
     ],
 )
 async def test_simultaneous_open(tcp: Case, last: Flags) -> None:
-    """Our SYN crosses the target's own. Then our SYN+ACK crosses the target's (Figure 7), or an ACK answers it.
+    """Simultaneous open leads to one connection.
 
-    The target must answer our SYN with <SEQ=ISS><ACK=RCV.NXT><CTL=SYN,ACK>, pass through SYN-RECEIVED, and end with one
-    connection that carries data both ways. In Figure 7 our SYN+ACK opens it; by the letter of the sequence check the target
-    acknowledges and drops it, and the acknowledgment that we owe for its own opens the connection.
+    Our SYN crosses the target's own. Then our SYN+ACK crosses the target's (Figure 7), or an ACK answers it. The
+    target must answer our SYN with <SEQ=ISS><ACK=RCV.NXT><CTL=SYN,ACK>, pass through SYN-RECEIVED, and end with one
+    connection that carries data both ways. In Figure 7 our SYN+ACK opens it; by the letter of the sequence check
+    the target acknowledges and drops it, and the acknowledgment that we owe for its own opens the connection.
     """
     conn = await tcp.drive_to(State.SYN_SENT)
     await conn.send(SYN, text="crosses the target's SYN")
@@ -577,9 +595,10 @@ async def test_simultaneous_open(tcp: Case, last: Flags) -> None:
 
 @verifies("RFC9293:SHLD-14", "RFC9293:MUST-10", "claim:C-07", level="SHOULD")
 async def test_simultaneous_open_does_not_shrink_the_window(tcp: Case) -> None:
-    """Our SYN without a window scale option crosses the target's, which has one; then data comes.
+    """Simultaneous open does not shrink the offered window.
 
-    Windows are then not scaled in either direction. The right edge that the target's SYN+ACK has set should not move back.
+    Our SYN without a window scale option crosses the target's, which has one; then data comes. Windows are then not
+    scaled in either direction. The right edge that the target's SYN+ACK has set should not move back.
     """
     conn = await tcp.drive_to(State.SYN_SENT)
     await conn.send(SYN, text="crosses the target's SYN")
@@ -622,9 +641,10 @@ WAYS = [
 @pytest.mark.parametrize("state, by, via", WAYS)
 @verifies("RFC9293:3.3.2-states", "claim:C-09")
 async def test_state_is_reachable(tcp: Case, state: State, by: str, via: State | None) -> None:
-    """The target is driven into the state, one segment and one call at a time.
+    """A state is reached step by step.
 
-    It must be there by what a probe on the wire shows, and by its own word.
+    The target is driven into the state, one segment and one call at a time. It must be there by what a probe on the
+    wire shows, and by its own word.
     """
     conn = await tcp.drive_to(state, by=by, via=via)
     await conn.confirm(state)
@@ -639,9 +659,10 @@ async def test_state_is_reachable(tcp: Case, state: State, by: str, via: State |
     cells=["CLOSED/call-open-passive", "arc/CLOSED-passive-open"],
 )
 async def test_passive_open_enters_listen(tcp: Case) -> None:
-    """The application listens on a port that was closed.
+    """A passive open enters LISTEN.
 
-    The target must refuse a SYN before, send nothing for the call, and answer a SYN from any peer afterwards.
+    The application listens on a port that was closed. The target must refuse a SYN before, send nothing for the
+    call, and answer a SYN from any peer afterwards.
     """
     conn = await tcp.drive_to(State.CLOSED)
     await conn.confirm(State.CLOSED)
@@ -656,9 +677,10 @@ async def test_passive_open_enters_listen(tcp: Case) -> None:
     cells=["CLOSED/call-open-active", "arc/CLOSED-active-open"],
 )
 async def test_active_open_enters_syn_sent(tcp: Case) -> None:
-    """The application connects to us, and we leave the SYN unanswered.
+    """An active open sends a SYN and enters SYN-SENT.
 
-    The target must send one SYN without ACK and without data, and wait in SYN-SENT.
+    The application connects to us, and we leave the SYN unanswered. The target must send one SYN without ACK and
+    without data, and wait in SYN-SENT.
     """
     conn = await tcp.connect()
     await conn.expect(SYN, length=0)
@@ -672,9 +694,9 @@ async def test_active_open_enters_syn_sent(tcp: Case) -> None:
     cells=["LISTEN/call-close", "LISTEN/call-abort", "arc/LISTEN-close"],
 )
 async def test_closing_a_listener_closes_the_port(tcp: Case, how: str) -> None:
-    """The application closes its listening socket.
+    """Closing a listener closes the port.
 
-    The target must send nothing for that, and refuse a SYN afterwards.
+    The application closes its listening socket. The target must send nothing for that, and refuse a SYN afterwards.
     """
     conn = await tcp.drive_to(State.LISTEN)
     await conn.confirm(State.LISTEN)
@@ -687,9 +709,10 @@ async def test_closing_a_listener_closes_the_port(tcp: Case, how: str) -> None:
 
 @verifies("RFC9293:3.10.2-listen", cells=["LISTEN/call-send", "arc/LISTEN-send"])
 async def test_send_on_a_listener_opens_actively(tcp: Case) -> None:
-    """The application sends on a connection in LISTEN.
+    """SEND on a listener opens actively.
 
-    A target whose application can do that must send a SYN and enter SYN-SENT.
+    The application sends on a connection in LISTEN. A target whose application can do that must send a SYN and
+    enter SYN-SENT.
     """
     conn = await tcp.drive_to(State.LISTEN)
     try:
@@ -710,9 +733,10 @@ async def test_send_on_a_listener_opens_actively(tcp: Case) -> None:
     lasts=1.5,
 )
 async def test_closing_in_syn_sent_gives_up(tcp: Case, how: str) -> None:
-    """The application closes its socket before the SYN is answered; our SYN+ACK comes too late.
+    """Closing in SYN-SENT gives the open up.
 
-    The target must send nothing for the call, no further SYN, and answer the SYN+ACK with a reset.
+    The application closes its socket before the SYN is answered; our SYN+ACK comes too late. The target must send
+    nothing for the call, no further SYN, and answer the SYN+ACK with a reset.
     """
     conn = await tcp.drive_to(State.SYN_SENT)
     match how:
@@ -740,9 +764,10 @@ async def test_closing_in_syn_sent_gives_up(tcp: Case, how: str) -> None:
     cells=["SYN-RECEIVED(passive)/rst-left-edge", "arc/SYN-RECEIVED-rcv-rst"],
 )
 async def test_reset_returns_a_passive_open_to_listen(tcp: Case) -> None:
-    """A RST at RCV.NXT comes for a connection in SYN-RECEIVED that a SYN to a listener made.
+    """A RST in SYN-RECEIVED returns a passive open to LISTEN.
 
-    The target must return to LISTEN without an answer and without telling the application.
+    A RST at RCV.NXT comes for a connection in SYN-RECEIVED that a SYN to a listener made. The target must return to
+    LISTEN without an answer and without telling the application.
     """
     conn = await tcp.drive_to(State.SYN_RECEIVED, by="passive")
     await conn.send(RST)
@@ -759,9 +784,10 @@ async def test_reset_returns_a_passive_open_to_listen(tcp: Case) -> None:
     cells=["SYN-RECEIVED(active)/rst-left-edge"],
 )
 async def test_reset_refuses_an_active_open_in_syn_received(tcp: Case) -> None:
-    """A RST at RCV.NXT comes for a connection in SYN-RECEIVED that began with the target's own SYN.
+    """A RST in SYN-RECEIVED refuses an active open.
 
-    The target must enter CLOSED without an answer, and connect() must fail: the connection was refused.
+    A RST at RCV.NXT comes for a connection in SYN-RECEIVED that began with the target's own SYN. The target must
+    enter CLOSED without an answer, and connect() must fail: the connection was refused.
     """
     conn = await tcp.drive_to(State.SYN_RECEIVED, by="active")
     await conn.send(RST)

@@ -62,9 +62,10 @@ async def expect_no_connection(conn: Connection, flags: Flags, payload: bytes) -
 async def test_closed_port_answers_with_a_reset(
     tcp: Case, flags: Flags, payload: bytes, cells: tuple[str, ...]
 ) -> None:
-    """A segment that is no reset comes for a port on which there is no connection and no listener.
+    """A closed port answers a segment with a reset.
 
-    The target must reset it: at SEG.ACK where the segment has an ACK, otherwise at zero, acknowledging all that it occupies.
+    A segment that is no reset comes for a port on which there is no connection and no listener. The target must
+    reset it: at SEG.ACK where the segment has an ACK, otherwise at zero, acknowledging all that it occupies.
     """
     conn = await tcp.drive_to(State.CLOSED)
     await expect_no_connection(conn, flags, payload)
@@ -83,9 +84,10 @@ async def test_closed_port_answers_with_a_reset(
 )
 @verifies("RFC9293:3.5.2-group-1", "RFC9293:3.10.7.1-closed")
 async def test_closed_port_does_not_answer_a_reset(tcp: Case, flags: Flags, cells: tuple[str, ...]) -> None:
-    """A reset comes for a port on which there is no connection and no listener.
+    """A closed port does not answer a reset.
 
-    The target must not answer it, whatever other flags it has: two hosts would otherwise reset each other for ever.
+    A reset comes for a port on which there is no connection and no listener. The target must not answer it,
+    whatever other flags it has: two hosts would otherwise reset each other for ever.
     """
     conn = await tcp.drive_to(State.CLOSED)
     await conn.inject(flags, ack=Seq(0x1234_5678) if flags & ACK else 0)
@@ -109,9 +111,10 @@ async def test_closed_port_does_not_answer_a_reset(tcp: Case, flags: Flags, cell
 async def test_listener_answers_an_ack_with_a_reset(
     tcp: Case, flags: Flags, payload: bytes, cells: tuple[str, ...]
 ) -> None:
-    """A segment with an ACK comes for a listening port: it acknowledges something that was never sent.
+    """A listener answers an ACK with a reset.
 
-    The target must answer <SEQ=SEG.ACK><CTL=RST> and go on listening.
+    A segment with an ACK comes for a listening port: it acknowledges something that was never sent. The target must
+    answer <SEQ=SEG.ACK><CTL=RST> and go on listening.
     """
     conn = await tcp.drive_to(State.LISTEN)
     await expect_no_connection(conn, flags, payload)
@@ -134,9 +137,10 @@ async def test_listener_answers_an_ack_with_a_reset(
 async def test_listener_drops_what_opens_nothing(
     tcp: Case, flags: Flags, payload: bytes, cells: tuple[str, ...]
 ) -> None:
-    """A reset, or a segment with neither SYN nor ACK, comes for a listening port.
+    """A listener drops a segment that opens nothing.
 
-    The target must drop it without an answer and go on listening.
+    A reset, or a segment with neither SYN nor ACK, comes for a listening port. The target must drop it without an
+    answer and go on listening.
     """
     conn = await tcp.drive_to(State.LISTEN)
     await conn.inject(flags, ack=Seq(0x1234_5678) if flags & ACK else 0, payload=payload)
@@ -177,9 +181,10 @@ async def still_opens(conn: Connection) -> None:
 async def test_syn_sent_resets_an_unacceptable_ack(
     tcp: Case, flags: Flags, from_iss: int, cells: tuple[str, ...]
 ) -> None:
-    """We answer the target's SYN with an acknowledgment of something else.
+    """SYN-SENT resets an unacceptable ACK.
 
-    The target must answer <SEQ=SEG.ACK><CTL=RST>, and its own attempt must go on.
+    We answer the target's SYN with an acknowledgment of something else. The target must answer
+    <SEQ=SEG.ACK><CTL=RST>, and its own attempt must go on.
     """
     conn = await tcp.drive_to(State.SYN_SENT)
     await conn.inject(flags, ack=conn.irs + from_iss)
@@ -195,9 +200,10 @@ async def test_syn_sent_resets_an_unacceptable_ack(
     cells=["SYN-SENT/rst-ack-at-iss", "SYN-SENT/rst-ack-beyond"],
 )
 async def test_syn_sent_ignores_a_reset_that_does_not_acknowledge_the_syn(tcp: Case, from_iss: int) -> None:
-    """We answer the target's SYN with RST+ACK that acknowledges something else, as a blind attacker would.
+    """SYN-SENT ignores a RST,ACK that does not cover the SYN.
 
-    The target must drop it without an answer, and its attempt must go on.
+    We answer the target's SYN with RST+ACK that acknowledges something else, as a blind attacker would. The target
+    must drop it without an answer, and its attempt must go on.
     """
     conn = await tcp.drive_to(State.SYN_SENT)
     await conn.inject(RST | ACK, seq=0, ack=conn.irs + from_iss)
@@ -207,9 +213,10 @@ async def test_syn_sent_ignores_a_reset_that_does_not_acknowledge_the_syn(tcp: C
 
 @verifies("RFC9293:3.10.7.3-rst", "RFC9293:3.5.3-rst-syn-sent", "RFC5961:3.2-syn-sent", cells=["SYN-SENT/rst"])
 async def test_syn_sent_ignores_a_reset_without_ack(tcp: Case) -> None:
-    """We answer the target's SYN with a reset that acknowledges nothing.
+    """SYN-SENT ignores a RST without ACK.
 
-    The target must drop it without an answer, and its attempt must go on.
+    We answer the target's SYN with a reset that acknowledges nothing. The target must drop it without an answer,
+    and its attempt must go on.
     """
     conn = await tcp.drive_to(State.SYN_SENT)
     await conn.inject(RST)
@@ -221,9 +228,10 @@ async def test_syn_sent_ignores_a_reset_without_ack(tcp: Case) -> None:
     "RFC9293:3.10.7.3-rst", "RFC9293:3.5.3-rst-syn-sent", "RFC9293:MUST-12", cells=["SYN-SENT/rst-ack-acceptable"]
 )
 async def test_syn_sent_takes_a_reset_that_acknowledges_the_syn(tcp: Case) -> None:
-    """We answer the target's SYN with RST+ACK, its sequence number zero as section 3.5.2 forms it.
+    """SYN-SENT takes a RST,ACK that acknowledges the SYN.
 
-    The target must enter CLOSED without an answer, and connect() must fail.
+    We answer the target's SYN with RST+ACK, its sequence number zero as section 3.5.2 forms it. The target must
+    enter CLOSED without an answer, and connect() must fail.
     """
     conn = await tcp.drive_to(State.SYN_SENT)
     await conn.send(RST | ACK, seq=0)
@@ -234,9 +242,10 @@ async def test_syn_sent_takes_a_reset_that_acknowledges_the_syn(tcp: Case) -> No
 
 @verifies("RFC9293:3.10.7.3-rst-exact", "RFC9293:3.10.7.3-rst", cells=["SYN-SENT/rst-ack-other-seq"], level="MAY")
 async def test_syn_sent_and_a_reset_with_another_sequence_number(tcp: Case) -> None:
-    """We answer the target's SYN with RST+ACK that acknowledges it, with a sequence number that is not zero.
+    """SYN-SENT takes or drops a RST,ACK with a sequence number.
 
-    RFC 5961 has the number compared with RCV.NXT, which is not known yet: the target may take the reset or drop it.
+    We answer the target's SYN with RST+ACK that acknowledges it, with a sequence number that is not zero. RFC 5961
+    has the number compared with RCV.NXT, which is not known yet: the target may take the reset or drop it.
     """
     conn = await tcp.drive_to(State.SYN_SENT)
     await conn.inject(RST | ACK, seq=Seq(0x1234_5678))
@@ -270,9 +279,10 @@ async def test_syn_sent_and_a_reset_with_another_sequence_number(tcp: Case) -> N
 async def test_syn_sent_drops_what_has_neither_syn_nor_reset(
     tcp: Case, flags: Flags, payload: bytes, cells: tuple[str, ...]
 ) -> None:
-    """We answer the target's SYN with a segment that has neither SYN nor RST; its ACK, if any, is acceptable.
+    """SYN-SENT drops a segment with neither SYN nor RST.
 
-    The target must drop it without an answer, and its attempt must go on.
+    We answer the target's SYN with a segment that has neither SYN nor RST; its ACK, if any, is acceptable. The
+    target must drop it without an answer, and its attempt must go on.
     """
     conn = await tcp.drive_to(State.SYN_SENT)
     await conn.inject(flags, payload=payload)
@@ -291,10 +301,11 @@ async def test_syn_sent_drops_what_has_neither_syn_nor_reset(
     cells=["ESTABLISHED/syn-outside-left"],
 )
 async def test_peer_that_lost_its_memory_opens_again(tcp: Case) -> None:
-    """We forget an ESTABLISHED connection and open the same four-tuple anew, as after a crash (Figure 9).
+    """A peer that lost its memory can open again.
 
-    The target must answer the SYN with its own numbers, end the old connection on the reset that they provoke, and tell
-    the application; then the next SYN opens the new connection.
+    We forget an ESTABLISHED connection and open the same four-tuple anew, as after a crash (Figure 9). The target
+    must answer the SYN with its own numbers, end the old connection on the reset that they provoke, and tell the
+    application; then the next SYN opens the new connection.
     """
     old = await tcp.drive_to(State.ESTABLISHED)
     conn = old.next_incarnation(iss=old.snd_nxt - 100_000)
@@ -318,9 +329,10 @@ async def test_peer_that_lost_its_memory_opens_again(tcp: Case) -> None:
     cells=["ESTABLISHED/rst-left-edge"],
 )
 async def test_data_to_a_peer_that_lost_its_memory_is_reset(tcp: Case) -> None:
-    """The target sends data on a connection that we forgot; we reset it as section 3.5.2 has it (Figure 10).
+    """The reset of a peer that lost its memory ends the connection.
 
-    The target must end the connection and tell the application.
+    The target sends data on a connection that we forgot; we reset it as section 3.5.2 has it (Figure 10). The
+    target must end the connection and tell the application.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
     await conn.app.send(b"hello?")
@@ -375,10 +387,11 @@ async def expect_forgotten(tcp: Case, conn: Connection) -> None:
     needs=("app", "options:SO_LINGER"),
 )
 async def test_abort_sends_one_reset(tcp: Case, state: State, by: str, cells: tuple[str, ...]) -> None:
-    """The application closes with SO_LINGER zero.
+    """ABORT sends one reset.
 
-    The target must send one reset at SND.NXT, no FIN, and forget the connection at once: what comes later is reset. A
-    TIME-WAIT after the reset, which section 3.5.2 recommends, is allowed and recorded.
+    The application closes with SO_LINGER zero. The target must send one reset at SND.NXT, no FIN, and forget the
+    connection at once: what comes later is reset. A TIME-WAIT after the reset, which section 3.5.2 recommends, is
+    allowed and recorded.
     """
     conn = await tcp.drive_to(state, by=by)
     await conn.app.abort()
@@ -399,9 +412,10 @@ async def test_abort_sends_one_reset(tcp: Case, state: State, by: str, cells: tu
 async def test_abort_after_both_have_closed_forgets_the_connection(
     tcp: Case, state: State, cells: tuple[str, ...]
 ) -> None:
-    """The application aborts a connection on which both ends have closed already.
+    """ABORT in {state} forgets the connection.
 
-    The target owes no segment for it, a reset at SND.NXT aside; it must enter CLOSED.
+    The application aborts a connection on which both ends have closed already. The target owes no segment for it, a
+    reset at SND.NXT aside; it must enter CLOSED.
     """
     conn = await tcp.drive_to(state)
     await conn.app.abort()
@@ -421,9 +435,10 @@ async def test_abort_after_both_have_closed_forgets_the_connection(
 )
 @verifies("RFC9293:SHLD-3", "RFC1122:4.2.2.13-data-lost", cells=["ESTABLISHED/call-close-unread"])
 async def test_close_with_unread_data_resets(tcp: Case, state: State, unread: int) -> None:
-    """Data was acknowledged but not read when the application closes.
+    """CLOSE with unread data sends a reset.
 
-    The target should send a reset at SND.NXT instead of a FIN, to show that data was lost, and forget the connection.
+    Data was acknowledged but not read when the application closes. The target should send a reset at SND.NXT
+    instead of a FIN, to show that data was lost, and forget the connection.
     """
     conn = await tcp.drive_to(State.ESTABLISHED if state is State.CLOSE_WAIT else state)
     await conn.send(ACK | PSH, payload=bytes(unread))
@@ -446,10 +461,11 @@ async def test_close_with_unread_data_resets(tcp: Case, state: State, unread: in
 )
 @verifies("RFC9293:SHLD-3", "RFC9293:MAY-1", "RFC1122:4.2.2.13-data-lost", level="SHOULD")
 async def test_data_after_close_is_reset(tcp: Case, state: State, cells: tuple[str, ...]) -> None:
-    """The application has closed the whole connection, so that nobody is left to read; then data comes.
+    """Data after CLOSE is reset in {state}.
 
-    The target should answer with a reset, to show that data was lost, and forget the connection. An acknowledgment in it
-    may cover the data that nobody reads, or end before it.
+    The application has closed the whole connection, so that nobody is left to read; then data comes. The target
+    should answer with a reset, to show that data was lost, and forget the connection. An acknowledgment in it may
+    cover the data that nobody reads, or end before it.
     """
     conn = await tcp.drive_to(state, how="close")
     sent = await conn.send(ACK | PSH, payload=b"nobody reads this")
@@ -469,9 +485,10 @@ async def test_data_after_close_is_reset(tcp: Case, state: State, cells: tuple[s
 )
 @verifies("RFC9293:MUST-12", "RFC9293:3.5.3-rst-other", "RFC1122:4.2.2.13-informed")
 async def test_application_can_tell_a_reset_from_a_close(tcp: Case, state: State) -> None:
-    """We reset a connection whose application still holds it.
+    """The application can tell a reset from a close in {state}.
 
-    The application must learn that the connection was aborted, not closed: a call fails for that reason.
+    We reset a connection whose application still holds it. The application must learn that the connection was
+    aborted, not closed: a call fails for that reason.
     """
     conn = await tcp.drive_to(state)
     await conn.send(RST)

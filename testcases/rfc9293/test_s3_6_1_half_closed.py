@@ -39,9 +39,10 @@ def short_of_the_fin(conn: Connection, state: State) -> int | None:
     cells=["CLOSE-WAIT/call-send", "CLOSE-WAIT/ack-new"],
 )
 async def test_half_closed_by_us_the_target_still_sends(tcp: Case, by: str) -> None:
-    """After our FIN the application sends three times, and each piece is acknowledged by us.
+    """CLOSE-WAIT still sends data.
 
-    In CLOSE-WAIT the target must send the data as ever, take our acknowledgments, and put its FIN behind the last octet.
+    After our FIN the application sends three times, and each piece is acknowledged by us. In CLOSE-WAIT the target
+    must send the data as ever, take our acknowledgments, and put its FIN behind the last octet.
     """
     conn = await tcp.drive_to(State.CLOSE_WAIT, by=by)
     for piece in (DATA, DATA[:1], DATA * 2):
@@ -56,9 +57,10 @@ async def test_half_closed_by_us_the_target_still_sends(tcp: Case, by: str) -> N
 
 @verifies("RFC9293:3.10.7.4-fin", "RFC9293:3.6.1-half-closed", "claim:C-14")
 async def test_application_is_told_of_our_close_not_before_our_fin(tcp: Case) -> None:
-    """The application reads while there is nothing, reads what we send, and reads again when our FIN has come.
+    """The application learns of our close with our FIN, not before.
 
-    The target must tell it of the end of the stream then, and not before.
+    The application reads while there is nothing, reads what we send, and reads again when our FIN has come. The
+    target must tell it of the end of the stream then, and not before.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
     await conn.app.fails("receive", "timeout", wait_s=0.2, count=1)
@@ -77,9 +79,10 @@ async def test_application_is_told_of_our_close_not_before_our_fin(tcp: Case) ->
     cells=["CLOSE-WAIT/timeout-retransmission", "CLOSE-WAIT/ack-new"],
 )
 async def test_half_closed_by_us_lost_data_is_sent_again(tcp: Case) -> None:
-    """In CLOSE-WAIT the target sends data, and we do not acknowledge it at first.
+    """CLOSE-WAIT sends lost data again.
 
-    The target must send it again, and stop when we acknowledge it.
+    In CLOSE-WAIT the target sends data, and we do not acknowledge it at first. The target must send it again, and
+    stop when we acknowledge it.
     """
     conn = await tcp.drive_to(State.CLOSE_WAIT)
     await conn.app.send(DATA)
@@ -92,9 +95,10 @@ async def test_half_closed_by_us_lost_data_is_sent_again(tcp: Case) -> None:
 
 @verifies("RFC9293:3.6.1-half-closed", "RFC9293:3.10.3-close-wait", "claim:C-14", cells=["CLOSE-WAIT/call-receive"])
 async def test_half_closed_by_us_what_was_unread_can_still_be_read(tcp: Case) -> None:
-    """Our data and our FIN arrive before the application reads anything.
+    """CLOSE-WAIT still delivers unread data.
 
-    In CLOSE-WAIT it must still get all the data, and then the end.
+    Our data and our FIN arrive before the application reads anything. In CLOSE-WAIT it must still get all the data,
+    and then the end.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
     await conn.send(ACK | PSH, payload=DATA)
@@ -122,9 +126,10 @@ async def test_half_closed_by_us_what_was_unread_can_still_be_read(tcp: Case) ->
     ],
 )
 async def test_half_closed_by_the_target_it_still_receives(tcp: Case, state: State) -> None:
-    """After the target's FIN we send three pieces of data, and then our own FIN.
+    """{state} still receives data, and then our FIN.
 
-    It must acknowledge each, hand it to the application, and stay where it is until our FIN.
+    After the target's FIN we send three pieces of data, and then our own FIN. It must acknowledge each, hand it to
+    the application, and stay where it is until our FIN.
     """
     conn = await tcp.drive_to(state)
     ack = short_of_the_fin(conn, state)
@@ -148,9 +153,10 @@ async def test_half_closed_by_the_target_it_still_receives(tcp: Case, state: Sta
     cells=["FIN-WAIT-1/ack-covers-fin", "FIN-WAIT-1/data"],
 )
 async def test_half_closed_by_the_target_our_data_acknowledges_its_fin(tcp: Case) -> None:
-    """In FIN-WAIT-1 a segment of ours with data is the one that acknowledges the target's FIN.
+    """Our data may acknowledge the target's FIN in FIN-WAIT-1.
 
-    The target must take both: the data is acknowledged and delivered, and it is in FIN-WAIT-2.
+    In FIN-WAIT-1 a segment of ours with data is the one that acknowledges the target's FIN. The target must take
+    both: the data is acknowledged and delivered, and it is in FIN-WAIT-2.
     """
     conn = await tcp.drive_to(State.FIN_WAIT_1)
     await conn.deliver(DATA)
@@ -165,10 +171,11 @@ async def test_half_closed_by_the_target_our_data_acknowledges_its_fin(tcp: Case
     cells=["FIN-WAIT-1/data", "FIN-WAIT-1/ack-new-not-fin", "FIN-WAIT-1/timeout-retransmission"],
 )
 async def test_half_closed_by_the_target_data_goes_both_ways(tcp: Case) -> None:
-    """The target has sent two pieces of data and its FIN; while we acknowledge only the first, we send data of our own.
+    """After the target's FIN, data still goes both ways.
 
-    The target must acknowledge and deliver ours, send again what we have not acknowledged and nothing else, and its FIN
-    last.
+    The target has sent two pieces of data and its FIN; while we acknowledge only the first, we send data of our
+    own. The target must acknowledge and deliver ours, send again what we have not acknowledged and nothing else,
+    and its FIN last.
     """
     conn = await tcp.drive_to(State.ESTABLISHED, options=[("tcp", "TCP_NODELAY", 1)])
     await conn.collect(DATA)
@@ -197,9 +204,10 @@ async def test_half_closed_by_the_target_data_goes_both_ways(tcp: Case) -> None:
     lasts=66,
 )
 async def test_fin_wait_2_of_a_held_socket_has_no_timeout(tcp: Case) -> None:
-    """The application has shut down but holds its socket; we say nothing for 65 s, then send data and our FIN.
+    """FIN-WAIT-2 of a held socket has no timeout.
 
-    The target must still be in FIN-WAIT-2, deliver the data, and complete the close.
+    The application has shut down but holds its socket; we say nothing for 65 s, then send data and our FIN. The
+    target must still be in FIN-WAIT-2, deliver the data, and complete the close.
     """
     conn = await tcp.drive_to(State.FIN_WAIT_2)
     await conn.silence(for_=65)
@@ -213,9 +221,10 @@ async def test_fin_wait_2_of_a_held_socket_has_no_timeout(tcp: Case) -> None:
 
 @verifies("RFC9293:3.3.2-fin-wait-2", "claim:C-20", cells=["arc/FIN-WAIT-1-rcv-ack-of-fin"], lasts=70)
 async def test_fin_wait_2_of_an_orphan_ends_when_documented(tcp: Case) -> None:
-    """The application has closed its socket for good, and our FIN never comes.
+    """FIN-WAIT-2 of an orphan ends when documented.
 
-    The standard has no timeout for this; the target must keep the one that it documents, and end in silence.
+    The application has closed its socket for good, and our FIN never comes. The standard has no timeout for this;
+    the target must keep the one that it documents, and end in silence.
     """
     bound = tcp.timer("fin-wait-2-orphan")
     conn = await tcp.drive_to(State.FIN_WAIT_1, how="close")
@@ -236,9 +245,10 @@ async def test_fin_wait_2_of_an_orphan_ends_when_documented(tcp: Case) -> None:
     lasts=30,
 )
 async def test_fin_wait_2_of_an_orphan_still_completes_the_close(tcp: Case) -> None:
-    """The application has closed its socket for good; our FIN comes half a minute later, or as long as the target waits.
+    """FIN-WAIT-2 of an orphan still completes the close.
 
-    The target must still acknowledge it and enter TIME-WAIT.
+    The application has closed its socket for good; our FIN comes half a minute later, or as long as the target
+    waits. The target must still acknowledge it and enter TIME-WAIT.
     """
     limit = tcp.profile.timers.get("fin-wait-2-orphan")
     conn = await tcp.drive_to(State.FIN_WAIT_2, how="close")
@@ -260,10 +270,11 @@ async def test_fin_wait_2_of_an_orphan_still_completes_the_close(tcp: Case) -> N
     ],
 )
 async def test_data_for_an_application_that_has_closed_is_reset(tcp: Case, state: State) -> None:
-    """The application has closed its socket; data arrives for it.
+    """Data for a closed application is reset in {state}.
 
-    The target should send a RST to show that the data is lost, and the connection is gone: the reset of a segment without a
-    connection, or that of an ABORT, whose number is SND.NXT.
+    The application has closed its socket; data arrives for it. The target should send a RST to show that the data
+    is lost, and the connection is gone: the reset of a segment without a connection, or that of an ABORT, whose
+    number is SND.NXT.
     """
     conn = await tcp.drive_to(state, how="close")
     sent = await conn.send(ACK | PSH, ack=short_of_the_fin(conn, state), payload=DATA)
@@ -280,9 +291,10 @@ async def test_data_for_an_application_that_has_closed_is_reset(tcp: Case, state
     ],
 )
 async def test_close_with_unread_data_is_a_reset(tcp: Case, state: State) -> None:
-    """The application closes its socket and has not read what we sent.
+    """CLOSE with unread data sends a reset in {state}.
 
-    The target should send a RST to show that the data is lost, in place of a FIN.
+    The application closes its socket and has not read what we sent. The target should send a RST to show that the
+    data is lost, in place of a FIN.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
     flags = ACK | PSH if state is State.ESTABLISHED else FIN | ACK | PSH

@@ -82,9 +82,10 @@ async def enters_time_wait(
     lasts=70,
 )
 async def test_time_wait_lasts_twice_the_maximum_segment_lifetime(tcp: Case, via: State, how: str, last: str) -> None:
-    """Both ends have closed, the target first. Nothing more is said, and the port is listened on no more.
+    """TIME-WAIT lasts twice the maximum segment lifetime.
 
-    The target must know the connection for the 2 MSL that it documents, and then forget it without a segment.
+    Both ends have closed, the target first. Nothing more is said, and the port is listened on no more. The target
+    must know the connection for the 2 MSL that it documents, and then forget it without a segment.
     """
     bound = tcp.timer("time-wait")
     conn, entered_ns = await enters_time_wait(tcp, via, how)
@@ -120,10 +121,11 @@ async def end_after(tcp: Case, flags: Flags, *, back: int, payload: bytes, answe
     lasts=80,
 )
 async def test_time_wait_may_begin_anew_with_a_repeated_fin(tcp: Case) -> None:
-    """Our FIN comes again when a sixth of the target's TIME-WAIT is over.
+    """A repeated FIN may restart TIME-WAIT.
 
-    Section 3.10.7.4 has two answers: its steps 5 and 8 restart the 2 MSL timeout, and by step 1 the FIN is old, so that
-    it is acknowledged and dropped. Either is allowed; the end must come 2 MSL after the one or the other.
+    Our FIN comes again when a sixth of the target's TIME-WAIT is over. Section 3.10.7.4 has two answers: its steps
+    5 and 8 restart the 2 MSL timeout, and by step 1 the FIN is old, so that it is acknowledged and dropped. Either
+    is allowed; the end must come 2 MSL after the one or the other.
     """
     anew = await end_after(tcp, FIN | ACK, back=1, payload=b"", answered=True)
     forms = ["starts 2 MSL anew", "leaves 2 MSL running"]
@@ -134,9 +136,10 @@ async def test_time_wait_may_begin_anew_with_a_repeated_fin(tcp: Case) -> None:
     "RFC9293:3.10.7.4-ack-time-wait", "RFC9293:3.10.7.4-ack-duplicate", cells=["TIME-WAIT/timeout-2msl"], lasts=80
 )
 async def test_time_wait_may_begin_anew_with_a_duplicate_ack(tcp: Case) -> None:
-    """An empty ACK at the number that the target expects comes when a sixth of its TIME-WAIT is over.
+    """A duplicate ACK may restart TIME-WAIT.
 
-    The text restarts 2 MSL for what step 5 takes for a repeated FIN, and ignores duplicate ACKs. Either is allowed; the
+    An empty ACK at the number that the target expects comes when a sixth of its TIME-WAIT is over. The text
+    restarts 2 MSL for what step 5 takes for a repeated FIN, and ignores duplicate ACKs. Either is allowed; the
     target owes no answer, and the end must come 2 MSL after the one or the other.
     """
     anew = await end_after(tcp, ACK, back=0, payload=b"", answered=False)
@@ -168,9 +171,10 @@ async def test_time_wait_may_begin_anew_with_a_duplicate_ack(tcp: Case) -> None:
 async def test_time_wait_goes_on_as_it_was_after_an_old_segment(
     tcp: Case, flags: Flags, back: int, payload: bytes
 ) -> None:
-    """A segment from before the window comes when a sixth of the target's TIME-WAIT is over.
+    """An old segment does not change the length of TIME-WAIT.
 
-    After its answer the target must drop the segment: TIME-WAIT ends when it would have ended without it.
+    A segment from before the window comes when a sixth of the target's TIME-WAIT is over. After its answer the
+    target must drop the segment: TIME-WAIT ends when it would have ended without it.
     """
     anew = await end_after(tcp, flags, back=back, payload=payload, answered=flags is not RST)
     forms = ["starts 2 MSL anew", "leaves 2 MSL running"]
@@ -188,9 +192,10 @@ async def test_time_wait_goes_on_as_it_was_after_an_old_segment(
     cells=["TIME-WAIT/fin-duplicate"],
 )
 async def test_repeated_fin_in_time_wait_has_the_same_answer(tcp: Case, via: State) -> None:
-    """The target's last ACK is lost, so our FIN comes again, twice.
+    """A repeated FIN in TIME-WAIT gets the same ACK again.
 
-    The target must answer each by the ACK that it sent before, and stay in TIME-WAIT.
+    The target's last ACK is lost, so our FIN comes again, twice. The target must answer each by the ACK that it
+    sent before, and stay in TIME-WAIT.
     """
     conn, _ = await enters_time_wait(tcp, via)
     for _ in range(2):
@@ -230,9 +235,10 @@ OUTSIDE = "RFC9293:3.10.7.4-seq-unacceptable"
 async def test_segment_outside_the_window_in_time_wait_is_acknowledged_and_dropped(
     tcp: Case, flags: Flags, back: int, payload: bytes
 ) -> None:
-    """In TIME-WAIT a segment arrives that does not belong into the window.
+    """TIME-WAIT acknowledges a segment outside the window.
 
-    The target must answer it by the acknowledgment that it sent last, and stay in TIME-WAIT.
+    In TIME-WAIT a segment arrives that does not belong into the window. The target must answer it by the
+    acknowledgment that it sent last, and stay in TIME-WAIT.
     """
     conn, _ = await enters_time_wait(tcp, State.FIN_WAIT_2)
     await conn.inject(flags, seq=conn.snd_nxt - back, payload=payload)
@@ -243,9 +249,10 @@ async def test_segment_outside_the_window_in_time_wait_is_acknowledged_and_dropp
 
 @verifies("RFC9293:3.10.7.4-rst-outside", "claim:C-27", cells=["TIME-WAIT/rst-outside-left"])
 async def test_old_rst_in_time_wait_is_dropped_in_silence(tcp: Case) -> None:
-    """In TIME-WAIT a RST arrives from before the window.
+    """TIME-WAIT drops an old RST in silence.
 
-    The target must drop it without an answer and stay in TIME-WAIT.
+    In TIME-WAIT a RST arrives from before the window. The target must drop it without an answer and stay in
+    TIME-WAIT.
     """
     conn, _ = await enters_time_wait(tcp, State.FIN_WAIT_2)
     await conn.inject(RST, seq=conn.snd_nxt - 1)
@@ -266,9 +273,10 @@ async def test_old_rst_in_time_wait_is_dropped_in_silence(tcp: Case) -> None:
     ],
 )
 async def test_new_segment_in_time_wait_changes_nothing(tcp: Case, flags: Flags, payload: bytes) -> None:
-    """In TIME-WAIT a segment arrives at the very number that the target expects, although we have closed.
+    """A new segment in TIME-WAIT changes nothing.
 
-    The target must ignore it; it may repeat its last ACK, and must not take the data.
+    In TIME-WAIT a segment arrives at the very number that the target expects, although we have closed. The target
+    must ignore it; it may repeat its last ACK, and must not take the data.
     """
     conn, _ = await enters_time_wait(tcp, State.FIN_WAIT_2)
     await conn.inject(flags, payload=payload)
@@ -293,9 +301,10 @@ async def test_new_segment_in_time_wait_changes_nothing(tcp: Case, flags: Flags,
     lasts=70,
 )
 async def test_after_time_wait_the_four_tuple_is_free(tcp: Case, iss: int) -> None:
-    """When 2 MSL are over we open again on the same four-tuple.
+    """After TIME-WAIT the four-tuple is free.
 
-    The target must take the SYN as it takes any: nothing is left of the former connection.
+    When 2 MSL are over we open again on the same four-tuple. The target must take the SYN as it takes any: nothing
+    is left of the former connection.
     """
     conn, _ = await enters_time_wait(tcp, State.FIN_WAIT_2, listens=True)
     await conn.silence(for_=tcp.timer("time-wait").high_s)
@@ -318,9 +327,10 @@ async def test_after_time_wait_the_four_tuple_is_free(tcp: Case, iss: int) -> No
 async def test_old_segment_does_the_next_connection_no_harm(
     tcp: Case, flags: Flags, back: int, payload: bytes, answered: bool
 ) -> None:
-    """From TIME-WAIT a new connection is opened on the same four-tuple; then a segment of the former one arrives.
+    """An old segment does the next connection no harm.
 
-    The target must not take it: it says where the new connection stands, or nothing to a RST, and data of the new
+    From TIME-WAIT a new connection is opened on the same four-tuple; then a segment of the former one arrives. The
+    target must not take it: it says where the new connection stands, or nothing to a RST, and data of the new
     connection is delivered in both directions, unspoilt.
     """
     former, _ = await enters_time_wait(tcp, State.FIN_WAIT_2, listens=True)

@@ -52,9 +52,10 @@ async def reads(conn: Connection, data: bytes) -> None:
     lasts=70,
 )
 async def test_active_close_takes_four_segments(tcp: Case, by: str) -> None:
-    """The application closes: FIN from the target, our ACK, our FIN, and the target's ACK.
+    """An active close takes four segments.
 
-    The target must pass through FIN-WAIT-1, FIN-WAIT-2 and TIME-WAIT, and be CLOSED when 2 MSL are over, in silence.
+    The application closes: FIN from the target, our ACK, our FIN, and the target's ACK. The target must pass
+    through FIN-WAIT-1, FIN-WAIT-2 and TIME-WAIT, and be CLOSED when 2 MSL are over, in silence.
     """
     bound = tcp.timer("time-wait")
     conn = await tcp.drive_to(State.ESTABLISHED, by=by)
@@ -81,9 +82,10 @@ async def test_active_close_takes_four_segments(tcp: Case, by: str) -> None:
     cells=["arc/ESTABLISHED-close", "ESTABLISHED/call-close", "FIN-WAIT-1/call-close", "FIN-WAIT-2/call-close"],
 )
 async def test_second_close_sends_no_second_fin(tcp: Case) -> None:
-    """The application shuts down, and later closes its socket: the wire sees one FIN.
+    """A second CLOSE sends no second FIN.
 
-    In FIN-WAIT-1 and in FIN-WAIT-2 a second CLOSE must send nothing, and the close still goes on to TIME-WAIT.
+    The application shuts down, and later closes its socket: the wire sees one FIN. In FIN-WAIT-1 and in FIN-WAIT-2
+    a second CLOSE must send nothing, and the close still goes on to TIME-WAIT.
     """
     conn = await tcp.drive_to(State.FIN_WAIT_1)
     await closes(conn, "shutdown")
@@ -108,9 +110,10 @@ async def test_second_close_sends_no_second_fin(tcp: Case) -> None:
     cells=["arc/FIN-WAIT-1-rcv-fin-and-ack-of-fin", "FIN-WAIT-1/fin-covers-fin"],
 )
 async def test_fin_that_acknowledges_the_fin_leads_straight_to_time_wait(tcp: Case, by: str) -> None:
-    """In FIN-WAIT-1 one segment of ours acknowledges the target's FIN and carries our own.
+    """A FIN that acknowledges the target's leads to TIME-WAIT.
 
-    The target must acknowledge it and be in TIME-WAIT at once: its own FIN is not seen again.
+    In FIN-WAIT-1 one segment of ours acknowledges the target's FIN and carries our own. The target must acknowledge
+    it and be in TIME-WAIT at once: its own FIN is not seen again.
     """
     conn = await tcp.drive_to(State.FIN_WAIT_1, by=by)
     await conn.send(FIN | ACK)
@@ -126,9 +129,10 @@ async def test_fin_that_acknowledges_the_fin_leads_straight_to_time_wait(tcp: Ca
     cells=["arc/SYN-RECEIVED-close", "SYN-RECEIVED/call-close"],
 )
 async def test_close_in_syn_received_sends_the_fin(tcp: Case, how: str) -> None:
-    """Our SYN crosses the target's; its application closes before we have acknowledged it.
+    """CLOSE in SYN-RECEIVED sends the FIN.
 
-    With nothing to send, the target must send its FIN and enter FIN-WAIT-1 without waiting for the handshake to end.
+    Our SYN crosses the target's; its application closes before we have acknowledged it. With nothing to send, the
+    target must send its FIN and enter FIN-WAIT-1 without waiting for the handshake to end.
     """
     conn = await tcp.drive_to(State.SYN_RECEIVED, by="active")
     await closes(conn, how)
@@ -159,9 +163,10 @@ async def test_close_in_syn_received_sends_the_fin(tcp: Case, how: str) -> None:
     ],
 )
 async def test_passive_close_takes_four_segments(tcp: Case, by: str) -> None:
-    """We close: our FIN, the target's ACK, and once its application closes too, its FIN and our ACK.
+    """A passive close takes four segments.
 
-    The target must tell its application, pass through CLOSE-WAIT and LAST-ACK, and be CLOSED with our last ACK.
+    We close: our FIN, the target's ACK, and once its application closes too, its FIN and our ACK. The target must
+    tell its application, pass through CLOSE-WAIT and LAST-ACK, and be CLOSED with our last ACK.
     """
     conn = await tcp.drive_to(State.ESTABLISHED, by=by)
     await conn.send(FIN | ACK)
@@ -187,9 +192,10 @@ async def test_passive_close_takes_four_segments(tcp: Case, by: str) -> None:
     cells=["arc/LAST-ACK-rcv-ack-of-fin", "LAST-ACK/ack-covers-fin"],
 )
 async def test_passive_closer_is_closed_at_once(tcp: Case, how: str) -> None:
-    """Our ACK of the target's FIN ends a connection that we closed first.
+    """The passive closer is CLOSED at once, without TIME-WAIT.
 
-    The target must keep nothing of it: no TIME-WAIT, and the next segment on the four-tuple is reset.
+    Our ACK of the target's FIN ends a connection that we closed first. The target must keep nothing of it: no
+    TIME-WAIT, and the next segment on the four-tuple is reset.
     """
     conn = await tcp.drive_to(State.LAST_ACK, how=how)
     await conn.send(ACK)
@@ -200,9 +206,10 @@ async def test_passive_closer_is_closed_at_once(tcp: Case, how: str) -> None:
     "RFC9293:3.6-case-2-last", "RFC9293:MUST-13", "claim:C-23", cells=["arc/LAST-ACK-rcv-ack-of-fin", "LISTEN/syn"]
 )
 async def test_closed_by_us_first_the_four_tuple_is_free_at_once(tcp: Case) -> None:
-    """We close first, then open again on the same four-tuple with an older sequence number.
+    """After a passive close the four-tuple is free at once.
 
-    Only the end that closes actively lingers in TIME-WAIT: the target must take the SYN as it takes any.
+    We close first, then open again on the same four-tuple with an older sequence number. Only the end that closes
+    actively lingers in TIME-WAIT: the target must take the SYN as it takes any.
     """
     conn = await tcp.drive_to(State.LAST_ACK)
     await conn.send(ACK)
@@ -216,9 +223,10 @@ async def test_closed_by_us_first_the_four_tuple_is_free_at_once(tcp: Case) -> N
 @HOW
 @verifies("RFC9293:3.6-case-2", "claim:C-16", cells=["ESTABLISHED/fin", "CLOSE-WAIT/call-close"])
 async def test_close_at_once_may_take_three_segments(tcp: Case, how: str) -> None:
-    """The application closes as soon as it is told of our FIN.
+    """A passive close may take three segments.
 
-    The target may acknowledge our FIN and send its own in one segment or in two; their numbers are the same.
+    The application closes as soon as it is told of our FIN. The target may acknowledge our FIN and send its own in
+    one segment or in two; their numbers are the same.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
     await conn.send(FIN | ACK)
@@ -245,9 +253,10 @@ async def test_close_at_once_may_take_three_segments(tcp: Case, how: str) -> Non
     lasts=20,
 )
 async def test_close_wait_lasts_until_the_application_closes(tcp: Case) -> None:
-    """After our FIN nothing is heard of the target for 20 s: its application has not closed.
+    """CLOSE-WAIT lasts until the application closes.
 
-    The target must send no FIN meanwhile and not give the connection up: data and the FIN still come when asked for.
+    After our FIN nothing is heard of the target for 20 s: its application has not closed. The target must send no
+    FIN meanwhile and not give the connection up: data and the FIN still come when asked for.
     """
     conn = await tcp.drive_to(State.CLOSE_WAIT)
     await conn.silence(for_=20)
@@ -275,9 +284,10 @@ async def test_close_wait_lasts_until_the_application_closes(tcp: Case) -> None:
     ],
 )
 async def test_simultaneous_close_passes_through_closing(tcp: Case) -> None:
-    """Both ends close at once. Each FIN crosses the other, so neither acknowledges the other's FIN.
+    """Simultaneous close passes through CLOSING.
 
-    The target must acknowledge our FIN and wait in CLOSING for its own to be acknowledged.
+    Both ends close at once. Each FIN crosses the other, so neither acknowledges the other's FIN. The target must
+    acknowledge our FIN and wait in CLOSING for its own to be acknowledged.
     """
     conn = await tcp.drive_to(State.FIN_WAIT_1)
     await conn.send(FIN | ACK, ack=conn.fin_seen.seq, text="FIN that does not cover the target's FIN")
@@ -296,9 +306,10 @@ async def test_simultaneous_close_passes_through_closing(tcp: Case) -> None:
     cells=["FIN-WAIT-1/fin-data-not-covering-fin", "arc/FIN-WAIT-1-rcv-fin", "arc/CLOSING-rcv-ack-of-fin"],
 )
 async def test_simultaneous_close_with_data_both_ways(tcp: Case) -> None:
-    """Data and FIN of the target cross data and FIN of ours; then each end acknowledges all of the other's.
+    """Simultaneous close with data both ways ends in TIME-WAIT.
 
-    The target must acknowledge our data and FIN, deliver the data, and end in TIME-WAIT once both of its own are covered.
+    Data and FIN of the target cross data and FIN of ours; then each end acknowledges all of the other's. The target
+    must acknowledge our data and FIN, deliver the data, and end in TIME-WAIT once both of its own are covered.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
     await conn.app.send(DATA)
@@ -328,9 +339,10 @@ async def test_simultaneous_close_with_data_both_ways(tcp: Case) -> None:
     cells=["ESTABLISHED/fin", "ESTABLISHED/fin-data"],
 )
 async def test_our_fin_occupies_one_number(tcp: Case, data: bytes) -> None:
-    """Our FIN, alone or behind data in its segment, is acknowledged.
+    """Our FIN occupies one sequence number.
 
-    The acknowledgment must cover the data and one number more, and stay there: nothing else was sent.
+    Our FIN, alone or behind data in its segment, is acknowledged. The acknowledgment must cover the data and one
+    number more, and stay there: nothing else was sent.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
     first = conn.snd_nxt
@@ -343,10 +355,11 @@ async def test_our_fin_occupies_one_number(tcp: Case, data: bytes) -> None:
 @pytest.mark.parametrize("data", [pytest.param(b"", id="bare"), pytest.param(DATA, id="after-data")])
 @verifies("RFC9293:3.4-syn-fin-sequence", "claim:C-13", cells=["ESTABLISHED/call-close", "FIN-WAIT-1/ack-covers-fin"])
 async def test_fin_of_the_target_occupies_one_number(tcp: Case, data: bytes) -> None:
-    """The target's FIN is acknowledged once by its own number and then by the one after it.
+    """The target's FIN occupies one sequence number.
 
-    An acknowledgment of the FIN's own number covers what came before it and leaves the target in FIN-WAIT-1. One more
-    must take it to FIN-WAIT-2, from where its acknowledgments carry the number after the FIN.
+    The target's FIN is acknowledged once by its own number and then by the one after it. An acknowledgment of the
+    FIN's own number covers what came before it and leaves the target in FIN-WAIT-1. One more must take it to
+    FIN-WAIT-2, from where its acknowledgments carry the number after the FIN.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
     first = conn.rcv_nxt
@@ -380,9 +393,10 @@ async def test_fin_of_the_target_occupies_one_number(tcp: Case, data: bytes) -> 
     ],
 )
 async def test_repeated_fin_is_acknowledged_again(tcp: Case, state: State) -> None:
-    """The target's ACK of our FIN is lost, so our FIN comes again, twice.
+    """A repeated FIN is acknowledged again in {state}.
 
-    Each must be answered by the same ACK, and the state stays as it is.
+    The target's ACK of our FIN is lost, so our FIN comes again, twice. Each must be answered by the same ACK, and
+    the state stays as it is.
     """
     conn = await tcp.drive_to(state)
     ours = conn.snd_nxt - 1
@@ -417,9 +431,10 @@ async def test_repeated_fin_is_acknowledged_again(tcp: Case, state: State) -> No
     ],
 )
 async def test_acknowledgment_short_of_the_fin_changes_nothing(tcp: Case, state: State) -> None:
-    """While the target waits for its FIN to be acknowledged, we acknowledge everything before it once more.
+    """An ACK short of the FIN changes nothing in {state}.
 
-    The target must ignore that, and go on with the FIN: the acknowledgment of the FIN itself still counts.
+    While the target waits for its FIN to be acknowledged, we acknowledge everything before it once more. The target
+    must ignore that, and go on with the FIN: the acknowledgment of the FIN itself still counts.
     """
     conn = await tcp.drive_to(state)
     fin = conn.fin_seen
@@ -441,10 +456,11 @@ async def test_acknowledgment_short_of_the_fin_changes_nothing(tcp: Case, state:
     ],
 )
 async def test_fin_beyond_a_hole_waits_for_the_data_before_it(tcp: Case, state: State, then: State) -> None:
-    """The second half of our data arrives with the FIN, the first half is still missing.
+    """A FIN beyond a hole waits for the data before it in {state}.
 
-    The target must neither acknowledge nor act on the FIN (it may repeat its last ACK). With the first half it must
-    take the FIN as well, or, where it holds of what comes early the data alone or nothing, take it when it comes again.
+    The second half of our data arrives with the FIN, the first half is still missing. The target must neither
+    acknowledge nor act on the FIN (it may repeat its last ACK). With the first half it must take the FIN as well,
+    or, where it holds of what comes early the data alone or nothing, take it when it comes again.
     """
     conn = await tcp.drive_to(state)
     first, end = conn.snd_nxt, conn.snd_nxt + len(DATA) + 1
@@ -490,9 +506,10 @@ async def test_fin_beyond_a_hole_waits_for_the_data_before_it(tcp: Case, state: 
     ],
 )
 async def test_fin_with_data_is_taken_with_it(tcp: Case, state: State, then: State) -> None:
-    """The target has closed already; our data comes together with our FIN.
+    """A FIN with data is taken with its data in {state}.
 
-    It must acknowledge data and FIN, and the application reads the data and then the end.
+    The target has closed already; our data comes together with our FIN. It must acknowledge data and FIN, and the
+    application reads the data and then the end.
     """
     conn = await tcp.drive_to(state)
     ack = conn.fin_seen.seq if state is State.FIN_WAIT_1 else conn.rcv_nxt
@@ -522,9 +539,10 @@ async def test_fin_with_data_is_taken_with_it(tcp: Case, state: State, then: Sta
     ],
 )
 async def test_fin_comes_after_all_queued_data(tcp: Case, how: str, state: State, then: State) -> None:
-    """The application sends more than our window takes, and closes.
+    """The FIN follows all queued data.
 
-    The target must send every octet before its FIN, as our window lets it, and the FIN has the number after the last.
+    The application sends more than our window takes, and closes. The target must send every octet before its FIN,
+    as our window lets it, and the FIN has the number after the last.
     """
     conn = await tcp.listen()
     conn.window = 100

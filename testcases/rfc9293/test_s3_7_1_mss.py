@@ -31,9 +31,10 @@ async def sizes_of(conn: Connection, octets: int) -> list[int]:
 @pytest.mark.parametrize("size", [536, 537, 1000, 1219, 1400])
 @verifies("RFC9293:MUST-14", "RFC9293:MUST-16")
 async def test_segments_are_no_larger_than_the_peer_takes(tcp: Case, by: str, size: int) -> None:
-    """Our SYN announces a Maximum Segment Size below what the link could carry, odd ones too, and the application sends much.
+    """Segments are no larger than the peer's MSS of {size} ({by} open).
 
-    The target's segments must never carry more.
+    Our SYN announces a Maximum Segment Size below what the link could carry, odd ones too, and the application
+    sends much. The target's segments must never carry more.
     """
     conn = await opened(tcp, by, (opt.mss(size),))
     sizes = await sizes_of(conn, 5 * size)
@@ -43,9 +44,10 @@ async def test_segments_are_no_larger_than_the_peer_takes(tcp: Case, by: str, si
 @BY
 @verifies("RFC9293:MUST-15")
 async def test_without_the_option_the_default_holds(tcp: Case, by: str) -> None:
-    """Our SYN carries no Maximum Segment Size, and the application sends much.
+    """Without an MSS option segments keep to the default size.
 
-    No segment of the target may carry more than 536 octets over IPv4, 1220 over IPv6.
+    Our SYN carries no Maximum Segment Size, and the application sends much. No segment of the target may carry more
+    than 536 octets over IPv4, 1220 over IPv6.
     """
     conn = await opened(tcp, by, ())
     sizes = await sizes_of(conn, 4000)
@@ -57,9 +59,10 @@ async def test_without_the_option_the_default_holds(tcp: Case, by: str) -> None:
 @pytest.mark.parametrize("size", [1461, 9000, 65535])
 @verifies("RFC9293:MUST-16")
 async def test_segments_fit_the_link_whatever_the_peer_takes(tcp: Case, by: str, size: int) -> None:
-    """Our SYN announces a Maximum Segment Size beyond what the link carries, and the application sends much.
+    """Segments fit the link despite an MSS of {size} ({by} open).
 
-    The target's segments must not be larger than the link's MTU of 1500 octets, nor come in fragments.
+    Our SYN announces a Maximum Segment Size beyond what the link carries, and the application sends much. The
+    target's segments must not be larger than the link's MTU of 1500 octets, nor come in fragments.
     """
     conn = await opened(tcp, by, (opt.mss(size),))
     sizes = await sizes_of(conn, 6000)
@@ -70,9 +73,10 @@ async def test_segments_fit_the_link_whatever_the_peer_takes(tcp: Case, by: str,
 @BY
 @verifies("RFC9293:MUST-16")
 async def test_options_take_their_room_from_the_data(tcp: Case, by: str) -> None:
-    """Both SYNs have timestamps, so that every segment carries twelve octets of options.
+    """With timestamps, options and data together keep to the MSS.
 
-    Data and options of a segment together must not exceed the Maximum Segment Size that we announced.
+    Both SYNs have timestamps, so that every segment carries twelve octets of options. Data and options of a segment
+    together must not exceed the Maximum Segment Size that we announced.
     """
     conn = await opened(tcp, by, (opt.mss(1000),), tsval=1000)
     if conn.ts_recent == 0:
@@ -86,9 +90,10 @@ async def test_options_take_their_room_from_the_data(tcp: Case, by: str) -> None
 @pytest.mark.parametrize("size", [536, 1001, 1460])
 @verifies("RFC9293:SHLD-28")
 async def test_full_segments_are_sent_where_possible(tcp: Case, by: str, size: int) -> None:
-    """The application sends five segments' worth at once, and our window takes it all.
+    """Full segments of {size} octets are sent where possible ({by} open).
 
-    The target should send segments of the largest size that the peer takes and the link carries.
+    The application sends five segments' worth at once, and our window takes it all. The target should send segments
+    of the largest size that the peer takes and the link carries.
     """
     conn = await opened(tcp, by, (opt.mss(size),))
     most = min(size, ETHERNET - HEADERS[tcp.family])
@@ -98,9 +103,10 @@ async def test_full_segments_are_sent_where_possible(tcp: Case, by: str, size: i
 
 @verifies("RFC9293:MUST-15")
 async def test_size_in_a_later_segment_changes_nothing(tcp: Case) -> None:
-    """Our SYN has no Maximum Segment Size; a segment without SYN announces one of 1400, where it means nothing.
+    """An MSS in a later segment changes nothing.
 
-    The target's segments must keep to the default: the option is not received at connection setup.
+    Our SYN has no Maximum Segment Size; a segment without SYN announces one of 1400, where it means nothing. The
+    target's segments must keep to the default: the option is not received at connection setup.
     """
     conn = await opened(tcp, "passive", ())
     await conn.send(ACK | PSH, payload=b"?", options=(opt.mss(1400),))
@@ -128,9 +134,11 @@ def check_told(tcp: Case, received: Received) -> int:
 @BY
 @verifies("RFC9293:MUST-14", "RFC9293:SHLD-5", "RFC9293:MUST-67")
 async def test_size_is_announced_and_can_be_received(tcp: Case, by: str) -> None:
-    """The target opens, passively or actively, and announces a Maximum Segment Size; we send it a segment of that size.
+    """The SYN announces an MSS that the target can receive.
 
-    Its SYN should carry the option, with no more than it can put together again. It must take the segment whole.
+    The target opens, passively or actively, and announces a Maximum Segment Size; we send it a segment of that
+    size. Its SYN should carry the option, with no more than it can put together again. It must take the segment
+    whole.
     """
     if by == "passive":
         conn = await tcp.listen()
@@ -150,9 +158,10 @@ async def test_size_is_announced_and_can_be_received(tcp: Case, by: str) -> None
 
 @verifies("RFC9293:MAY-3", "RFC9293:MUST-67", needs=("app", "options:TCP_MAXSEG"))
 async def test_size_that_is_the_default_may_be_announced_too(tcp: Case) -> None:
-    """The application limits the target's segments to the default size, 536 octets or 1220, and opens.
+    """The default MSS may be announced, too.
 
-    The SYN may then do without the option; where it has it, the size must be that one.
+    The application limits the target's segments to the default size, 536 octets or 1220, and opens. The SYN may
+    then do without the option; where it has it, the size must be that one.
     """
     size = DEFAULT[tcp.family]
     conn = await tcp.connect(options=[("tcp", "TCP_MAXSEG", size)])

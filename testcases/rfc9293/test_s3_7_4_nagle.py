@@ -24,9 +24,10 @@ async def writes(conn: Connection, *pieces: bytes) -> None:
 
 @verifies("RFC9293:SHLD-7")
 async def test_small_segments_are_coalesced_by_nagle(tcp: Case) -> None:
-    """The application writes a few octets, and twice again a few while the first are not acknowledged.
+    """The Nagle algorithm joins small writes into one segment.
 
-    The target should hold the later ones back until our acknowledgment comes, and then send them in one segment.
+    The application writes a few octets, and twice again a few while the first are not acknowledged. The target
+    should hold the later ones back until our acknowledgment comes, and then send them in one segment.
     """
     conn = await established(tcp)
     await writes(conn, SMALL, SMALL, SMALL)
@@ -38,8 +39,9 @@ async def test_small_segments_are_coalesced_by_nagle(tcp: Case) -> None:
 
 @verifies("RFC9293:SHLD-7", "RFC9293:SHLD-28")
 async def test_full_segment_is_not_held_back_by_nagle(tcp: Case) -> None:
-    """The application writes a few octets, and then, before they are acknowledged, a full segment's worth and some.
+    """The Nagle algorithm does not hold a full segment back.
 
+    The application writes a few octets, and then, before they are acknowledged, a full segment's worth and some.
     The target should send the full segment at once, and hold the rest back until all is acknowledged.
     """
     conn = await established(tcp)
@@ -54,9 +56,11 @@ async def test_full_segment_is_not_held_back_by_nagle(tcp: Case) -> None:
 
 @verifies("RFC9293:MUST-17", needs=("app", "options:TCP_NODELAY"))
 async def test_nagle_can_be_switched_off(tcp: Case) -> None:
-    """On one of two connections the application has switched the Nagle algorithm off; on both it writes three times.
+    """The Nagle algorithm can be switched off.
 
-    There the target must send each piece at once, while nothing is acknowledged; the other connection is not concerned.
+    On one of two connections the application has switched the Nagle algorithm off; on both it writes three times.
+    There the target must send each piece at once, while nothing is acknowledged; the other connection is not
+    concerned.
     """
     conn, other = await established(tcp), await established(tcp)
     await conn.app.option("tcp", "TCP_NODELAY", 1)
@@ -77,9 +81,10 @@ async def test_nagle_can_be_switched_off(tcp: Case) -> None:
 
 @verifies("RFC9293:MUST-61", "RFC9293:MUST-60", "RFC9293:MAY-15", level="MUST")
 async def test_last_segment_of_what_is_queued_is_pushed(tcp: Case) -> None:
-    """The application writes three segments' worth and a bit, by a call that has no PUSH flag.
+    """The last segment of queued data carries PSH.
 
-    All of it must come without another call, and the last segment must carry PSH.
+    The application writes three segments' worth and a bit, by a call that has no PUSH flag. All of it must come
+    without another call, and the last segment must carry PSH.
     """
     conn = await established(tcp)
     came = await conn.collect_segments(bytes(range(256)) * 13)
@@ -89,9 +94,10 @@ async def test_last_segment_of_what_is_queued_is_pushed(tcp: Case) -> None:
 
 @verifies("RFC9293:MUST-60", lasts=1)
 async def test_what_is_written_is_not_buffered_for_ever(tcp: Case) -> None:
-    """The application writes one octet, and then nothing more.
+    """Written data is not buffered for ever.
 
-    It must come, whether other data follows or not, and carry PSH.
+    The application writes one octet, and then nothing more. It must come, whether other data follows or not, and
+    carry PSH.
     """
     conn = await established(tcp)
     for octet in (b"a", b"b"):
@@ -102,9 +108,10 @@ async def test_what_is_written_is_not_buffered_for_ever(tcp: Case) -> None:
 
 @verifies("RFC9293:SHLD-27", "RFC9293:MAY-16", level="SHOULD")
 async def test_pushed_writes_are_joined_into_full_segments(tcp: Case) -> None:
-    """While a few octets are not acknowledged, the application writes twenty times a hundred octets.
+    """Waiting writes are joined into full segments.
 
-    The target may hold them together. It should then send full segments, not one for each write.
+    While a few octets are not acknowledged, the application writes twenty times a hundred octets. The target may
+    hold them together. It should then send full segments, not one for each write.
     """
     conn = await established(tcp)
     data = bytes(range(100)) * 20
@@ -118,9 +125,10 @@ async def test_pushed_writes_are_joined_into_full_segments(tcp: Case) -> None:
 
 @verifies("RFC9293:3.10.7.4-text", "RFC9293:MUST-40", "RFC1122:4.2.3.2-half-second")
 async def test_data_without_push_is_delivered(tcp: Case) -> None:
-    """Data comes in two segments, neither of which carries PSH.
+    """Data without PSH is delivered.
 
-    The target must acknowledge it within half a second, and the application must get it without waiting for a PUSH.
+    Data comes in two segments, neither of which carries PSH. The target must acknowledge it within half a second,
+    and the application must get it without waiting for a PUSH.
     """
     conn = await established(tcp)
     for piece in (b"one half", b"and the other"):

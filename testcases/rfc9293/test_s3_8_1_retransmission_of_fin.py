@@ -53,11 +53,12 @@ async def sends_its_fin(tcp: Case, state: State, *, sack: bool = False) -> tuple
     ],
 )
 async def test_lost_fin_is_sent_again_at_doubling_intervals(tcp: Case, state: State, sack: bool) -> None:
-    """The target's FIN is not acknowledged for half a minute: it comes again and again, each time after twice as long.
+    """A lost FIN is sent again at doubling intervals.
 
-    The target must repeat the very FIN. The first interval is its retransmission timeout for the measured round trip;
-    each further one must be twice the one before. With SACK a probe for the lost tail (RFC 8985 section 7.2) may come
-    first, after which the timeout begins anew.
+    The target's FIN is not acknowledged for half a minute: it comes again and again, each time after twice as long.
+    The target must repeat the very FIN. The first interval is its retransmission timeout for the measured round
+    trip; each further one must be twice the one before. With SACK a probe for the lost tail (RFC 8985 section 7.2)
+    may come first, after which the timeout begins anew.
     """
     conn, fin, round_trip_s = await sends_its_fin(tcp, state, sack=sack)
     settled_ns = tcp.clock.now_ns()
@@ -109,9 +110,10 @@ async def test_lost_fin_is_sent_again_at_doubling_intervals(tcp: Case, state: St
     ],
 )
 async def test_fin_is_not_sent_again_once_it_is_acknowledged(tcp: Case, state: State, then: State) -> None:
-    """The target's FIN comes three times, then we acknowledge it.
+    """An acknowledged FIN is not sent again in {state}.
 
-    The target must stop, and go on to the next state as if nothing had been lost.
+    The target's FIN comes three times, then we acknowledge it. The target must stop, and go on to the next state as
+    if nothing had been lost.
     """
     conn, fin, _ = await sends_its_fin(tcp, state)
     for _ in range(2):
@@ -139,9 +141,10 @@ async def test_fin_is_not_sent_again_once_it_is_acknowledged(tcp: Case, state: S
     ],
 )
 async def test_lost_data_and_fin_are_both_sent_again(tcp: Case, state: State, then: State) -> None:
-    """Data and FIN of the target are lost; we acknowledge first the data that comes again, and then the FIN.
+    """Lost data and a lost FIN are both sent again in {state}.
 
-    The target must send the data again, alone or with the FIN, and once the data is acknowledged the FIN alone.
+    Data and FIN of the target are lost; we acknowledge first the data that comes again, and then the FIN. The
+    target must send the data again, alone or with the FIN, and once the data is acknowledged the FIN alone.
     """
     conn = await tcp.drive_to(State.ESTABLISHED if state is State.FIN_WAIT_1 else State.CLOSE_WAIT)
     await conn.app.send(DATA)
@@ -166,9 +169,10 @@ async def test_lost_data_and_fin_are_both_sent_again(tcp: Case, state: State, th
     lasts=2,
 )
 async def test_fin_that_is_sent_again_acknowledges_what_came_since(tcp: Case) -> None:
-    """Between the FIN and its repetition our data arrives, which acknowledges nothing new.
+    """A repeated FIN acknowledges data that arrived meanwhile.
 
-    The target must acknowledge the data at once, and again in the FIN that it repeats.
+    Between the FIN and its repetition our data arrives, which acknowledges nothing new. The target must acknowledge
+    the data at once, and again in the FIN that it repeats.
     """
     conn, fin, _ = await sends_its_fin(tcp, State.FIN_WAIT_1)
     await conn.send(ACK, ack=fin.segment.seq, payload=DATA)

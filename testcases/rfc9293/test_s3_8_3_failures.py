@@ -10,8 +10,9 @@ BACKED_OFF_S = 200  # no document says how far a timeout may be backed off: here
 
 @verifies("RFC9293:MUST-21", "RFC1122:4.2.3.5-r1-r2", needs=("app", "options:TCP_USER_TIMEOUT"), lasts=3)
 async def test_application_sets_how_long_is_retransmitted(tcp: Case) -> None:
-    """On one of two connections the application sets R2 to a second and a half; on neither is its data acknowledged.
+    """The application sets R2 for one connection.
 
+    On one of two connections the application sets R2 to a second and a half; on neither is its data acknowledged.
     The target must give up the one as it was asked to, and go on with the other.
     """
     bound = tcp.timer("user-timeout", 1.5)
@@ -30,9 +31,10 @@ async def test_application_sets_how_long_is_retransmitted(tcp: Case) -> None:
 
 @verifies("RFC9293:SHLD-11", "RFC9293:SHLD-10", "RFC1122:4.2.3.5-r2", "RFC1122:4.2.3.5-r1", lasts=R2_S + 60)
 async def test_data_is_retransmitted_for_a_hundred_seconds(tcp: Case) -> None:
-    """The application's data is not acknowledged for a hundred seconds.
+    """Data is retransmitted for a hundred seconds.
 
-    The target should go on retransmitting for that long at least, more than three times, and then still take our ACK.
+    The application's data is not acknowledged for a hundred seconds. The target should go on retransmitting for
+    that long at least, more than three times, and then still take our ACK.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
     await conn.app.send(DATA)
@@ -49,9 +51,10 @@ async def test_data_is_retransmitted_for_a_hundred_seconds(tcp: Case) -> None:
 
 @verifies("RFC9293:MUST-23", "RFC1122:4.2.3.5-r2-syn", lasts=R2_OF_SYN_S + 5)
 async def test_syn_is_retransmitted_for_three_minutes(tcp: Case) -> None:
-    """The target's SYN is not answered for three minutes.
+    """A SYN is retransmitted for three minutes.
 
-    It must go on retransmitting for that long at least, and its application's open must not fail.
+    The target's SYN is not answered for three minutes. It must go on retransmitting for that long at least, and its
+    application's open must not fail.
     """
     conn = await tcp.connect()
     syn = await conn.expect(SYN, length=0)

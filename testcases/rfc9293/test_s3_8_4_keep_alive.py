@@ -42,9 +42,10 @@ async def keep_alive(tcp: Case, conn: Connection, within: float) -> Received:
 
 @verifies("RFC9293:MUST-25", "RFC9293:MUST-24", needs=(*KEPT, "settings"), sysctl=FREQUENT, lasts=10)
 async def test_keep_alives_are_sent_only_when_asked_for(tcp: Case) -> None:
-    """With keep-alives due after a second, a connection is idle for three; the application switches them on, and off again.
+    """Keep-alives are sent only while the application asks.
 
-    The target must send none before, some while they are on, and none after.
+    With keep-alives due after a second, a connection is idle for three; the application switches them on, and off
+    again. The target must send none before, some while they are on, and none after.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
     await conn.silence(for_=3)
@@ -59,9 +60,10 @@ async def test_keep_alives_are_sent_only_when_asked_for(tcp: Case) -> None:
 
 @verifies("RFC9293:MUST-27", "RFC9293:MUST-24", needs=KEPT, lasts=6)
 async def test_interval_of_keep_alives_is_configurable(tcp: Case) -> None:
-    """The application asks for keep-alives after one second on one connection and after three on another.
+    """The interval of keep-alives is configurable.
 
-    Each must come when its connection has been idle for that long.
+    The application asks for keep-alives after one second on one connection and after three on another. Each must
+    come when its connection has been idle for that long.
     """
     for idle_s in (1, 3):
         conn = await kept_alive(tcp, idle_s)
@@ -75,9 +77,10 @@ async def test_interval_of_keep_alives_is_configurable(tcp: Case) -> None:
 
 @verifies("RFC9293:MUST-28", needs=KEPT)
 async def test_default_interval_of_keep_alives_is_two_hours_or_more(tcp: Case) -> None:
-    """The application switches keep-alives on, asks for no interval, and reads what it is.
+    """The default interval of keep-alives is two hours or more.
 
-    It must be two hours at least.
+    The application switches keep-alives on, asks for no interval, and reads what it is. It must be two hours at
+    least.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
     await conn.app.option("socket", "SO_KEEPALIVE", 1)
@@ -88,8 +91,9 @@ async def test_default_interval_of_keep_alives_is_two_hours_or_more(tcp: Case) -
 
 @verifies("RFC9293:MUST-26", needs=KEPT, lasts=7)
 async def test_keep_alives_wait_while_something_comes(tcp: Case) -> None:
-    """Keep-alives are due after three seconds; data and a bare ACK of ours come every 0.7 s, and then nothing more.
+    """Keep-alives wait while segments arrive.
 
+    Keep-alives are due after three seconds; data and a bare ACK of ours come every 0.7 s, and then nothing more.
     The target must send no keep-alive before the connection has been idle for three seconds.
     """
     conn = await kept_alive(tcp, 3)
@@ -114,9 +118,10 @@ async def test_keep_alives_wait_while_something_comes(tcp: Case) -> None:
 
 @verifies("RFC9293:MUST-26", needs=KEPT, lasts=5)
 async def test_no_keep_alive_while_data_is_outstanding(tcp: Case) -> None:
-    """Keep-alives are due after a second, and data of the target's is not acknowledged for four.
+    """No keep-alive is sent while data is outstanding.
 
-    It must retransmit, and send no keep-alive.
+    Keep-alives are due after a second, and data of the target's is not acknowledged for four. It must retransmit,
+    and send no keep-alive.
     """
     conn = await kept_alive(tcp, 1)
     await conn.app.send(b"not acknowledged")
@@ -134,9 +139,10 @@ async def test_no_keep_alive_while_data_is_outstanding(tcp: Case) -> None:
 
 @verifies("RFC9293:MUST-29", needs=KEPT, lasts=5)
 async def test_keep_alive_without_an_answer_does_not_end_the_connection(tcp: Case) -> None:
-    """Keep-alives go out every second; we answer the third only.
+    """An unanswered keep-alive does not end the connection.
 
-    The target must not take the two unanswered ones for the end: the connection goes on.
+    Keep-alives go out every second; we answer the third only. The target must not take the two unanswered ones for
+    the end: the connection goes on.
     """
     conn = await kept_alive(tcp, 1, probes=5)
     for _ in range(3):
@@ -148,9 +154,10 @@ async def test_keep_alive_without_an_answer_does_not_end_the_connection(tcp: Cas
 
 @verifies("RFC9293:SHLD-12", "RFC9293:MAY-6", "RFC9293:3.8.4-form", level="SHOULD", needs=KEPT, lasts=2)
 async def test_keep_alive_carries_no_data(tcp: Case) -> None:
-    """The application asks for keep-alives after a second.
+    """A keep-alive carries no data.
 
-    What comes should be an ACK one below the next number without data; one garbage octet is for older peers.
+    The application asks for keep-alives after a second. What comes should be an ACK one below the next number
+    without data; one garbage octet is for older peers.
     """
     conn = await kept_alive(tcp, 1)
     received = await keep_alive(tcp, conn, within=3)

@@ -29,9 +29,10 @@ async def reads(conn: Connection, data: bytes) -> None:
 @pytest.mark.parametrize("data", [pytest.param(b"!", id="one-octet"), pytest.param(b"urgent", id="six-octets")])
 @verifies("RFC9293:MUST-30", "RFC9293:MUST-62", "claim:C-36", needs=("app", "urgent"))
 async def test_urgent_pointer_names_the_octet_after_the_urgent_data(tcp: Case, data: bytes) -> None:
-    """The application writes data, and then urgent data.
+    """The urgent pointer names the octet after the urgent data.
 
-    The segment with the urgent data must carry URG, and its urgent pointer must lead to the octet that follows them.
+    The application writes data, and then urgent data. The segment with the urgent data must carry URG, and its
+    urgent pointer must lead to the octet that follows them.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
     await conn.collect(b"not urgent")
@@ -46,9 +47,10 @@ async def test_urgent_pointer_names_the_octet_after_the_urgent_data(tcp: Case, d
 
 @verifies("RFC9293:MUST-31", "RFC9293:MUST-62", needs=("app", "urgent"))
 async def test_urgent_data_longer_than_a_segment_is_sent(tcp: Case) -> None:
-    """The application writes 6144 octets as urgent data.
+    """Urgent data longer than a segment is sent.
 
-    Every segment of them must carry URG and point to the one octet after their end, and all of them must come.
+    The application writes 6144 octets as urgent data. Every segment of them must carry URG and point to the one
+    octet after their end, and all of them must come.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
     first = conn.rcv_nxt
@@ -74,9 +76,10 @@ async def test_urgent_data_longer_than_a_segment_is_sent(tcp: Case) -> None:
 
 @verifies("RFC9293:MUST-32", "RFC9293:MUST-30", "RFC9293:3.10.7.4-urg", needs=("app", "urgent"))
 async def test_application_is_told_of_urgent_data_while_it_waits(tcp: Case) -> None:
-    """The application waits to be told; urgent data comes behind data that it has not read, and later more.
+    """A waiting application learns of urgent data at once.
 
-    It must be told at once, each time that the urgent pointer advances, and not before.
+    The application waits to be told; urgent data comes behind data that it has not read, and later more. It must be
+    told at once, each time that the urgent pointer advances, and not before.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
     await conn.send(ACK | PSH, payload=b"calm")
@@ -91,9 +94,10 @@ async def test_application_is_told_of_urgent_data_while_it_waits(tcp: Case) -> N
 
 @verifies("RFC9293:MUST-32", "RFC9293:MUST-30", "RFC9293:3.10.7.4-urg", needs=("app", "urgent"))
 async def test_urgent_pointer_ahead_of_the_data_counts(tcp: Case) -> None:
-    """A segment with URG points ten octets beyond its own end; what it points to comes later, without URG.
+    """An urgent pointer beyond its segment counts.
 
-    The target must take the pointer as it came: with the octet that it names, the application is told.
+    A segment with URG points ten octets beyond its own end; what it points to comes later, without URG. The target
+    must take the pointer as it came: with the octet that it names, the application is told.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
     await conn.send(ACK | PSH | URG, payload=b"0123", urgent=14)
@@ -106,9 +110,10 @@ async def test_urgent_pointer_ahead_of_the_data_counts(tcp: Case) -> None:
 
 @verifies("RFC9293:MUST-31", "RFC9293:MUST-30", "claim:C-36", needs=("app", "urgent"))
 async def test_urgent_data_of_many_segments_is_delivered(tcp: Case) -> None:
-    """6144 octets of urgent data come in segments of 1024, each with URG and the same end; the application reads in line.
+    """Urgent data of many segments is delivered.
 
-    It must get every octet in order.
+    6144 octets of urgent data come in segments of 1024, each with URG and the same end; the application reads in
+    line. It must get every octet in order.
     """
     conn = await tcp.drive_to(State.ESTABLISHED, options=INLINE)
     for at in range(0, len(LONG), 1024):
@@ -119,9 +124,10 @@ async def test_urgent_data_of_many_segments_is_delivered(tcp: Case) -> None:
 
 @verifies("RFC9293:MUST-33", needs=("app", "urgent", "urgent-mark"))
 async def test_application_learns_whether_urgent_data_remains(tcp: Case) -> None:
-    """Five octets come, of which the fourth ends the urgent data; the application reads them bit by bit.
+    """The application can tell where the urgent data ends.
 
-    It must be able to tell where the urgent data ends: a read stops there, and the mark is at that place alone.
+    Five octets come, of which the fourth ends the urgent data; the application reads them bit by bit. It must be
+    able to tell where the urgent data ends: a read stops there, and the mark is at that place alone.
     """
     conn = await tcp.drive_to(State.ESTABLISHED, options=INLINE)
     await conn.send(ACK | PSH | URG, payload=b"abc!z", urgent=4)
@@ -139,9 +145,10 @@ async def test_application_learns_whether_urgent_data_remains(tcp: Case) -> None
 )
 @verifies("RFC9293:MUST-30", needs=("app", "urgent"))
 async def test_odd_urgent_pointer_does_no_harm(tcp: Case, pointer: int) -> None:
-    """Data comes with URG and a pointer of zero, to its first octet, or far beyond the window.
+    """An odd urgent pointer does no harm.
 
-    A receiver should be robust to that: the target must acknowledge the data, deliver them in line, and go on.
+    Data comes with URG and a pointer of zero, to its first octet, or far beyond the window. A receiver should be
+    robust to that: the target must acknowledge the data, deliver them in line, and go on.
     """
     conn = await tcp.drive_to(State.ESTABLISHED, options=INLINE)
     await conn.send(ACK | PSH | URG, payload=b"abcdef", urgent=pointer)

@@ -17,9 +17,10 @@ async def reads(conn: Connection, data: bytes) -> None:
 
 @verifies("RFC9293:SHLD-19", "RFC1122:4.2.3.2-delayed", "claim:C-33")
 async def test_every_second_full_segment_is_acknowledged(tcp: Case) -> None:
-    """Twenty full-sized segments come in one go.
+    """At least every second full segment of a burst is acknowledged.
 
-    The target should acknowledge at least every second one, that is every 2*RMSS octets.
+    Twenty full-sized segments come in one go. The target should acknowledge at least every second one, that is
+    every 2*RMSS octets.
     """
     conn = await tcp.listen()
     await conn.send(SYN)
@@ -55,9 +56,10 @@ async def test_every_second_full_segment_is_acknowledged(tcp: Case) -> None:
 async def test_data_is_delivered_in_order_whatever_comes_first(
     tcp: Case, order: tuple[int, ...], iss: int | None
 ) -> None:
-    """A thousand octets come in four segments in some order, some of them twice; what was dropped comes again.
+    """Data is delivered in order.
 
-    The application must get each octet once, in order. A target should hold what came early.
+    A thousand octets come in four segments in some order, some of them twice; what was dropped comes again. The
+    application must get each octet once, in order. A target should hold what came early.
     """
     conn = await tcp.drive_to(State.ESTABLISHED, iss=iss)
     first = conn.snd_nxt
@@ -91,9 +93,10 @@ async def test_data_is_delivered_in_order_whatever_comes_first(
 )
 @verifies("RFC9293:3.10.7.4-trim", "RFC9293:3.10.7.4-text", "claim:C-32", level="text")
 async def test_overlapping_data_is_delivered_once(tcp: Case, start: int, stop: int) -> None:
-    """Five hundred octets were acknowledged when a segment comes that repeats a part of them and goes on with new ones.
+    """Overlapping data is delivered only once.
 
-    The target must acknowledge up to the new end, and deliver each octet once.
+    Five hundred octets were acknowledged when a segment comes that repeats a part of them and goes on with new
+    ones. The target must acknowledge up to the new end, and deliver each octet once.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
     first = conn.snd_nxt
@@ -107,9 +110,11 @@ async def test_overlapping_data_is_delivered_once(tcp: Case, start: int, stop: i
 
 @verifies("RFC9293:MAY-13", "RFC9293:MAY-12", "RFC1122:4.2.2.21", level="MAY")
 async def test_old_ack_with_data_may_be_refused(tcp: Case) -> None:
-    """Data comes in order, but acknowledges something 70 000 octets below what was ever sent: blind injection looks like this.
+    """Data with a very old ACK may be refused.
 
-    A target may check the range of SEG.ACK (RFC 5961, 5) and answer with an ACK, or take the data as RFC 793 did.
+    Data comes in order, but acknowledges something 70 000 octets below what was ever sent: blind injection looks
+    like this. A target may check the range of SEG.ACK (RFC 5961, 5) and answer with an ACK, or take the data as RFC
+    793 did.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
     await conn.inject(ACK | PSH, ack=conn.rcv_nxt - 70_000, payload=b"injected")
@@ -122,9 +127,10 @@ async def test_old_ack_with_data_may_be_refused(tcp: Case) -> None:
 @pytest.mark.parametrize("where", ["in-window", "below-the-window"])
 @verifies("RFC9293:3.10.7.4-syn-reset", "RFC9293:3.10.7.4-syn-outside", level="text")
 async def test_syn_on_an_open_connection_is_challenged_or_resets_it(tcp: Case, where: str) -> None:
-    """A SYN comes for a connection in ESTABLISHED, in its window or below it.
+    """A SYN on an open connection is challenged or resets it.
 
-    With RFC 5961 the answer must be a challenge ACK. Without it, one in the window resets the connection, one outside does not.
+    A SYN comes for a connection in ESTABLISHED, in its window or below it. With RFC 5961 the answer must be a
+    challenge ACK. Without it, one in the window resets the connection, one outside does not.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
     inside = where == "in-window"
@@ -142,9 +148,10 @@ async def test_syn_on_an_open_connection_is_challenged_or_resets_it(tcp: Case, w
 
 @verifies("RFC9293:SHLD-8")
 async def test_congestion_notification_is_agreed_on(tcp: Case) -> None:
-    """Our SYN asks for Explicit Congestion Notification by ECE and CWR (RFC 3168, 6.1.1).
+    """A SYN that asks for ECN is granted it.
 
-    The target should agree: its SYN+ACK carries ECE, and not CWR.
+    Our SYN asks for Explicit Congestion Notification by ECE and CWR (RFC 3168, 6.1.1). The target should agree: its
+    SYN+ACK carries ECE, and not CWR.
     """
     conn = await tcp.listen()
     await conn.send(SYN | ECE | CWR)

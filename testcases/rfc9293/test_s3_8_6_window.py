@@ -70,9 +70,10 @@ async def fills_the_window(conn: Connection, window: int) -> None:
 @pytest.mark.parametrize("window", [1500, 32767, 32768, 40000, 65535])
 @verifies("RFC9293:MUST-1")
 async def test_window_is_an_unsigned_number(tcp: Case, window: int) -> None:
-    """We offer a window on both sides of 32768, and the application sends more than it takes.
+    """A window of {window} octets is an unsigned number.
 
-    The target must fill it to its right edge, with 32768 and more as with less, and send nothing beyond.
+    We offer a window on both sides of 32768, and the application sends more than it takes. The target must fill it
+    to its right edge, with 32768 and more as with less, and send nothing beyond.
     """
     await fills_the_window(await established(tcp, window), window)
 
@@ -80,9 +81,11 @@ async def test_window_is_an_unsigned_number(tcp: Case, window: int) -> None:
 @pytest.mark.parametrize("window", [4, 1 << 8, 65532], ids=lambda window: f"{window << 14}-octets")
 @verifies("RFC9293:REC-1", level="SHOULD", needs=("app", "wscale"))
 async def test_scaled_window_needs_more_than_16_bits(tcp: Case, window: int) -> None:
-    """Our window is scaled by 14 bits to 64 KiB, 4 MiB and nearly a gigabyte: in each of them the low 16 bits are zero.
+    """The sender uses all bits of the scaled window.
 
-    The target should reckon with all the bits, and send its data at once; with 16 of them it would find the window closed.
+    Our window is scaled by 14 bits to 64 KiB, 4 MiB and nearly a gigabyte: in each of them the low 16 bits are
+    zero. The target should reckon with all the bits, and send its data at once; with 16 of them it would find the
+    window closed.
     """
     conn = await tcp.listen()
     conn.syn_options, conn.window = (opt.mss(SIZE), opt.window_scale(14)), window
@@ -141,9 +144,10 @@ async def comes_in_the_end(conn: Connection, data: bytes) -> None:
 
 @verifies("RFC9293:MUST-34", "RFC9293:SHLD-16", level="MUST", lasts=2)
 async def test_window_that_shrinks_does_not_stop_the_sender(tcp: Case) -> None:
-    """Three segments are under way when our window shrinks to two, and we have lost all three.
+    """A window that shrinks does not stop the sender.
 
-    The target must survive it: it retransmits what lies in the window, and goes on as the window opens again.
+    Three segments are under way when our window shrinks to two, and we have lost all three. The target must survive
+    it: it retransmits what lies in the window, and goes on as the window opens again.
     """
     conn, came = await shrunk(tcp, 2 * SIZE)
     await conn.expect_retransmission(came[0], came[1], within=6)
@@ -153,9 +157,10 @@ async def test_window_that_shrinks_does_not_stop_the_sender(tcp: Case) -> None:
 
 @verifies("RFC9293:SHLD-15", "claim:C-34", lasts=1)
 async def test_no_new_data_is_sent_beyond_a_shrunken_window(tcp: Case) -> None:
-    """Three segments are under way when our window shrinks to two; then the application writes more.
+    """No new data is sent beyond a shrunken window.
 
-    The target should not send it, for there is no room; once we have all three and open the window, it does.
+    Three segments are under way when our window shrinks to two; then the application writes more. The target should
+    not send it, for there is no room; once we have all three and open the window, it does.
     """
     conn, _ = await shrunk(tcp, 2 * SIZE)
     await conn.app.send(DATA[4 * SIZE : 6 * SIZE])
@@ -168,9 +173,10 @@ async def test_no_new_data_is_sent_beyond_a_shrunken_window(tcp: Case) -> None:
 
 @verifies("RFC9293:MAY-7", lasts=1.5)
 async def test_old_data_beyond_a_shrunken_window_may_be_sent_again(tcp: Case) -> None:
-    """Three segments are under way when our window shrinks to one, and we acknowledge none of them.
+    """Old data beyond a shrunken window may be sent again.
 
-    The target may send again what lies beyond the window, too, or only what lies in it.
+    Three segments are under way when our window shrinks to one, and we acknowledge none of them. The target may
+    send again what lies beyond the window, too, or only what lies in it.
     """
     conn, came = await shrunk(tcp, SIZE)
     edge = came[0].segment.end
@@ -193,9 +199,10 @@ async def test_old_data_beyond_a_shrunken_window_may_be_sent_again(tcp: Case) ->
     lasts=8,
 )
 async def test_window_that_shrinks_to_zero_is_probed_and_does_not_time_out(tcp: Case) -> None:
-    """Three segments are under way when our window shrinks to zero; we answer each probe, for six seconds.
+    """A window that shrinks to zero is probed and does not time out.
 
-    With R2 at three retransmissions the target must probe, and should not give the connection up.
+    Three segments are under way when our window shrinks to zero; we answer each probe, for six seconds. With R2 at
+    three retransmissions the target must probe, and should not give the connection up.
     """
     conn, _ = await shrunk(tcp, 0)
     probes = await answered(tcp, conn, 6)
@@ -213,9 +220,10 @@ async def test_window_that_shrinks_to_zero_is_probed_and_does_not_time_out(tcp: 
     lasts=8,
 )
 async def test_connection_stays_open_while_probes_are_answered(tcp: Case) -> None:
-    """Our window is closed for six seconds, with R2 at three retransmissions, and we answer each probe.
+    """A closed window stays probed as long as probes are answered.
 
-    The target must keep the connection open, and send its data when the window opens.
+    Our window is closed for six seconds, with R2 at three retransmissions, and we answer each probe. The target
+    must keep the connection open, and send its data when the window opens.
     """
     conn = await established(tcp, 65535)
     await conn.app.send(DATA[:SIZE])
@@ -266,10 +274,11 @@ async def reads(conn: Connection, data: bytes) -> None:
 
 @verifies("RFC9293:MAY-8", "RFC9293:3.8.6.1-answer", "RFC9293:3.4-zero-window", "claim:C-34", level="text", lasts=3)
 async def test_window_stays_closed_while_the_application_does_not_read(tcp: Case) -> None:
-    """The application does not read until the target's window is closed; we probe it with an octet, four times in two seconds.
+    """The window stays closed while the application does not read.
 
-    The target may keep it closed. It must answer each probe with its next number and a window of zero, take nothing, and
-    say so when the application reads.
+    The application does not read until the target's window is closed; we probe it with an octet, four times in two
+    seconds. The target may keep it closed. It must answer each probe with its next number and a window of zero,
+    take nothing, and say so when the application reads.
     """
     conn, sent = await closed_by_the_target(tcp)
     for _ in range(4):
@@ -284,9 +293,9 @@ async def test_window_stays_closed_while_the_application_does_not_read(tcp: Case
 
 @verifies("RFC9293:MUST-66", "RFC9293:3.4-zero-window")
 async def test_reset_is_processed_with_a_closed_window(tcp: Case) -> None:
-    """The target's window is closed, and a RST comes with the next number.
+    """A RST ends the connection though the window is closed.
 
-    It must end the connection.
+    The target's window is closed, and a RST comes with the next number. It must end the connection.
     """
     conn, _ = await closed_by_the_target(tcp)
     await conn.send(RST)
@@ -296,9 +305,10 @@ async def test_reset_is_processed_with_a_closed_window(tcp: Case) -> None:
 
 @verifies("RFC9293:MUST-66", needs=("app", "urgent"))
 async def test_urgent_pointer_is_processed_with_a_closed_window(tcp: Case) -> None:
-    """The target's window is closed when an ACK with URG announces urgent data; the data itself comes later, without URG.
+    """An urgent pointer counts though the window is closed.
 
-    The target must have taken the pointer: the application is told of the octet that it named.
+    The target's window is closed when an ACK with URG announces urgent data; the data itself comes later, without
+    URG. The target must have taken the pointer: the application is told of the octet that it named.
     """
     conn, sent = await closed_by_the_target(tcp)
     await conn.inject(ACK | URG, urgent=3, text="urgent data is to come")
@@ -313,9 +323,11 @@ async def test_urgent_pointer_is_processed_with_a_closed_window(tcp: Case) -> No
 
 @verifies("RFC9293:MUST-39", "RFC9293:SHLD-14", level="MUST", lasts=2)
 async def test_target_opens_its_window_in_large_steps(tcp: Case) -> None:
-    """The target's window is closed; the application reads it empty in pieces of 200 octets, and we ask after each.
+    """The target opens its window in large steps.
 
-    The right edge must not move by less than a segment, or half of what there is at most, and should never move back.
+    The target's window is closed; the application reads it empty in pieces of 200 octets, and we ask after each.
+    The right edge must not move by less than a segment, or half of what there is at most, and should never move
+    back.
     """
     conn, sent = await closed_by_the_target(tcp)
     least = min(PIECE, len(sent) // 2)
@@ -339,9 +351,10 @@ async def test_target_opens_its_window_in_large_steps(tcp: Case) -> None:
 
 @verifies("RFC9293:MUST-38", lasts=2)
 async def test_target_does_not_fill_a_silly_window(tcp: Case) -> None:
-    """Our window was 4000 octets, the application has more to send, and then we open it by 100 octets only.
+    """The target does not fill a silly window.
 
-    The target must not send so small a segment at once: a tenth of a second may pass before it has to. It sends a full one as
+    Our window was 4000 octets, the application has more to send, and then we open it by 100 octets only. The target
+    must not send so small a segment at once: a tenth of a second may pass before it has to. It sends a full one as
     soon as the window has room for it.
     """
     conn = await established_for_four(tcp, 4 * SIZE)

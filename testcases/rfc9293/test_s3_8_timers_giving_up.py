@@ -21,10 +21,11 @@ TOLD = "ETIMEDOUT for the application"
     lasts=8,
 )
 async def test_data_is_given_up_at_a_shortened_r2(tcp: Case) -> None:
-    """With tcp_retries2 at 4 the target's data is never acknowledged.
+    """Data is given up at a shortened R2.
 
-    The target must repeat it at doubling intervals four times (five where the round trip has put the first off), wait once
-    more, and then tell its application and forget the connection.
+    With tcp_retries2 at 4 the target's data is never acknowledged. The target must repeat it at doubling intervals
+    four times (five where the round trip has put the first off), wait once more, and then tell its application and
+    forget the connection.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
     await conn.app.send(DATA)
@@ -55,9 +56,10 @@ async def test_data_is_given_up_at_a_shortened_r2(tcp: Case) -> None:
     lasts=960,
 )
 async def test_data_is_given_up_at_the_default_r2(tcp: Case) -> None:
-    """The target's data is never acknowledged, until its application is told that the connection timed out.
+    """Data is given up at the default R2.
 
-    R2 should be worth at least 100 s, and a greatest timeout of less than 60 s is not allowed: the intervals must double up
+    The target's data is never acknowledged, until its application is told that the connection timed out. R2 should
+    be worth at least 100 s, and a greatest timeout of less than 60 s is not allowed: the intervals must double up
     to one that is at least as long.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
@@ -95,9 +97,10 @@ async def test_data_is_given_up_at_the_default_r2(tcp: Case) -> None:
     lasts=8,
 )
 async def test_syn_is_given_up_at_a_shortened_r2(tcp: Case) -> None:
-    """With tcp_syn_retries at 2 (and no linear timeouts) the target's SYN is never answered.
+    """A SYN is given up at a shortened R2.
 
-    The target must repeat it twice, at doubling intervals, wait once more, and then tell its application.
+    With tcp_syn_retries at 2 (and no linear timeouts) the target's SYN is never answered. The target must repeat it
+    twice, at doubling intervals, wait once more, and then tell its application.
     """
     conn = await tcp.connect()
     syn = await conn.expect(SYN, length=0)
@@ -119,9 +122,10 @@ async def test_syn_is_given_up_at_a_shortened_r2(tcp: Case) -> None:
     "RFC9293:MUST-23", "RFC9293:MUST-22", "RFC9293:3.8.3-r2", "claim:C-39", cells=["SYN-SENT/timeout-r2"], lasts=200
 )
 async def test_syn_is_given_up_at_the_default_r2(tcp: Case) -> None:
-    """The target's SYN is never answered, until its application is told that the connection timed out.
+    """A SYN is given up at the default R2.
 
-    The target must go on for at least three minutes.
+    The target's SYN is never answered, until its application is told that the connection timed out. The target must
+    go on for at least three minutes.
     """
     conn = await tcp.connect()
     syn = await conn.expect(SYN, length=0)

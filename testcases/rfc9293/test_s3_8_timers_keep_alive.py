@@ -31,9 +31,10 @@ async def first_probe(tcp: Case, conn: Connection, bound: Bound) -> tuple[int, R
     lasts=8,
 )
 async def test_keep_alives_are_a_series_that_ends_the_connection(tcp: Case) -> None:
-    """The application has keep-alives sent after 3 s, each second, three in all. Nothing comes from us any more.
+    """A series of unanswered keep-alives ends the connection.
 
-    Three probes must come at those times, none of which ends the connection alone; one interval after the last the
+    The application has keep-alives sent after 3 s, each second, three in all. Nothing comes from us any more. Three
+    probes must come at those times, none of which ends the connection alone; one interval after the last the
     application must be told, and the connection is gone.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
@@ -57,9 +58,10 @@ async def test_keep_alives_are_a_series_that_ends_the_connection(tcp: Case) -> N
 
 @verifies("RFC9293:MUST-28", "RFC9293:MUST-26", "claim:C-41", needs=("app", "keepalive"), lasts=8200)
 async def test_first_keep_alive_comes_after_two_hours(tcp: Case) -> None:
-    """The application has switched keep-alives on and set nothing else. Nothing is said for two hours.
+    """The first keep-alive is sent after two hours.
 
-    The first probe must not come before two hours have passed, and by the profile's time.
+    The application has switched keep-alives on and set nothing else. Nothing is said for two hours. The first probe
+    must not come before two hours have passed, and by the profile's time.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
     await conn.app.option("socket", "SO_KEEPALIVE", 1)

@@ -40,10 +40,11 @@ async def probe_stamps(tcp: Case, conn: Connection, first: Bound) -> list[int]:
     lasts=14,
 )
 async def test_zero_window_probes_come_at_doubling_intervals(tcp: Case) -> None:
-    """We close our window, the application sends, and we answer each probe with a window that is still closed.
+    """Zero-window probes come at doubling intervals.
 
-    The first probe should come after one retransmission timeout, each further one after twice as long; however often the
-    window is found closed, the connection must stay open, and what waits must be sent when the window opens.
+    We close our window, the application sends, and we answer each probe with a window that is still closed. The
+    first probe should come after one retransmission timeout, each further one after twice as long; however often
+    the window is found closed, the connection must stay open, and what waits must be sent when the window opens.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
     conn.window = 0
@@ -70,8 +71,9 @@ async def test_zero_window_probes_come_at_doubling_intervals(tcp: Case) -> None:
 
 @verifies("RFC9293:SHLD-30", "claim:C-34", lasts=14)
 async def test_probes_of_a_closed_window_back_off(tcp: Case) -> None:
-    """We close our window as we acknowledge the last data, then the application sends; each probe finds it closed.
+    """Probes back off from the first one on.
 
+    We close our window as we acknowledge the last data, then the application sends; each probe finds it closed.
     Whenever the first probe comes, each interval to the next should be twice as long as the one before.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)

@@ -26,9 +26,10 @@ def listen_arguments(tcp: Case, port: int) -> dict[str, Any]:
 
 @verifies("RFC9293:MUST-41")
 async def test_second_listen_leaves_what_there_is_alone(tcp: Case) -> None:
-    """One connection is ESTABLISHED and one in SYN-RECEIVED when the application listens once more on their port.
+    """A second listen leaves connections and listener alone.
 
-    The call may fail or give a listener of its own. It must not touch either connection, nor the first listener.
+    One connection is ESTABLISHED and one in SYN-RECEIVED when the application listens once more on their port. The
+    call may fail or give a listener of its own. It must not touch either connection, nor the first listener.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
     other = tcp.connection(conn.remote_port)
@@ -56,8 +57,9 @@ async def test_second_listen_leaves_what_there_is_alone(tcp: Case) -> None:
 @pytest.mark.parametrize("state", [State.SYN_SENT, State.SYN_RECEIVED], ids=lambda state: state.value.lower())
 @verifies("RFC9293:MUST-42")
 async def test_port_of_an_opening_connection_can_be_listened_on(tcp: Case, state: State) -> None:
-    """An active open from a port of the application's choice is under way, and the application listens on that port.
+    """The port of a connection in {state} can be listened on.
 
+    An active open from a port of the application's choice is under way, and the application listens on that port.
     The target must let it: the port answers others, and the connection that was under way opens.
     """
     port = tcp.station.port()
@@ -88,9 +90,10 @@ async def test_port_of_an_opening_connection_can_be_listened_on(tcp: Case, state
 
 @verifies("RFC9293:MUST-43")
 async def test_local_address_can_be_named(tcp: Case) -> None:
-    """The application opens from the target's address by name, and listens on it by name.
+    """The application can name the local address.
 
-    Both opens must use it. An address that the host does not have may be refused.
+    The application opens from the target's address by name, and listens on it by name. Both opens must use it. An
+    address that the host does not have may be refused.
     """
     conn = await tcp.connect()
     syn = await conn.expect(SYN, length=0)
@@ -116,9 +119,10 @@ async def test_local_address_can_be_named(tcp: Case) -> None:
 @BY
 @verifies("RFC9293:MUST-44", "RFC9293:MUST-45")
 async def test_local_address_is_chosen_once_and_kept(tcp: Case, by: str) -> None:
-    """The application names no local address, opens, sends, receives and closes.
+    """The local address is chosen once and kept.
 
-    The target must choose an address of its own before the SYN, and send every segment from it.
+    The application names no local address, opens, sends, receives and closes. The target must choose an address of
+    its own before the SYN, and send every segment from it.
     """
     seen: list[Received] = []
     if by == "active":
@@ -148,9 +152,10 @@ async def test_local_address_is_chosen_once_and_kept(tcp: Case, by: str) -> None
 @pytest.mark.parametrize("kind", ["broadcast", "multicast", "multicast-elsewhere"])
 @verifies("RFC9293:MUST-46")
 async def test_open_to_an_invalid_address_is_refused(tcp: Case, kind: str) -> None:
-    """The application opens to a broadcast or multicast address.
+    """An open to an invalid address is refused.
 
-    The call must fail: nobody can be connected with a group. The target goes on as before.
+    The application opens to a broadcast or multicast address. The call must fail: nobody can be connected with a
+    group. The target goes on as before.
     """
     addresses = {
         4: {"broadcast": "255.255.255.255", "multicast": "224.0.0.1", "multicast-elsewhere": "239.1.2.3"},
@@ -169,9 +174,10 @@ async def test_open_to_an_invalid_address_is_refused(tcp: Case, kind: str) -> No
 @BY
 @verifies("RFC9293:MUST-48", "RFC9293:SHLD-21", "RFC9293:SHLD-22", level="MUST", needs=("app", "options:IP_TOS"))
 async def test_differentiated_services_field_is_the_applications(tcp: Case, by: str) -> None:
-    """The application sets the Differentiated Services field to AF21, and while the connection is open to EF and back to 0.
+    """The application sets the Differentiated Services field.
 
-    Data, acknowledgments and FIN must carry the value, and should carry a later one from the change on.
+    The application sets the Differentiated Services field to AF21, and while the connection is open to EF and back
+    to 0. Data, acknowledgments and FIN must carry the value, and should carry a later one from the change on.
     """
     level, name = ("ip", "IP_TOS") if tcp.family == 4 else ("ipv6", "IPV6_TCLASS")
     conn = await tcp.drive_to(State.ESTABLISHED, by=by)
@@ -194,9 +200,10 @@ async def test_differentiated_services_field_is_the_applications(tcp: Case, by: 
 
 @verifies("RFC9293:MUST-48", needs=("app", "options:IP_TOS"))
 async def test_differentiated_services_field_can_be_set_before_the_open(tcp: Case) -> None:
-    """The application sets the Differentiated Services field before it opens actively.
+    """The Differentiated Services field can be set before the open.
 
-    The SYN and the ACK that completes the handshake must carry it.
+    The application sets the Differentiated Services field before it opens actively. The SYN and the ACK that
+    completes the handshake must carry it.
     """
     level, name = ("ip", "IP_TOS") if tcp.family == 4 else ("ipv6", "IPV6_TCLASS")
     conn = await tcp.connect(options=[(level, name, 26 << 2)])
@@ -213,9 +220,10 @@ async def test_differentiated_services_field_can_be_set_before_the_open(tcp: Cas
 
 @verifies("RFC9293:3.10.2-send", "RFC9293:3.10.3-receive", "RFC9293:3.3.2-established")
 async def test_sends_and_receives_are_served_in_their_order(tcp: Case) -> None:
-    """The application makes ten SEND calls and five RECEIVE calls at once, while as much comes from us.
+    """SEND and RECEIVE calls are served in order.
 
-    What was sent must come in the order of the calls, and what we send must be received in the order in which it was sent.
+    The application makes ten SEND calls and five RECEIVE calls at once, while as much comes from us. What was sent
+    must come in the order of the calls, and what we send must be received in the order in which it was sent.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
     pieces = [bytes((number,)) * 100 for number in range(10)]

@@ -53,9 +53,10 @@ async def goes_on(conn: Connection) -> None:
 @kinds(SOFT)
 @verifies("RFC9293:MUST-56", "RFC9293:MUST-54")
 async def test_soft_error_does_not_abort_a_connection(tcp: Case, error: icmp.IcmpError) -> None:
-    """In ESTABLISHED a router says that it could not deliver the target's data, for a reason that may pass.
+    """A soft ICMP error does not abort ESTABLISHED.
 
-    The target must not abort the connection: it goes on in both directions.
+    In ESTABLISHED a router says that it could not deliver the target's data, for a reason that may pass. The target
+    must not abort the connection: it goes on in both directions.
     """
     there(tcp, error)
     conn, data = await with_data_under_way(tcp)
@@ -67,9 +68,10 @@ async def test_soft_error_does_not_abort_a_connection(tcp: Case, error: icmp.Icm
 @kinds(SOFT)
 @verifies("RFC9293:MUST-56", "RFC9293:MUST-54")
 async def test_soft_error_does_not_abort_an_active_open(tcp: Case, error: icmp.IcmpError) -> None:
-    """In SYN-SENT a router says that it could not deliver the target's SYN, for a reason that may pass.
+    """A soft ICMP error does not abort an active open.
 
-    The target must not give up: our SYN+ACK, which comes after all, opens the connection.
+    In SYN-SENT a router says that it could not deliver the target's SYN, for a reason that may pass. The target
+    must not give up: our SYN+ACK, which comes after all, opens the connection.
     """
     there(tcp, error)
     conn = await tcp.connect()
@@ -87,9 +89,10 @@ async def test_soft_error_does_not_abort_an_active_open(tcp: Case, error: icmp.I
 @kinds(HARD)
 @verifies("RFC9293:SHLD-26", "RFC9293:MUST-54", level="SHOULD")
 async def test_hard_error_aborts_a_connection(tcp: Case, error: icmp.IcmpError) -> None:
-    """In ESTABLISHED our host says that it does not know the target's protocol or port.
+    """A hard ICMP error aborts an ESTABLISHED connection.
 
-    The target should abort the connection.
+    In ESTABLISHED our host says that it does not know the target's protocol or port. The target should abort the
+    connection.
     """
     there(tcp, error)
     conn, data = await with_data_under_way(tcp)
@@ -101,9 +104,10 @@ async def test_hard_error_aborts_a_connection(tcp: Case, error: icmp.IcmpError) 
 @kinds(HARD)
 @verifies("RFC9293:SHLD-26", "RFC9293:MUST-54", level="SHOULD")
 async def test_hard_error_ends_an_active_open(tcp: Case, error: icmp.IcmpError) -> None:
-    """In SYN-SENT our host says that it does not know the target's protocol or port.
+    """A hard ICMP error ends an active open.
 
-    The target should give up, and say so to its application.
+    In SYN-SENT our host says that it does not know the target's protocol or port. The target should give up, and
+    say so to its application.
     """
     there(tcp, error)
     conn = await tcp.connect()
@@ -116,9 +120,10 @@ async def test_hard_error_ends_an_active_open(tcp: Case, error: icmp.IcmpError) 
 
 @verifies("RFC9293:MUST-54")
 async def test_error_is_for_the_connection_that_caused_it(tcp: Case) -> None:
-    """Two active opens are under way, and an error that ends an open quotes the SYN of one of them.
+    """An ICMP error reaches only the connection that caused it.
 
-    The target must direct it to that one by the addresses and ports quoted: the other opens.
+    Two active opens are under way, and an error that ends an open quotes the SYN of one of them. The target must
+    direct it to that one by the addresses and ports quoted: the other opens.
     """
     conn, other = await tcp.connect(), await tcp.connect()
     syn = await conn.expect(SYN, length=0)
@@ -136,9 +141,10 @@ async def test_error_is_for_the_connection_that_caused_it(tcp: Case) -> None:
 
 @verifies("RFC9293:MUST-55")
 async def test_source_quench_is_discarded(tcp: Case) -> None:
-    """Ten times a router asks the target by ICMP to send less, while its data is under way.
+    """A source quench is discarded and changes nothing.
 
-    It must discard that silently: the connection goes on, and a burst of data comes as large as ever.
+    Ten times a router asks the target by ICMP to send less, while its data is under way. It must discard that
+    silently: the connection goes on, and a burst of data comes as large as ever.
     """
     there(tcp, icmp.SOURCE_QUENCH)
     # The timeout is three round trips: none may come, after which the target would send less.
@@ -159,9 +165,11 @@ async def test_source_quench_is_discarded(tcp: Case) -> None:
 
 @verifies("RFC9293:MUST-47", "RFC9293:SHLD-25", "RFC9293:SHLD-20", needs=("app", "options:IP_RECVERR"), lasts=0.5)
 async def test_application_is_told_of_a_soft_error_if_it_wants(tcp: Case) -> None:
-    """A router says that our host is unreachable, while the application wants such reports, and again when it wants none.
+    """The application learns of soft ICMP errors if it wants.
 
-    A call of the application's must end with the report; without reports it should go on waiting. The connection goes on.
+    A router says that our host is unreachable, while the application wants such reports, and again when it wants
+    none. A call of the application's must end with the report; without reports it should go on waiting. The
+    connection goes on.
     """
     level, name = ("ip", "IP_RECVERR") if tcp.family == 4 else ("ipv6", "IPV6_RECVERR")
     conn, data = await with_data_under_way(tcp)

@@ -20,10 +20,11 @@ INVALID = {
 @pytest.mark.parametrize("kind", list(INVALID))
 @verifies("RFC9293:MUST-63", needs=("app", "state"), alone=True)
 async def test_syn_from_an_invalid_address_is_ignored(tcp: Case, kind: str) -> None:
-    """A SYN for a listener comes from a multicast, broadcast, unspecified or loopback address, or from the target's own.
+    """A SYN from an invalid source address is ignored.
 
-    The target must ignore it: no connection begins, and the listener goes on for others. (It has the target to itself: stacks
-    were brought down by a SYN from themselves.)
+    A SYN for a listener comes from a multicast, broadcast, unspecified or loopback address, or from the target's
+    own. The target must ignore it: no connection begins, and the listener goes on for others. (It has the target to
+    itself: stacks were brought down by a SYN from themselves.)
     """
     source = INVALID[kind][tcp.family] or tcp.remote
     conn = await tcp.listen(address="")

@@ -41,9 +41,10 @@ def only_ipv4(tcp: Case, what: str) -> None:
 @pytest.mark.parametrize("where", ["syn", "data", "fin"])
 @verifies("RFC9293:MUST-50")
 async def test_unknown_ip_option_is_ignored(tcp: Case, where: str) -> None:
-    """A segment comes behind an IP option that nobody knows (IPv4), or in a destination options header (IPv6).
+    """An unknown IP option is ignored.
 
-    The target must take the segment as if the option were not there.
+    A segment comes behind an IP option that nobody knows (IPv4), or in a destination options header (IPv6). The
+    target must take the segment as if the option were not there.
     """
     ip = UNKNOWN[tcp.family]
     if where == "syn":
@@ -68,9 +69,10 @@ async def test_unknown_ip_option_is_ignored(tcp: Case, where: str) -> None:
     ],
 )
 async def test_recording_ip_option_may_be_supported(tcp: Case, option: bytes, name: str) -> None:
-    """Our SYN asks the hosts on the way to record their time, or their addresses.
+    """A recording IP option may be supported.
 
-    The target may support that and send back what was recorded; it opens in any case.
+    Our SYN asks the hosts on the way to record their time, or their addresses. The target may support that and send
+    back what was recorded; it opens in any case.
     """
     only_ipv4(tcp, f"{name} option")
     conn = await tcp.listen()
@@ -88,9 +90,9 @@ async def test_recording_ip_option_may_be_supported(tcp: Case, option: bytes, na
 @BY
 @verifies("RFC9293:MUST-49", needs=("app", "options:IP_TTL"))
 async def test_time_to_live_is_configurable(tcp: Case, by: str) -> None:
-    """The application sets the TTL (IPv6: hop limit) to 77, and later to 3.
+    """The application sets the time to live.
 
-    The target's segments must carry it.
+    The application sets the TTL (IPv6: hop limit) to 77, and later to 3. The target's segments must carry it.
     """
     level, name = ("ip", "IP_TTL") if tcp.family == 4 else ("ipv6", "IPV6_UNICAST_HOPS")
     conn = await tcp.drive_to(State.ESTABLISHED, by=by)
@@ -110,9 +112,10 @@ async def test_time_to_live_is_configurable(tcp: Case, by: str) -> None:
 @pytest.mark.parametrize("where", ["syn", "data", "fin"])
 @verifies("RFC9293:3.10.7.4-text")
 async def test_fragmented_segment_is_put_together(tcp: Case, where: str) -> None:
-    """A segment comes in IP fragments of 24 octets, of which the first holds the header.
+    """A fragmented segment is put together.
 
-    The target must put it together and take it like any other.
+    A segment comes in IP fragments of 24 octets, of which the first holds the header. The target must put it
+    together and take it like any other.
     """
     # With less, a host may suspect an attack (RFC 1858, RFC 8200 section 4.5).
     octets = 24
@@ -136,9 +139,10 @@ async def test_fragmented_segment_is_put_together(tcp: Case, where: str) -> None
 
 @verifies("RFC9293:MAY-4", lasts=1)
 async def test_identical_retransmission_may_keep_its_identification(tcp: Case) -> None:
-    """The target's data is not acknowledged, and it sends the same segment again.
+    """An identical retransmission may keep its Identification.
 
-    Where the two are identical, it may use the same IPv4 Identification.
+    The target's data is not acknowledged, and it sends the same segment again. Where the two are identical, it may
+    use the same IPv4 Identification.
     """
     only_ipv4(tcp, "Identification outside of fragments")
     conn = await tcp.drive_to(State.ESTABLISHED)
@@ -179,9 +183,10 @@ async def asked_route(tcp: Case) -> Connection:
 
 @verifies("RFC9293:MUST-51", needs=("app", "options:IP_OPTIONS"))
 async def test_application_may_give_a_source_route(tcp: Case) -> None:
-    """The application opens actively and gives a source route.
+    """The application may give a source route.
 
-    The target's SYN must be sent to the first router of it, and carry the others and our address as the rest.
+    The application opens actively and gives a source route. The target's SYN must be sent to the first router of
+    it, and carry the others and our address as the rest.
     """
     only_ipv4(tcp, "source route option for applications (RFC 5095)")
     conn = await asked_route(tcp)
@@ -192,9 +197,10 @@ async def test_application_may_give_a_source_route(tcp: Case) -> None:
 
 @verifies("RFC9293:MUST-52", needs=("app", "options:IP_OPTIONS", "settings"), sysctl=ROUTED)
 async def test_route_of_the_application_goes_before_a_received_one(tcp: Case) -> None:
-    """The application opens actively with a source route, and our SYN+ACK has come by another one.
+    """The application's route goes before a received route.
 
-    The target must go on with the application's.
+    The application opens actively with a source route, and our SYN+ACK has come by another one. The target must go
+    on with the application's.
     """
     only_ipv4(tcp, "source route option for applications (RFC 5095)")
     conn = await asked_route(tcp)
@@ -217,9 +223,10 @@ async def opened_by_route(tcp: Case) -> Connection:
 
 @verifies("RFC9293:MUST-53", needs=("app", "settings"), sysctl=ROUTED)
 async def test_return_route_is_saved_and_used(tcp: Case) -> None:
-    """Our SYN comes by a source route, what follows it does not.
+    """The return route of the SYN is saved and used.
 
-    The target must send all its segments by the way back: SYN+ACK, data, acknowledgments and FIN.
+    Our SYN comes by a source route, what follows it does not. The target must send all its segments by the way
+    back: SYN+ACK, data, acknowledgments and FIN.
     """
     only_ipv4(tcp, "source route option that is accepted (RFC 5095)")
     conn = await opened_by_route(tcp)
@@ -234,9 +241,10 @@ async def test_return_route_is_saved_and_used(tcp: Case) -> None:
 
 @verifies("RFC9293:SHLD-24", needs=("app", "settings"), sysctl=ROUTED)
 async def test_later_route_replaces_the_earlier_one(tcp: Case) -> None:
-    """Our SYN comes by a source route, and our data by another.
+    """A later return route replaces the earlier one.
 
-    The target should send by the way back of the later one from then on.
+    Our SYN comes by a source route, and our data by another. The target should send by the way back of the later
+    one from then on.
     """
     only_ipv4(tcp, "source route option that is accepted (RFC 5095)")
     conn = await opened_by_route(tcp)

@@ -273,7 +273,10 @@ def test_a_target_file_changes_the_target(suite: Callable[[str], Suite]) -> None
             '@verifies("RFC9293:MUST-13", cells=["CLOSING/rst-left-egde"])\nasync def test_x(tcp):\n    """X."""\n',
             "no cell is called 'CLOSING/rst-left-egde'; the nearest is CLOSING/rst-left-edge",
         ),
-        ('@verifies("RFC9293:MUST-13")\nasync def test_x(tcp):\n    pass\n', "docstring says what is seen on the wire"),
+        (
+            '@verifies("RFC9293:MUST-13")\nasync def test_x(tcp):\n    pass\n',
+            "a case needs a docstring; its first line, the title, says what must happen",
+        ),
         (
             '@verifies("RFC9293:MUST-13")\nasync def test_x(tcp, tmp_path):\n    """X."""\n',
             "a case takes tcp and its own parameters, not the fixture tmp_path",
