@@ -26,7 +26,7 @@ PATIENT = {"net.ipv4.tcp_rto_min_us": "1000000"}
 
 
 async def opened(tcp: Case, *options: opt.Option, mss: int | None = None) -> Connection:
-    """An established connection; our SYN has those options, and may say that we take small segments."""
+    """Return an established connection; our SYN has `options` and may announce a small MSS."""
     conn = await tcp.listen()
     conn.syn_options = (opt.mss(mss) if mss else conn.syn_options[0], *options)
     return await tcp.drive_to(State.ESTABLISHED, conn=conn)

@@ -9,7 +9,7 @@ TUNED = ("IP-SYSCTL:tcp_fin_timeout", *ORPHAN, "claim:C-44")
 
 
 async def orphaned(tcp: Case) -> tuple[Connection, int]:
-    """A connection in FIN-WAIT-2 whose socket is closed, and when our ACK was sent that took it there."""
+    """Return a connection in FIN-WAIT-2 whose socket is closed, and when we sent the ACK that took it there."""
     conn = await tcp.drive_to(State.FIN_WAIT_1, how="close")
     await conn.listener.close()
     acked = await conn.send(ACK)
@@ -17,7 +17,7 @@ async def orphaned(tcp: Case) -> tuple[Connection, int]:
 
 
 async def ends_after(tcp: Case, seconds: float, conn: Connection, since_ns: int) -> None:
-    """The connection is forgotten in silence after that time, by the precision of the profile's timer."""
+    """See that the connection is forgotten in silence after `seconds`, as precisely as the profile's timer."""
     bound = tcp.timer("fin-wait-2-orphan", seconds)
     ending = await tcp.see_end(conn, since_ns=since_ns, expected=bound, since="our ACK of the FIN")
     tcp.check_timing("fin-wait-2-orphan", ending.gone_s, ending.within(bound), how=ending.how)

@@ -20,7 +20,7 @@ KEEPALIVE = [("socket", "SO_KEEPALIVE", 1)]
 
 
 async def probed(conn: Connection, bound: Bound) -> int:
-    """The next segment is a keep-alive probe (RFC 9293 section 3.8.4); returns when it came."""
+    """Expect a keep-alive probe (RFC 9293 section 3.8.4) as the next segment; return when it arrived."""
     seq, within = conn.rcv_nxt - 1, bound.high_s + 1
     probe = await conn.expect(ACK, seq=seq, ack=conn.snd_nxt, length=0, within=within, label="keep-alive:")
     return probe.at_ns

@@ -21,30 +21,30 @@ ON_OFF = pytest.mark.parametrize("setting", list(SWITCHES))
 
 
 def switch(*ids: str) -> pytest.MarkDecorator:
-    """The mark of a case that turns one option on or off."""
+    """Return the mark of a case that turns an option on or off."""
     return verifies(*(f"IP-SYSCTL:{one}" for one in SWITCHES), *ids, sysctl={"net.ipv4.{setting}": "{on}"})
 
 
 async def opens_passively(conn: Connection) -> None:
-    """The target's SYN,ACK is there: our ACK opens the connection."""
+    """Complete the handshake after the target's SYN,ACK by our ACK."""
     await conn.send(ACK)
     await conn.confirm(State.ESTABLISHED)
 
 
 async def opens_actively(conn: Connection) -> None:
-    """The target's SYN is there: our SYN,ACK opens the connection."""
+    """Complete the handshake after the target's SYN by our SYN,ACK."""
     await conn.send(SYN | ACK)
     await conn.expect_ack()
     await conn.confirm(State.ESTABLISHED)
 
 
 def offers(received: Received) -> set[int]:
-    """Which of those options a segment carries."""
+    """Return which of the options a segment carries."""
     return {kind for kind in OFFER if opt.find(received.segment.option_list, kind) is not None}
 
 
 def wanted(setting: str, on: int) -> set[int]:
-    """All options, without the one that is turned off."""
+    """Return all options but the one that is turned off."""
     return set(OFFER) - (set() if on else {SWITCHES[setting]})
 
 

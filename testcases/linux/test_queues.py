@@ -10,14 +10,14 @@ BACKLOG = "net.ipv4.tcp_max_syn_backlog"
 
 
 def another(tcp: Case, listener: AppSocket) -> Connection:
-    """One more connection about to be opened by us, to the same listener."""
+    """Return a further connection to the same listener, which we are about to open."""
     conn = tcp.connection(listener.port)
     conn.listener = listener
     return conn
 
 
 async def half_opened(tcp: Case, listener: AppSocket) -> Connection | None:
-    """A connection whose SYN,ACK we have and do not answer; None where our SYN was dropped."""
+    """Return a connection whose SYN,ACK we do not answer, or None if our SYN was dropped."""
     conn = another(tcp, listener)
     await conn.send(SYN)
     if await conn.allow(Expectation(SYN | ACK, ack=conn.snd_nxt, length=0), within=0.3) is None:
@@ -26,15 +26,15 @@ async def half_opened(tcp: Case, listener: AppSocket) -> Connection | None:
 
 
 async def half_open_connections(tcp: Case, listener: AppSocket, most: int) -> list[Connection]:
-    """Half-open connections, one after the other, until a SYN is dropped or there are `most`."""
-    found: list[Connection] = []
-    while len(found) < most and (conn := await half_opened(tcp, listener)) is not None:
-        found.append(conn)
-    return found
+    """Half-open connections until the target drops a SYN or there are `most`; return them."""
+    half_open: list[Connection] = []
+    while len(half_open) < most and (conn := await half_opened(tcp, listener)) is not None:
+        half_open.append(conn)
+    return half_open
 
 
 async def completes(conn: Connection) -> None:
-    """There is room again: the connection opens."""
+    """See that the connection opens once there is room again."""
     await conn.send(SYN)
     await conn.expect(SYN | ACK, ack=conn.snd_nxt, length=0)
     await conn.send(ACK)
@@ -42,7 +42,7 @@ async def completes(conn: Connection) -> None:
 
 
 async def opened(tcp: Case, listener: AppSocket) -> Connection:
-    """A connection that waits in the queue to be accepted."""
+    """Return a connection that waits in the queue to be accepted."""
     conn = await half_opened(tcp, listener)
     assert conn, "the SYN got no answer"
     await conn.send(ACK)
@@ -63,12 +63,14 @@ async def test_max_syn_backlog_bounds_half_open_connections(tcp: Case, bound: in
     and take one again when a half-open connection ends.
     """
     listener = await tcp.app.listen(backlog=128)
-    found = await half_open_connections(tcp, listener, bound + 4)
-    assert 3 * bound // 4 <= len(found) <= bound, f"{len(found)} half-open connections, tcp_max_syn_backlog is {bound}"
+    half_open = await half_open_connections(tcp, listener, bound + 4)
+    assert 3 * bound // 4 <= len(half_open) <= bound, (
+        f"{len(half_open)} half-open connections, tcp_max_syn_backlog is {bound}"
+    )
     refused = another(tcp, listener)
     await refused.inject(SYN)
     await refused.silence(strict=True)
-    await found[0].inject(RST, text="one half-open connection ends")
+    await half_open[0].inject(RST, text="one half-open connection ends")
     await completes(refused)
 
 
@@ -94,7 +96,7 @@ async def test_syncookies_let_a_client_in_when_the_queue_is_full(tcp: Case) -> N
 
 
 async def repeated(conn: Connection) -> bool:
-    """Whether the SYN,ACK came again meanwhile."""
+    """Return True if the SYN,ACK was repeated meanwhile."""
     wanted = Expectation(SYN | ACK, seq=conn.irs, ack=conn.snd_nxt, length=0)
     return await conn.allow(wanted, within=0.2, strict=True) is not None
 
@@ -107,12 +109,12 @@ async def test_syncookies_off_drops_what_the_queue_has_no_room_for(tcp: Case) ->
     answer it (a backlog of 4 is full with four connections or, in later kernels, with five).
     """
     listener = await tcp.app.listen(backlog=4)
-    found = await half_open_connections(tcp, listener, 8)
-    assert len(found) in (4, 5), f"{len(found)} half-open connections, the backlog is 4"
+    half_open = await half_open_connections(tcp, listener, 8)
+    assert len(half_open) in (4, 5), f"{len(half_open)} half-open connections, the backlog is 4"
     conn = another(tcp, listener)
     await conn.inject(SYN)
     await conn.silence(strict=True)
-    await found[0].inject(RST, text="one half-open connection ends")
+    await half_open[0].inject(RST, text="one half-open connection ends")
     await completes(conn)
 
 
@@ -140,7 +142,7 @@ async def test_syncookies_always_keeps_nothing_of_a_syn(tcp: Case) -> None:
 
 
 async def with_full_accept_queue(tcp: Case) -> tuple[AppSocket, Connection]:
-    """A listener that has as many connections waiting as its backlog of 1 allows (one more than that), and one half-open."""
+    """Fill the accept queue of a backlog of 1 (it holds one more), and return it with a half-open connection."""
     listener = await tcp.app.listen(backlog=1)
     half = await half_opened(tcp, listener)
     assert half, "the SYN got no answer"

@@ -8,12 +8,12 @@ HOW = "between the receive stamps of one transmission and the next"
 
 
 async def stamps_of(conn: Connection, first: Received, bound: Bound, count: int) -> list[int]:
-    """When `first` came, and when it came again, so often, with timeouts that double at most."""
+    """Return when `first` arrived, and when it was repeated `count` times at doubling timeouts."""
     return await conn.expect_retransmissions(first, [bound.high_s * 2**number + 1 for number in range(count)])
 
 
 async def is_given_up(tcp: Case, conn: Connection, first: Received, retries: int, setting: str) -> None:
-    """`first` is retransmitted at doubling intervals for as long as the setting says; then nothing comes any more.
+    """See that `first` is retransmitted at doubling intervals for as long as the setting says, and not after that.
 
     The time that N retries would take is a lower bound: the first timeout beyond it ends the connection. It is counted from
     the first retransmission, so that there may be one more.
@@ -37,7 +37,7 @@ async def is_given_up(tcp: Case, conn: Connection, first: Received, retries: int
 
 
 async def sends(tcp: Case) -> tuple[Connection, Received]:
-    """A connection whose application has sent data that we leave unacknowledged."""
+    """Return a connection whose application has sent data that we leave unacknowledged."""
     conn = await tcp.drive_to(State.ESTABLISHED)
     await conn.app.send(b"is anybody there?")
     return conn, await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=b"is anybody there?")

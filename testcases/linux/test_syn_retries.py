@@ -9,19 +9,19 @@ GIVEN_UP = ("RFC9293:MUST-22", "claim:C-39")
 
 
 def intervals(retries: int, linear: int) -> list[float]:
-    """Seconds from one SYN to the next, and from the last to the end: `linear` + 1 of a second, then doubling.
+    """Return the seconds between SYNs, and from the last to the end: `linear` + 1 of a second, then doubling.
 
     It ends with the first timeout when the time is over in which `retries` repetitions come whose intervals double from
     the first on, or when there were `retries` + `linear` (tcp_write_timeout, net/ipv4/tcp_timer.c).
     """
-    found: list[float] = []
-    while sum(found) < 2 ** (retries + 1) - 1 and len(found) <= retries + linear:
-        found.append(2.0 ** max(0, len(found) - linear))
-    return found
+    lengths: list[float] = []
+    while sum(lengths) < 2 ** (retries + 1) - 1 and len(lengths) <= retries + linear:
+        lengths.append(2.0 ** max(0, len(lengths) - linear))
+    return lengths
 
 
 async def is_given_up(tcp: Case, conn: Connection, first: Received, expected: list[float]) -> None:
-    """The SYN is repeated in these intervals, and the application is told after the last of them."""
+    """See that the SYN is repeated at these intervals, and that the application is told after the last."""
     bounds = [tcp.timer("syn-rto", seconds) for seconds in expected]
     stamps = await conn.expect_retransmissions(first, [bound.high_s + 1 for bound in bounds[:-1]])
     stamps.append(await conn.app.ends("ETIMEDOUT", wait_s=bounds[-1].high_s + 1, op="connected"))

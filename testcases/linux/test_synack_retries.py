@@ -8,7 +8,7 @@ IDS = ("IP-SYSCTL:tcp_synack_retries", "RFC9293:3.10.8-retransmission", "claim:C
 
 
 async def half_open(tcp: Case, retries: int) -> tuple[Connection, int]:
-    """A connection in SYN-RECEIVED that has had all its repetitions, and when the last came."""
+    """Return a connection in SYN-RECEIVED after all its repetitions, and when the last arrived."""
     conn = await tcp.listen()
     await conn.send(SYN)
     first = await conn.expect(SYN | ACK, ack=conn.snd_nxt, length=0)
@@ -21,7 +21,7 @@ async def half_open(tcp: Case, retries: int) -> tuple[Connection, int]:
 
 
 def seconds_since(tcp: Case, at_ns: int) -> float:
-    """Seconds since then."""
+    """Return the seconds that have passed since `at_ns`."""
     return (tcp.clock.now_ns() - at_ns) / SECOND
 
 

@@ -13,7 +13,7 @@ REUSE = {
 
 
 async def closed_first(tcp: Case) -> Connection:
-    """A connection that the target's application has closed first: we have sent our FIN, and it was acknowledged."""
+    """Return a connection that the target has closed first, with our FIN sent and acknowledged."""
     return await tcp.drive_to(State.TIME_WAIT)
 
 
@@ -37,7 +37,7 @@ async def test_max_tw_buckets_bounds_time_wait(tcp: Case, bound: int) -> None:
 
 
 async def in_time_wait_by_active_open(tcp: Case) -> Connection:
-    """A connection with timestamps from the target's only ephemeral port, in TIME-WAIT."""
+    """Return a connection with timestamps in TIME-WAIT, from the target's only ephemeral port."""
     conn = tcp.connection()
     conn.tsval = 1_000
     conn.app = await tcp.app.connect(remote_port=conn.port, address="")
@@ -99,7 +99,7 @@ async def test_tw_reuse_off_or_for_loopback_alone_refuses(tcp: Case, reuse: int)
 
 
 async def connect_fails(tcp: Case, former: Connection) -> None:
-    """The application's connect() finds no port."""
+    """See that the application's connect() finds no port."""
     await tcp.app.fails(
         "connect", ("EADDRNOTAVAIL",), family=tcp.family, remote_address=tcp.address, remote_port=former.port
     )

@@ -15,7 +15,7 @@ SOON_S = 0.1
 
 
 async def sends(tcp: Case, data: bytes = DATA, *, mss: int | None = None) -> Connection:
-    """An established connection whose application has given that data to be sent."""
+    """Return an established connection whose application has been given `data` to send."""
     conn = await tcp.listen()
     if mss is not None:
         conn.syn_options = (opt.mss(mss),)
@@ -25,12 +25,12 @@ async def sends(tcp: Case, data: bytes = DATA, *, mss: int | None = None) -> Con
 
 
 def largest(some: list[Received]) -> int:
-    """Octets of the largest packet."""
+    """Return the octets of the largest packet."""
     return max(size_of(one.segment) for one in some)
 
 
 def hasty(tcp: Case, some: list[Received]) -> list[Received]:
-    """Those that came before already, less than the least retransmission timeout ago."""
+    """Return the packets that repeat data sooner than the least retransmission timeout."""
     least_ns = tcp.timer("rto-min").low_s * SECOND
     return [
         later
@@ -40,7 +40,7 @@ def hasty(tcp: Case, some: list[Received]) -> list[Received]:
 
 
 async def narrowed(tcp: Case, mtu: int) -> tuple[Connection, Path]:
-    """A connection whose target has learned that the path carries no more than `mtu`."""
+    """Return a connection whose target has learned that the path carries no more than `mtu`."""
     conn = await sends(tcp)
     path = Path(tcp, conn, mtu)
     await path.deliver(DATA)
@@ -48,7 +48,7 @@ async def narrowed(tcp: Case, mtu: int) -> tuple[Connection, Path]:
 
 
 async def sends_again(conn: Connection, path: Path) -> None:
-    """The application sends the data once more, over a path that carries everything; what comes is in `path.carried`."""
+    """Send the data again, over a path that carries everything; the packets are in `path.carried`."""
     path.mtu = 65_535
     path.carried.clear()
     await conn.app.send(DATA)
@@ -127,12 +127,12 @@ async def test_other_connections_over_the_path_learn_of_it(tcp: Case) -> None:
     Two connections are open between the same addresses, and a message comes about one of them. The other, and one
     that is opened later, must send no larger packets either.
     """
-    other = await tcp.drive_to(State.ESTABLISHED)
+    earlier = await tcp.drive_to(State.ESTABLISHED)
     conn, _ = await narrowed(tcp, 1300)
     later = await tcp.drive_to(State.ESTABLISHED)
-    for one in (other, later):
-        path = Path(tcp, one, 65_535)
-        await one.app.send(DATA)
+    for connection in (earlier, later):
+        path = Path(tcp, connection, 65_535)
+        await connection.app.send(DATA)
         await path.deliver(DATA)
         assert largest(path.carried) == 1300, f"a packet of {largest(path.carried)} octets came"
     await conn.confirm(State.ESTABLISHED)

@@ -11,7 +11,7 @@ BY = pytest.mark.parametrize("provoked", [pytest.param(False, id="by-a-rst"), py
 
 
 async def in_time_wait(tcp: Case) -> tuple[Connection, int]:
-    """A connection that has carried data and is in TIME-WAIT, and since when; the target listens on its port no more."""
+    """Return a connection in TIME-WAIT that has carried data, and since when; its port listens no more."""
     conn = await tcp.drive_to(State.ESTABLISHED)
     await conn.deliver(DATA)
     await conn.listener.close()
@@ -23,7 +23,7 @@ async def in_time_wait(tcp: Case) -> tuple[Connection, int]:
 
 
 async def reset(conn: Connection, provoked: bool) -> None:
-    """Our RST at RCV.NXT: out of the blue, or as the answer of an end that has forgotten the connection already."""
+    """Send our RST at RCV.NXT: unprovoked, or as the answer of an end that has forgotten the connection."""
     if provoked:
         await conn.inject(ACK | PSH, seq=conn.snd_nxt - len(DATA) - 1, payload=DATA, text="an old duplicate")
         await conn.expect_ack()
@@ -32,7 +32,7 @@ async def reset(conn: Connection, provoked: bool) -> None:
 
 
 async def what_is_left(conn: Connection) -> str:
-    """What the RST has done, by an old octet: TIME-WAIT acknowledges it, and where nothing is left it is reset."""
+    """Return the state that the RST has left, by an old octet: TIME-WAIT acknowledges it, CLOSED resets it."""
     probe = await conn.inject(ACK, seq=conn.snd_nxt - 2, payload=b"\0", text="probe: an old octet")
     there = Expectation(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0, label="still in TIME-WAIT:")
     which, _ = await conn.expect_any(there, *resets(seq=probe.segment.ack, label="no connection:"))

@@ -15,46 +15,48 @@ Block = tuple[Seq, Seq]
 
 
 class Stream:
-    """Our data in pieces of SIZE octets, by their places: what is sent out of order, and the blocks that report it."""
+    """Our data in pieces of SIZE octets by their places, and the SACK blocks that report them."""
 
     def __init__(self, conn: Connection) -> None:
         self.conn, self.base = conn, conn.snd_nxt
 
     def block(self, first: int, behind: int) -> Block:
-        """The block of the pieces from `first` up to the one before `behind`."""
+        """Return the block of the pieces from `first` to the one before `behind`."""
         return self.base + first * SIZE, self.base + behind * SIZE
 
     async def piece(self, place: int) -> None:
-        """Send the piece at that place; the connection's numbers stay."""
+        """Send the piece at that place without advancing the connection's numbers."""
         payload = bytes((place,)) * SIZE
         await self.conn.inject(ACK, seq=self.base + place * SIZE, payload=payload, text=f"piece {place}")
 
     async def acknowledged(self, pieces: int, *blocks: Block, **fields: Any) -> Received:
-        """The target's ACK of so many pieces, with these blocks: the first as it is, the others in any order."""
+        """Expect the target's ACK of `count` pieces with these blocks: the first as it is, the others in any order."""
         got = await self.conn.expect(
             ACK, seq=self.conn.rcv_nxt, ack=self.base + pieces * SIZE, length=0, within=1.5, **fields
         )
-        found = opt.blocks(got.segment.option_list)
-        assert found[:1] == blocks[:1], f"the first block is {self.told(found[:1])}, not {self.told(blocks[:1])}"
-        others, wanted = found[1:], blocks[1:]
-        assert sorted(map(self.told, others)) == sorted(map(self.told, wanted)), (
-            f"the other blocks are {self.told(others)}, not {self.told(wanted)}"
+        reported = opt.blocks(got.segment.option_list)
+        assert reported[:1] == blocks[:1], (
+            f"the first block is {self.describe(reported[:1])}, not {self.describe(blocks[:1])}"
+        )
+        others, wanted = reported[1:], blocks[1:]
+        assert sorted(map(self.describe, others)) == sorted(map(self.describe, wanted)), (
+            f"the other blocks are {self.describe(others)}, not {self.describe(wanted)}"
         )
         return got
 
-    def told(self, blocks: Any) -> str:
-        """Blocks by their pieces' places: `2..3`."""
+    def describe(self, blocks: Any) -> str:
+        """Return blocks by their pieces' places: `2..3`."""
         pairs = [blocks] if blocks and isinstance(blocks[0], Seq) else blocks
         return ",".join(f"{(a - self.base) / SIZE:g}..{(b - self.base) / SIZE:g}" for a, b in pairs) or "none"
 
     async def delivered(self, pieces: int) -> None:
-        """The application reads so many pieces, in order."""
+        """See that the application reads that many pieces, in order."""
         got = await self.conn.app.receive(pieces * SIZE)
         assert got == b"".join(bytes((place,)) * SIZE for place in range(pieces)), "the application reads other data"
 
 
 async def streaming(tcp: Case, *, by: str = "passive", offer: Offer = SACK, iss: int | None = None) -> Stream:
-    """An established connection, and our data for it."""
+    """Return our data for a new established connection."""
     return Stream(await tcp.drive_to(State.ESTABLISHED, by=by, offer=offer, iss=iss))
 
 
@@ -233,8 +235,8 @@ async def test_data_of_the_target_carries_sack_too(tcp: Case) -> None:
 async def test_as_many_blocks_as_the_option_space_holds(tcp: Case, offer: Offer, most: int) -> None:
     """An ACK reports as many SACK blocks as there is room for.
 
-    Six pieces come, each behind a hole of its own. Each ACK should report the newest first, and then the others as
-    far as the option space goes: the most recent.
+    Six pieces come, each behind a hole of its own. Each ACK should report the newest first. Behind it the most
+    recent of the others should fill the option space.
     """
     stream = await streaming(tcp, offer=offer)
     blocks: list[Block] = []
@@ -353,7 +355,9 @@ async def test_first_block_reports_the_newest_segment(tcp: Case) -> None:
         await stream.piece(place)
         got = await conn.expect(ACK, seq=conn.rcv_nxt, ack=stream.base, length=0, has=(opt.SACK,))
         first = opt.blocks(got.segment.option_list)[0]
-        assert first == stream.block(place, place + 1), f"piece {place} came, the first block is {stream.told(first)}"
+        assert first == stream.block(place, place + 1), (
+            f"piece {place} came, the first block is {stream.describe(first)}"
+        )
 
 
 @verifies("RFC2018:8-held", "RFC2018:8-may", level="MUST", needs=NEEDS)
@@ -369,8 +373,8 @@ async def test_what_is_reported_is_held(tcp: Case) -> None:
         await stream.piece(place)
         got = await conn.expect(ACK, seq=conn.rcv_nxt, ack=stream.base, length=0, has=(opt.SACK,))
     reported = opt.blocks(got.segment.option_list)
-    kept = "kept" if len(reported) == 3 else "dropped in part"
-    tcp.choice("data that was reported", kept, ["kept", "dropped in part"])
+    outcome = "kept" if len(reported) == 3 else "dropped in part"
+    tcp.choice("data that was reported", outcome, ["kept", "dropped in part"])
     held = {place for place in (1, 3, 5) if stream.block(place, place + 1) in reported}
     sent, edge = {0, *held}, 0
     while edge in sent:

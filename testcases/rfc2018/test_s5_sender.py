@@ -16,17 +16,17 @@ FAST_S = 0.03
 
 
 async def comes(conn: Connection, count: int, size: int) -> list[Received]:
-    """Up to so many full-sized segments of the target, as far as its congestion window goes; none is acknowledged."""
-    came: list[Received] = []
+    """Return up to `count` full-sized segments, as many as the congestion window allows, and acknowledge none."""
+    arrived: list[Received] = []
     wanted = Expectation(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=size)
-    while len(came) < count and (one := await conn.allow(wanted, within=0.1 if came else 1)) is not None:
-        came.append(one[1])
+    while len(arrived) < count and (received := await conn.allow(wanted, within=0.1 if arrived else 1)) is not None:
+        arrived.append(received[1])
         wanted = replace(wanted, seq=conn.rcv_nxt)
-    return came
+    return arrived
 
 
 async def flight(conn: Connection, count: int, size: int) -> list[Received]:
-    """So many full-sized segments of the target, none acknowledged.
+    """Return `count` full-sized segments of the target, none of them acknowledged.
 
     While its congestion window is smaller, what comes is acknowledged for it to grow. The target may take it as a loss
     that we do not report a probe of the tail (RFC 8985 section 7) as a duplicate, and reduce it.
@@ -35,18 +35,18 @@ async def flight(conn: Connection, count: int, size: int) -> list[Received]:
         await conn.app.send(bytes(count * size))
         left = count
         while left:
-            came = await comes(conn, left, size)
-            if len(came) == count:
-                return came
-            assert came, "the target sends nothing, though all is acknowledged"
-            for one in came:
-                await conn.send(ACK, ack=one.segment.end)
-            left -= len(came)
+            arrived = await comes(conn, left, size)
+            if len(arrived) == count:
+                return arrived
+            assert arrived, "the target sends nothing, though all is acknowledged"
+            for received in arrived:
+                await conn.send(ACK, ack=received.segment.end)
+            left -= len(arrived)
     raise Inconclusive(f"in {ROUNDS} rounds the congestion window did not grow to {count} segments")
 
 
 async def opened(tcp: Case) -> tuple[Connection, int]:
-    """A connection with SACK and small segments, and the octets of a full one.
+    """Return a connection with SACK and small segments, and the octets of a full segment.
 
     A target may leave room in each for options that it does not send now.
     """
@@ -57,29 +57,29 @@ async def opened(tcp: Case) -> tuple[Connection, int]:
 
 
 def block(sent: list[Received], first: int, last: int) -> tuple[int, int]:
-    """The block that reports those segments, both included."""
+    """Return the block that reports the segments from `first` to `last`, both included."""
     return sent[first].segment.seq, sent[last].segment.end
 
 
 async def reports(conn: Connection, sent: list[Received], *blocks: tuple[int, int]) -> int:
-    """Send an ACK of nothing new with these blocks; returns when it left."""
+    """Send an ACK of nothing new with these blocks; return when it left."""
     acked = await conn.send(ACK, ack=sent[0].segment.seq, sack=blocks)
     return acked.at_ns
 
 
 def again_since(conn: Connection, sent: list[Received], since_ns: int) -> set[int]:
-    """Which of those segments came again since then, in whole or in part."""
-    came = [one.segment for one in conn.put_aside if one.at_ns >= since_ns]
+    """Return the segments that arrived again since then, in whole or in part."""
+    arrived = [one.segment for one in conn.put_aside if one.at_ns >= since_ns]
     return {
         number
         for number, one in enumerate(sent)
-        for segment in came
+        for segment in arrived
         if segment.seq < one.segment.end and one.segment.seq < segment.end
     }
 
 
 async def ten_reported(tcp: Case, held: list[list[tuple[int, int]]]) -> tuple[Connection, list[Received], int]:
-    """Ten segments, our ACKs that report these runs of them, and what comes before a timeout; and when the first ACK left.
+    """Report runs of ten segments by ACKs; return the connection, the segments, and when the first ACK left.
 
     Where the target's timeout was before our first ACK: another try. Raises Inconclusive.
     """
@@ -118,16 +118,16 @@ async def test_only_the_holes_are_retransmitted(tcp: Case, lost: tuple[int, ...]
             runs.insert(0, (number, number))
         held.append(runs)
     conn, sent, since_ns = await ten_reported(tcp, held)
-    came = again_since(conn, sent, since_ns)
+    arrived = again_since(conn, sent, since_ns)
     # The last segment may have come again as a probe of the tail (RFC 8985 section 7) before its report was there.
-    reported = came - set(lost) - {len(sent) - 1}
+    reported = arrived - set(lost) - {len(sent) - 1}
     assert not reported, f"segments {sorted(reported)} came again, which were reported"
     for _ in range(10):
-        if set(lost) <= came:
+        if set(lost) <= arrived:
             break
         await conn.silence(for_=0.2)
-        came = again_since(conn, sent, since_ns)
-    assert set(lost) <= came, f"segments {sorted(set(lost) - came)} of the holes did not come again"
+        arrived = again_since(conn, sent, since_ns)
+    assert set(lost) <= arrived, f"segments {sorted(set(lost) - arrived)} of the holes did not come again"
     await conn.send(ACK, text="all is there")
     await conn.collect(b"and on it goes")
 
@@ -158,8 +158,8 @@ async def test_acks_in_recovery_bring_two_segments_each_at_most(tcp: Case) -> No
     any_data = Expectation(ACK, ack=conn.snd_nxt)
     sent: list[Received] = []
     for _ in range(ROUNDS):
-        for one in sent:
-            await conn.send(ACK, ack=one.segment.end)
+        for received in sent:
+            await conn.send(ACK, ack=received.segment.end)
         sent = [await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt)]
         while (more := await conn.allow(any_data, within=FAST_S)) is not None:
             sent.append(more[1])
@@ -211,13 +211,13 @@ async def test_what_was_reported_comes_again_after_a_timeout(tcp: Case, reported
     await reports(conn, sent, block(sent, *reported))
     await conn.silence(for_=1.2)
     assert 0 in again_since(conn, sent, sent[-1].at_ns), "the first segment did not come again"
-    for number, one in enumerate(sent[1:], 1):
-        acked = await conn.send(ACK, ack=one.segment.seq, text=f"segment {number} is not there")
-        wanted = Expectation(ACK, seq=one.segment.seq, ack=conn.snd_nxt, label=f"segment {number} again:")
+    for number, received in enumerate(sent[1:], 1):
+        acked = await conn.send(ACK, ack=received.segment.seq, text=f"segment {number} is not there")
+        wanted = Expectation(ACK, seq=received.segment.seq, ack=conn.snd_nxt, label=f"segment {number} again:")
         others = [Expectation(ACK, seq=other.segment.seq, ack=conn.snd_nxt, label="another:") for other in sent]
         while True:
-            which, came = await conn.expect_any(wanted, *others, within=4, strict=True)
-            if which == 0 and came.at_ns >= acked.at_ns:
+            which, arrived = await conn.expect_any(wanted, *others, within=4, strict=True)
+            if which == 0 and arrived.at_ns >= acked.at_ns:
                 break
     await conn.send(ACK, ack=sent[-1].segment.end)
     await conn.confirm(State.ESTABLISHED)

@@ -11,45 +11,45 @@ Block = tuple[Seq, Seq]
 
 
 class Stream:
-    """Our data by its offset, and the blocks that report it."""
+    """Our data by its offset, and the SACK blocks that report it."""
 
     def __init__(self, tcp: Case, conn: Connection) -> None:
         self.tcp, self.conn, self.base = tcp, conn, conn.snd_nxt
 
     def block(self, left: int, right: int) -> Block:
-        """The block of the octets from `left` up to the one before `right`."""
+        """Return the block of the octets from `left` to the one before `right`."""
         return self.base + left, self.base + right
 
     async def send(self, left: int, right: int, **fields: Any) -> None:
-        """Send those octets; the connection's numbers stay."""
+        """Send those octets without advancing the connection's numbers."""
         payload = bytes(offset % 251 for offset in range(left, right))
         await self.conn.inject(
             ACK, seq=self.base + left, payload=payload, text=f"octets {left} to {right - 1}", **fields
         )
 
     async def acknowledged(self, upto: int, *blocks: tuple[int, int]) -> None:
-        """An ACK up to that octet, with just these blocks in this order."""
+        """Expect an ACK up to that octet, with exactly these blocks in this order."""
         wanted = tuple(self.block(*one) for one in blocks)
         await self.conn.expect(ACK, seq=self.conn.rcv_nxt, ack=self.base + upto, length=0, sack=wanted, within=1.5)
 
     async def duplicate(self, upto: int, twice: tuple[int, int], *held: tuple[int, int]) -> None:
-        """An ACK up to that octet that reports, where the target does D-SACK, the duplicate, and then what it holds."""
+        """Expect an ACK up to that octet: a block for the duplicate if the target does D-SACK, then what it holds."""
         got = await self.conn.expect(ACK, seq=self.conn.rcv_nxt, ack=self.base + upto, length=0)
-        found = opt.blocks(got.segment.option_list)
+        reported = opt.blocks(got.segment.option_list)
         blocks = tuple(self.block(*one) for one in held)
         forms = [(self.block(*twice), *blocks), blocks]
-        said = ", ".join(f"{left - self.base}..{right - self.base}" for left, right in found) or "none"
-        assert found in forms, f"the blocks are {said}, not {twice[0]}..{twice[1]} and then {held}"
-        self.tcp.choice("duplicate", FORMS[forms.index(found)], FORMS)
+        shown = ", ".join(f"{left - self.base}..{right - self.base}" for left, right in reported) or "none"
+        assert reported in forms, f"the blocks are {shown}, not {twice[0]}..{twice[1]} and then {held}"
+        self.tcp.choice("duplicate", FORMS[forms.index(reported)], FORMS)
 
     async def delivered(self, count: int) -> None:
-        """The application reads so many octets, each once."""
+        """See that the application reads that many octets, each once."""
         got = await self.conn.app.receive(count)
         assert got == bytes(offset % 251 for offset in range(count)), "the application reads other data"
 
 
 async def streaming(tcp: Case, offer: Offer = SACK) -> Stream:
-    """An established connection with SACK, and our data for it."""
+    """Return our data for a new established connection with SACK."""
     return Stream(tcp, await tcp.drive_to(State.ESTABLISHED, offer=offer))
 
 

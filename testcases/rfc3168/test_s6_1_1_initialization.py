@@ -25,20 +25,20 @@ from conformance.wire.ip import CE, ECT_0, NOT_ECT
 
 PASSIVE: dict[str, Any] = {"needs": ("app", "ecn")}
 ACTIVE: dict[str, Any] = {"needs": ("app", "ecn", "settings"), "sysctl": {"net.ipv4.tcp_ecn": "1"}}
-"""Where the target asks for ECN itself."""
+"""The needs of a case in which the target asks for ECN itself."""
 SETUP_SYN, SETUP_SYN_ACK = SYN | ECE | CWR, SYN | ACK | ECE
 CODEPOINTS = {NOT_ECT: "not-ECT", ECT_0: "ECT(0)", 1: "ECT(1)", CE: "CE"}
 
 
 def check_ecn(received: Received, codepoint: int, what: str) -> None:
-    """See the ECN field of a segment."""
+    """Check the ECN field of a segment."""
     assert received.ip.ecn == codepoint, (
         f"{what} is {CODEPOINTS[received.ip.ecn]}, it has to be {CODEPOINTS[codepoint]}"
     )
 
 
 async def sends(conn: Connection, codepoint: int) -> None:
-    """The target's application sends data, which comes with that codepoint, and is acknowledged."""
+    """Have the target's application send data; it must arrive with that codepoint, and we acknowledge it."""
     await conn.app.send(b"new data")
     # After a SYN that had to be repeated the congestion window is reduced, which CWR tells (section 6.1.2).
     forms = [Expectation(ACK | cwr, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=b"new data") for cwr in (NO_FLAGS, CWR)]
@@ -48,7 +48,7 @@ async def sends(conn: Connection, codepoint: int) -> None:
 
 
 async def answers(conn: Connection, flags: Flags) -> None:
-    """Our SYN,ACK with these flags of ECN's, up to the end of the handshake."""
+    """Answer with a SYN,ACK that has these flags of ECN's, and complete the handshake."""
     await conn.send(SYN | ACK | flags)
     await conn.expect_ack()
     await conn.app.connected()
@@ -280,7 +280,7 @@ async def test_connection_after_time_wait_negotiates_anew(tcp: Case, then: bool)
 
 
 async def ends(conn: Connection) -> None:
-    """The target closes first, and is in TIME-WAIT."""
+    """Close the connection, the target first, so that it is in TIME-WAIT."""
     await conn.app.shutdown("send")
     await conn.expect(FIN | ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
     await conn.send(FIN | ACK)

@@ -29,7 +29,7 @@ GROWTH, TRIES = 40, 5
 
 
 async def with_ecn(tcp: Case) -> Connection:
-    """An established connection on which ECN was agreed on, with segments of MSS octets."""
+    """Return an established connection on which ECN was agreed on, with segments of MSS octets."""
     conn = await tcp.listen()
     conn.syn_options = (opt.mss(MSS),)
     await conn.send(SYN | ECE | CWR)
@@ -40,38 +40,38 @@ async def with_ecn(tcp: Case) -> Connection:
 
 
 def new_data(conn: Connection) -> list[Expectation]:
-    """The target's data, which may have CWR."""
+    """Return the forms of the target's next data: without CWR or with it."""
     return [Expectation(flags, ack=conn.snd_nxt) for flags in (ACK, ACK | CWR)]
 
 
 class Disturbed(Exception):
-    """The machine was too slow: the target has retransmitted, or what seemed a whole flight was not."""
+    """The machine was too slow: the target has retransmitted, or a flight was not whole."""
 
 
 async def flight(conn: Connection) -> list[Received]:
-    """All new data that the target sends before it stops for want of an acknowledgment. Raises Disturbed."""
-    came: list[Received] = []
+    """Return all new data that the target sends before it stops for want of an acknowledgment. Raises Disturbed."""
+    arrived: list[Received] = []
     expected = conn.rcv_nxt
-    while (one := await conn.allow(*new_data(conn), within=QUIET_S if came else 1)) is not None:
-        if one[1].segment.seq != expected:
+    while (taken := await conn.allow(*new_data(conn), within=QUIET_S if arrived else 1)) is not None:
+        if taken[1].segment.seq != expected:
             raise Disturbed
-        came.append(one[1])
-        expected = one[1].segment.end
+        arrived.append(taken[1])
+        expected = taken[1].segment.end
     if conn.put_aside:
         raise Disturbed
-    assert came, "the target sends nothing"
-    return came
+    assert arrived, "the target sends nothing"
+    return arrived
 
 
 async def grow(conn: Connection) -> None:
-    """Acknowledge segment by segment at once, so that the target's congestion window grows."""
+    """Acknowledge each segment at once, so that the target's congestion window grows."""
     for _ in range(GROWTH):
-        _, one = await conn.expect_any(*new_data(conn))
-        await conn.send(ACK, ack=one.segment.end)
+        _, taken = await conn.expect_any(*new_data(conn))
+        await conn.send(ACK, ack=taken.segment.end)
 
 
 async def answered(conn: Connection, segments: list[Received], flags: Flags, last: Flags) -> list[Received]:
-    """The flight after those segments were acknowledged one by one, the last of them with flags of its own. Raises Disturbed."""
+    """Acknowledge the segments one by one, the last with its own flags; return the next flight. Raises Disturbed."""
     acks = [await conn.send(last if one is segments[-1] else flags, ack=one.segment.end) for one in segments]
     after = await flight(conn)
     if after[0].at_ns < acks[0].at_ns:
@@ -82,7 +82,7 @@ async def answered(conn: Connection, segments: list[Received], flags: Flags, las
 async def flights(
     tcp: Case, *answers: tuple[Flags, Flags], growth: bool = True
 ) -> tuple[Connection, list[list[Received]]]:
-    """A connection whose target has much to send, what is under way, and what is once that was acknowledged.
+    """Return a connection whose target has much to send, its flight, and the flights that our ACKs release.
 
     Each answer acknowledges the flight before it: with those flags, and the last segment with its own. Raises Inconclusive.
     """
@@ -104,13 +104,13 @@ async def flights(
 
 
 async def goes_on(conn: Connection) -> None:
-    """The next ACK of ours brings new data."""
+    """See that our next ACK releases new data."""
     await conn.send(ACK)
     await conn.expect_any(*(Expectation(flags, seq=conn.rcv_nxt, ack=conn.snd_nxt) for flags in (ACK, ACK | CWR)))
 
 
 def with_cwr(segments: list[Received]) -> list[int]:
-    """The places of the segments that have CWR."""
+    """Return the places of the segments that have CWR."""
     return [place for place, one in enumerate(segments) if one.segment.flags & CWR]
 
 
@@ -190,8 +190,8 @@ async def test_ece_of_the_next_window_reduces_again(tcp: Case) -> None:
     and its CWR.
     """
     conn, (_, *reduced) = await flights(tcp, (ACK | ECE, ACK), (ACK | ECE, ACK))
-    for one in reduced:
-        assert with_cwr(one) == [0], f"segments {with_cwr(one)} of {len(one)} have CWR"
+    for segments in reduced:
+        assert with_cwr(segments) == [0], f"segments {with_cwr(segments)} of {len(segments)} have CWR"
     await goes_on(conn)
 
 

@@ -10,7 +10,7 @@ SIZE = 100
 
 
 async def with_ecn(tcp: Case, options: Any = ()) -> Connection:
-    """An established connection on which ECN was agreed on."""
+    """Return an established connection on which ECN was agreed on."""
     conn = await tcp.listen(options=options)
     await conn.send(SYN | ECE | CWR)
     await conn.expect(SYN | ACK | ECE, ack=conn.snd_nxt, length=0)
@@ -19,13 +19,13 @@ async def with_ecn(tcp: Case, options: Any = ()) -> Connection:
 
 
 async def data(conn: Connection, codepoint: int, *, echo: bool, cwr: bool = False) -> None:
-    """Data of ours with that codepoint, whose ACK has ECE, or not."""
+    """Send data of ours with that codepoint; its ACK must have ECE, or must not."""
     await conn.send(ACK | PSH | CWR if cwr else ACK | PSH, payload=bytes(SIZE), ip={"tos": codepoint})
     await conn.expect(ACK | ECE if echo else ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0, within=1.5)
 
 
 async def clears(conn: Connection) -> None:
-    """Data of ours with CWR; its own ACK may have ECE still, or not."""
+    """Send data of ours with CWR; its own ACK may still have ECE."""
     await conn.send(ACK | PSH | CWR, payload=bytes(SIZE), ip={"tos": ECT_0})
     forms = [Expectation(flags, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0) for flags in (ACK, ACK | ECE)]
     await conn.expect_any(*forms, within=1.5)

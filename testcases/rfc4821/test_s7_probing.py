@@ -29,14 +29,14 @@ BASES = pytest.mark.parametrize("base", [1024, 512])
 
 
 async def established(tcp: Case, by: str = "active") -> Connection:
-    """A connection with timestamps whose application has sent nothing yet."""
+    """Return a connection with timestamps whose application has sent nothing yet."""
     conn = await (tcp.connect() if by == "active" else tcp.listen())
     conn.tsval = 1_000
     return await tcp.drive_to(State.ESTABLISHED, by=by, conn=conn)
 
 
 async def sent(conn: Connection, path: Path, data: bytes = DATA) -> list[int]:
-    """The application sends; the sizes of the packets that got through."""
+    """Have the application send; return the sizes of the packets that got through."""
     before = len(path.carried)
     await conn.app.send(data)
     await path.deliver(data)
@@ -114,7 +114,7 @@ async def test_lost_probe_is_no_sign_of_congestion(tcp: Case, mtu: int) -> None:
 
 
 def waited_for(path: Path, lost: Received) -> float:
-    """Seconds from our third duplicate acknowledgment of a packet that was dropped to the first that carried its data."""
+    """Return the seconds from our third duplicate ACK of a dropped packet to the first packet that carried its data."""
     at = lost.segment.seq
     again = next(one for one in path.carried if one.segment.seq <= at < one.segment.end)
     # The first with that number acknowledged what came before the probe.

@@ -25,18 +25,18 @@ FOLLOWED_S = 30.0
 
 
 def suggestion(received: Received) -> bytes | None:
-    """What a segment of the target suggests as user timeout: the option's two octets, None without one."""
-    found = opt.find(received.segment.option_list, opt.USER_TIMEOUT)
-    if found is None:
+    """Return the two octets of a segment's user timeout option, or None if it has none."""
+    option = opt.find(received.segment.option_list, opt.USER_TIMEOUT)
+    if option is None:
         return None
-    assert found.length is None, f"the user timeout option says it is {found.length} octets long"
-    assert len(found.data) == 2, f"the user timeout option is {2 + len(found.data)} octets long, it has to be 4"
-    assert found.data not in (b"\x00\x00", b"\x80\x00"), "a user timeout of zero is reserved"
-    return found.data
+    assert option.length is None, f"the user timeout option says it is {option.length} octets long"
+    assert len(option.data) == 2, f"the user timeout option is {2 + len(option.data)} octets long, it has to be 4"
+    assert option.data not in (b"\x00\x00", b"\x80\x00"), "a user timeout of zero is reserved"
+    return option.data
 
 
 async def first_data(conn: Connection) -> Received:
-    """Data of the application that accepts, which is acknowledged."""
+    """Have the application that accepts send data, and acknowledge it."""
     conn.app = await conn.listener.accept()
     await conn.app.send(b"first data")
     first = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=b"first data")

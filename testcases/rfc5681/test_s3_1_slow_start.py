@@ -12,7 +12,7 @@ INITIAL = {SMALL_MSS: 4, LARGE_MSS: 3}
 
 
 async def opened(tcp: Case, mss: int, *, round_trip_s: float = 0.0, lost_opening: bool = False) -> Connection:
-    """A connection on which we take segments of `mss` octets; with `lost_opening` its SYN,ACK is answered when it is repeated."""
+    """Return a connection with our MSS of `mss` octets; with `lost_opening` we answer its second SYN,ACK."""
     offer = Offer(mss=mss)
     if lost_opening:
         conn = await tcp.listen(offer=offer)
@@ -27,7 +27,7 @@ async def opened(tcp: Case, mss: int, *, round_trip_s: float = 0.0, lost_opening
 
 
 async def flight(conn: Connection, mss: int, segments: int = SENT) -> list[Received]:
-    """What comes at once of so many segments that the application sends."""
+    """Have the application send many segments; return those that arrive at once."""
     await conn.app.send(bytes(segments * mss), wait=False)
     return await conn.expect_flight()
 
@@ -42,9 +42,11 @@ async def test_initial_window_is_a_few_segments(tcp: Case, mss: int) -> None:
     them.
     """
     conn = await opened(tcp, mss)
-    came = await flight(conn, mss)
+    arrived = await flight(conn, mss)
     allowed = INITIAL[mss]
-    assert len(came) <= allowed, f"the initial window is {len(came)} segments, allowed is {allowed} of {mss} octets"
+    assert len(arrived) <= allowed, (
+        f"the initial window is {len(arrived)} segments, allowed is {allowed} of {mss} octets"
+    )
 
 
 @verifies("RFC5681:3.1-iw-after-loss", lasts=3)
@@ -55,8 +57,8 @@ async def test_initial_window_after_a_lost_opening_is_one_segment(tcp: Case) -> 
     One segment alone may come before our acknowledgment.
     """
     conn = await opened(tcp, LARGE_MSS, lost_opening=True)
-    came = await flight(conn, LARGE_MSS)
-    assert len(came) == 1, f"the initial window is {len(came)} segments, allowed is 1 after a lost SYN,ACK"
+    arrived = await flight(conn, LARGE_MSS)
+    assert len(arrived) == 1, f"the initial window is {len(arrived)} segments, allowed is 1 after a lost SYN,ACK"
 
 
 @verifies("RFC5681:3.1-slow-start", "RFC5681:3.1-both", "RFC5681:2-cwnd", "RFC9293:MUST-19", level="MUST", lasts=2)
@@ -70,8 +72,8 @@ async def test_each_ack_of_a_segment_adds_one_segment(tcp: Case) -> None:
     conn = await opened(tcp, LARGE_MSS, round_trip_s=0.3)
     first = await flight(conn, LARGE_MSS)
     more = []
-    for one in first[:3]:
-        await conn.send(ACK, ack=one.segment.end, text="one segment more")
+    for received in first[:3]:
+        await conn.send(ACK, ack=received.segment.end, text="one segment more")
         more.append(len(await conn.expect_flight(quiet=0.05)))
     assert max(more) <= 2, f"{max(more)} segments came for one acknowledgment of one segment, allowed is 2"
 
@@ -102,8 +104,8 @@ async def test_acks_of_parts_of_a_segment_add_no_more_than_what_they_cover(tcp: 
     first = await flight(conn, LARGE_MSS)
     for octets in (400, 900, LARGE_MSS):
         await conn.send(ACK, ack=first[0].segment.seq + octets, text="a part of the first segment")
-    came = await conn.expect_flight()
-    assert len(came) <= 2, f"{len(came)} segments came for three acknowledgments of one segment, allowed is 2"
+    arrived = await conn.expect_flight()
+    assert len(arrived) <= 2, f"{len(arrived)} segments came for three acknowledgments of one segment, allowed is 2"
 
 
 @verifies("RFC5681:3.1-loss-window", "RFC6298:5.4", level="MUST", lasts=4)
@@ -118,9 +120,9 @@ async def test_window_after_a_timeout_is_one_segment(tcp: Case) -> None:
     await conn.expect_retransmission(first[0], within=tcp.timeout_after(conn.round_trip_s).high_s + 1)
     await conn.silence(for_=0.3, strict=True)
     await conn.send(ACK, ack=first[0].segment.end, text="covers the first segment")
-    came = await conn.burst(quiet=0.2)
-    assert 0 < len(came) <= 2, (
-        f"{len(came)} segments came for the first acknowledgment after a timeout, allowed are 1 or 2"
+    arrived = await conn.burst(quiet=0.2)
+    assert 0 < len(arrived) <= 2, (
+        f"{len(arrived)} segments came for the first acknowledgment after a timeout, allowed are 1 or 2"
     )
 
 

@@ -16,35 +16,35 @@ from conformance.api import (
 
 MSS, SENT = 1400, 40
 ROUND_TRIP_S = 0.6
-"""What the target measures in the handshake: its timeout is three times that, so that what comes at once is no timeout."""
+"""The round trip of the handshake: the timeout is three times as long, and no segment that comes at once is due to it."""
 AT_ONCE = Bound(0, 0.1, "RFC 5681, 3.2: without waiting for the timeout, of 1.8 s here")
 LEAST = 8
-"""A flight has to have more segments than that, to lose one of."""
+"""A flight of more segments than that can lose its first."""
 
 
 async def loses_the_first(tcp: Case, *, sack: bool = False) -> tuple[Connection, list[Received]]:
-    """A flight of the target's, of which the first segment is lost: nothing is acknowledged yet."""
+    """Return a flight of the target's whose first segment is lost: nothing is acknowledged yet."""
     conn = await tcp.drive_to(State.ESTABLISHED, offer=Offer(mss=MSS, sack=sack), round_trip_s=ROUND_TRIP_S)
     await conn.app.send_by_the_book(SENT * MSS)
     await conn.app.send(bytes(SENT * MSS), wait=False)
     flight = await conn.expect_flight()
     while len(flight) <= LEAST:
         # A smaller initial window has to grow first: an ACK for each segment.
-        for one in flight:
-            await conn.send(ACK, ack=one.segment.end)
+        for received in flight:
+            await conn.send(ACK, ack=received.segment.end)
         flight = await conn.expect_flight()
     return conn, flight
 
 
 async def duplicate_ack(conn: Connection, flight: list[Received], number: int) -> Sent:
-    """Send an ACK of what lies before the flight. Raises Inconclusive where it left too late."""
+    """Send an ACK of everything before the flight. Raises Inconclusive if it left too late."""
     sent = await conn.send(ACK, ack=flight[0].segment.seq, text=f"duplicate ACK {number}")
     before_the_timer(flight, sent.at_ns)
     return sent
 
 
 def before_the_timer(flight: list[Received], at_ns: int) -> None:
-    """Raise Inconclusive where what comes may come for a timer, and not for our duplicate ACKs."""
+    """Raise Inconclusive if a segment may be due to a timer, and not to our duplicate ACKs."""
     if (late_s := (at_ns - flight[0].at_ns) / SECOND) > 1.5 * ROUND_TRIP_S:
         raise Inconclusive(
             f"our duplicate ACKs took {late_s:.3f} s from the flight on: a loss probe is due after {2 * ROUND_TRIP_S} s"
@@ -63,12 +63,12 @@ async def test_third_duplicate_ack_has_the_missing_segment_sent_again(tcp: Case)
     lost = flight[0]
     for number in (1, 2, 3):
         duplicate = await duplicate_ack(conn, flight, number)
-        came = await conn.burst(quiet=0.03 if number < 3 else 0.1)
+        arrived = await conn.burst(quiet=0.03 if number < 3 else 0.1)
         before_the_timer(flight, tcp.clock.now_ns())
-        again = [one for one in came if one.segment.seq == lost.segment.seq]
+        again = [one for one in arrived if one.segment.seq == lost.segment.seq]
         assert number == 3 or not again, f"the segment is sent again upon duplicate ACK {number}, allowed is the third"
     assert again, "the missing segment is not sent again upon the third duplicate ACK"
-    assert came[0] is again[0], "something else is sent before the missing segment"
+    assert arrived[0] is again[0], "something else is sent before the missing segment"
     tcp.check_timing(
         "fast retransmit",
         (again[0].at_ns - duplicate.at_ns) / SECOND,
@@ -88,8 +88,8 @@ async def test_first_duplicate_acks_have_new_data_sent(tcp: Case) -> None:
     conn, flight = await loses_the_first(tcp)
     for number in (1, 2):
         await duplicate_ack(conn, flight, number)
-        came = await conn.expect_flight(quiet=0.03, within=0.1)
-        assert len(came) == 1, f"{len(came)} segments came for duplicate ACK {number}, allowed is 1"
+        arrived = await conn.expect_flight(quiet=0.03, within=0.1)
+        assert len(arrived) == 1, f"{len(arrived)} segments came for duplicate ACK {number}, allowed is 1"
 
 
 @verifies("RFC5681:3.2-limited-sack", lasts=3)
@@ -113,15 +113,15 @@ async def test_recovery_sends_no_more_than_half_of_the_flight(tcp: Case) -> None
     them on, until the loss is repaired, no more than half of what was outstanding may be sent.
     """
     conn, flight = await loses_the_first(tcp)
-    outstanding, came = 0, flight
+    outstanding, arrived = 0, flight
     for number in (1, 2, 3):
-        outstanding += len(came)
+        outstanding += len(arrived)
         await duplicate_ack(conn, flight, number)
-        came = await conn.burst(quiet=0.03)
+        arrived = await conn.burst(quiet=0.03)
     for number in range(4, len(flight)):
         await duplicate_ack(conn, flight, number)
-    came += await conn.burst(quiet=0.1)
+    arrived += await conn.burst(quiet=0.1)
     before_the_timer(flight, tcp.clock.now_ns())
-    assert 0 < len(came) <= outstanding // 2, (
-        f"{len(came)} segments were sent in recovery, allowed is half of the {outstanding} outstanding"
+    assert 0 < len(arrived) <= outstanding // 2, (
+        f"{len(arrived)} segments were sent in recovery, allowed is half of the {outstanding} outstanding"
     )

@@ -12,7 +12,7 @@ AT_ONCE = Bound(0, 0.03, "RFC 5681, 4.2: immediately, not after the delay of an 
 
 
 async def warmed(tcp: Case) -> Connection:
-    """A connection on which the target delays acknowledgments, as far as it does: past the first segments of a new one."""
+    """Return a connection that is past its first segments, so that the target delays ACKs if it ever does."""
     conn = await tcp.drive_to(State.ESTABLISHED)
     with contextlib.suppress(AppError):
         await conn.app.option("tcp", "TCP_QUICKACK", 0)
@@ -53,8 +53,8 @@ async def test_every_second_full_segment_is_acknowledged(tcp: Case) -> None:
         await conn.send(ACK, payload=bytes(FULL))
         second = await conn.send(ACK | PSH, payload=bytes(FULL))
         both = Expectation(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
-        one = Expectation(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt - FULL, length=0)
-        which, acked = await conn.expect_any(both, one)
+        first_alone = Expectation(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt - FULL, length=0)
+        which, acked = await conn.expect_any(both, first_alone)
         if which:
             await conn.allow(both, within=0.02)  # each segment may have its own, too
             continue

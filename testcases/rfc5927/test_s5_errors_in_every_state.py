@@ -53,7 +53,7 @@ DATA = b"in flight"
 
 @dataclass(frozen=True)
 class Place:
-    """A state, how it is reached, and which segment of the target's the errors quote."""
+    """A state, the way to it, and the segment of the target's that the errors quote."""
 
     state: State
     drive: dict[str, Any]
@@ -61,22 +61,22 @@ class Place:
 
 
 def of_syn(conn: Connection) -> tuple[Seq, Any]:
-    """The target's SYN or SYN,ACK."""
+    """Return the target's SYN or SYN,ACK."""
     return conn.irs, SYN
 
 
 def of_data(conn: Connection) -> tuple[Seq, Any]:
-    """Data that the target's application has just sent, and that we have not acknowledged."""
+    """Return data that the target's application has just sent, and that we have not acknowledged."""
     return conn.rcv_nxt - len(DATA), ACK
 
 
 def of_fin(conn: Connection) -> tuple[Seq, Any]:
-    """The target's FIN."""
+    """Return the target's FIN."""
     return conn.fin_seen.seq, FIN | ACK
 
 
 async def sends(conn: Connection) -> None:
-    """The application sends data that we leave unacknowledged."""
+    """Have the application send data that we leave unacknowledged."""
     await conn.app.send(DATA)
     await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=DATA)
 
@@ -98,17 +98,17 @@ OPENING = [
 
 
 def name_of(place: Place) -> str:
-    """As `in-syn-received-passive`."""
+    """Return the id of a place, as `in-syn-received-passive`."""
     return "-".join(("in", place.state.value.lower(), *place.drive.values()))
 
 
 def places(some: list[Place]) -> pytest.MarkDecorator:
-    """A parameter for each of them."""
+    """Return a parameter for each of the places."""
     return pytest.mark.parametrize("place", [pytest.param(one, id=name_of(one)) for one in some])
 
 
 async def reached(tcp: Case, place: Place) -> tuple[Connection, Segment]:
-    """A connection there, and the segment of the target's that an error quotes."""
+    """Return a connection at that place, and the segment of the target's that an error quotes."""
     conn = await tcp.drive_to(place.state, **place.drive)
     if place.quoted is of_data:
         await sends(conn)
@@ -116,13 +116,13 @@ async def reached(tcp: Case, place: Place) -> tuple[Connection, Segment]:
 
 
 def quotation(tcp: Case, conn: Connection, seq: Seq, flags: Any) -> Segment:
-    """A segment of the target's, as a router quotes it."""
+    """Return a segment of the target's as a router quotes it."""
     ack = Seq(0) if conn.state is State.CLOSED else conn.snd_nxt
     return Segment(tcp.remote, tcp.address, conn.remote_port, conn.port, seq, ack, flags)
 
 
 async def still_there(conn: Connection, place: Place) -> None:
-    """Nothing comes of the error, and the connection is where it was."""
+    """See that nothing follows from the error, and that the connection is where it was."""
     await conn.silence(for_=0.2)
     await conn.confirm(place.state)
 
@@ -281,8 +281,8 @@ async def test_error_about_another_connection_is_not_this_ones(tcp: Case, which:
     """
     conn = await tcp.drive_to(State.SYN_SENT)
     right = quotation(tcp, conn, *of_syn(conn))
-    other = "10.77.255.1" if tcp.family == 4 else "fd77::4:ffff"
-    wrong = replace(right, sport=right.sport ^ 1) if which == "port" else replace(right, dst=other)
+    elsewhere = "10.77.255.1" if tcp.family == 4 else "fd77::4:ffff"
+    wrong = replace(right, sport=right.sport ^ 1) if which == "port" else replace(right, dst=elsewhere)
     await conn.send_icmp(icmp.PORT_UNREACHABLE, quoting=wrong)
     await conn.silence(for_=0.2)
     await conn.send(SYN | ACK)

@@ -11,20 +11,20 @@ FULL = {4: 1460, 6: 1440}
 
 
 async def sends(tcp: Case) -> tuple[Connection, Received]:
-    """An established connection, and the first full segment of what its application sends."""
+    """Return an established connection, and the first full segment of the application's data."""
     conn = await tcp.drive_to(State.ESTABLISHED)
     await conn.app.send(DATA)
     return conn, await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=FULL[tcp.family])
 
 
 def with_number(first: Received, seq: Seq) -> Segment:
-    """That segment with another sequence number, as an attacker makes one up."""
-    one = first.segment
-    return Segment(one.src, one.dst, one.sport, one.dport, seq, one.ack, one.flags)
+    """Return that segment with another sequence number, as an attacker would make it up."""
+    segment = first.segment
+    return Segment(segment.src, segment.dst, segment.sport, segment.dport, seq, segment.ack, segment.flags)
 
 
 async def all_full(tcp: Case, conn: Connection, data: bytes) -> None:
-    """The rest arrives in segments as large as before."""
+    """See that the rest arrives in segments as large as before."""
     path = Path(tcp, conn, 65_535)
     await path.deliver(data)
     sizes = [size_of(one.segment) for one in path.carried]

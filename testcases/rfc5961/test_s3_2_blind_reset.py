@@ -35,7 +35,7 @@ class Place:
     how: str = "shutdown"
 
     async def reach(self, tcp: Case) -> Connection:
-        """A connection in that state."""
+        """Return a connection in that state."""
         return await tcp.drive_to(self.state, by=self.by, how=self.how)
 
 
@@ -161,24 +161,24 @@ OUTSIDE: dict[str, Where] = {
 
 
 def places(cells: str) -> pytest.MarkDecorator:
-    """One case per place."""
+    """Return a parameter set for each place."""
     return pytest.mark.parametrize(
         "place, cells", [pytest.param(one, getattr(one, cells), id=one.name) for one in PLACES]
     )
 
 
 def positions(of: dict[str, Where]) -> pytest.MarkDecorator:
-    """One case per sequence number."""
+    """Return a parameter set for each sequence number."""
     return pytest.mark.parametrize("where", [pytest.param(one, id=name) for name, one in of.items()])
 
 
 def challenge(conn: Connection) -> Expectation:
-    """The challenge ACK: <SEQ=SND.NXT><ACK=RCV.NXT><CTL=ACK>."""
+    """Return the challenge ACK: <SEQ=SND.NXT><ACK=RCV.NXT><CTL=ACK>."""
     return Expectation(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0, label="challenge:")
 
 
 async def see_reset(tcp: Case, conn: Connection, place: Place) -> None:
-    """The connection is gone, as it has to be for its state, and whoever has to be told was told."""
+    """See that the connection is gone, as its state demands, and that the application was told where it had to be."""
     match place.state:
         case State.SYN_RECEIVED if place.by == "passive":
             await conn.listener.fails("accept", "timeout", wait_s=0.3)
@@ -187,9 +187,9 @@ async def see_reset(tcp: Case, conn: Connection, place: Place) -> None:
         case State.SYN_RECEIVED:
             await conn.app.fails("connected", "ECONNREFUSED", "ECONNRESET")
         case State.ESTABLISHED | State.FIN_WAIT_1 | State.FIN_WAIT_2 | State.CLOSE_WAIT if place.how == "shutdown":
-            told = await conn.app.error()
-            if told not in ("ECONNRESET", "EPIPE"):
-                raise Violation(f"the application was told {told}, it had to be told that the connection was reset")
+            error = await conn.app.error()
+            if error not in ("ECONNRESET", "EPIPE"):
+                raise Violation(f"the application was told {error}, it had to be told that the connection was reset")
         case State.TIME_WAIT:
             # RFC 1337 has it ignored, RFC 9293 obeyed.
             probe = await conn.inject(ACK, seq=conn.snd_nxt - 2, payload=bytes(1), text="probe: an old octet")
@@ -202,7 +202,7 @@ async def see_reset(tcp: Case, conn: Connection, place: Place) -> None:
 
 
 async def see_life(conn: Connection, place: Place) -> None:
-    """The connection is in its state still, and of use as far as that allows."""
+    """See that the connection is still in its state, and does all that the state allows."""
     # In TIME-WAIT the probe restarts a timer that nobody measures here.
     await conn.confirm(place.state)
     match place.state:

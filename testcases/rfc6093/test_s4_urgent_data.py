@@ -14,7 +14,7 @@ async def urgent(conn: Connection, payload: bytes, pointer: int) -> None:
 
 
 async def in_line(tcp: Case) -> Connection:
-    """A connection whose application asks for urgent data in line."""
+    """Return a connection whose application asks for urgent data in line."""
     conn = await tcp.drive_to(State.ESTABLISHED)
     await conn.app.option("socket", "SO_OOBINLINE", 1)
     return conn
@@ -50,8 +50,8 @@ async def test_urgent_pointer_reaches_beyond_a_segment(tcp: Case) -> None:
     left = 4000
     await conn.app.send(bytes(left), urgent=True)
     while left:
-        came = await conn.expect(ACK | URG, seq=conn.rcv_nxt, ack=conn.snd_nxt, urgent=left)
-        left -= came.segment.length
+        received = await conn.expect(ACK | URG, seq=conn.rcv_nxt, ack=conn.snd_nxt, urgent=left)
+        left -= received.segment.length
         await conn.send(ACK)
     await conn.confirm(State.ESTABLISHED)
 
@@ -158,8 +158,8 @@ async def test_application_is_told_of_each_urgent_octet(tcp: Case) -> None:
     conn = await tcp.drive_to(State.ESTABLISHED)
     for octet in (b"1", b"2", b"3"):
         await urgent(conn, octet, 1)
-        told = await conn.app.receive_urgent()
-        assert told == octet, f"the application got {told!r}, not {octet!r}"
+        got = await conn.app.receive_urgent()
+        assert got == octet, f"the application got {got!r}, not {octet!r}"
     await conn.confirm(State.ESTABLISHED)
 
 
@@ -174,8 +174,8 @@ async def test_urgent_pointer_ahead_of_the_data_counts_when_the_data_comes(tcp: 
     await urgent(conn, b"ab", 5)
     await conn.send(ACK | PSH, payload=b"cde")
     await conn.expect_ack(within=1.5)
-    told = await conn.app.receive_urgent()
-    assert told == b"e", f"the urgent octet is {told!r}, not b'e'"
+    octet = await conn.app.receive_urgent()
+    assert octet == b"e", f"the urgent octet is {octet!r}, not b'e'"
     assert await conn.app.receive(4) == b"abcd"
 
 

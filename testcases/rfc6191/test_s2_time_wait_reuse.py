@@ -14,7 +14,7 @@ STAYS = ("RFC9293:SHLD-4", "claim:C-28")
 
 
 async def in_time_wait(tcp: Case, *, stamps: bool) -> Connection:
-    """The former connection, with timestamps or without; the target still listens on its port."""
+    """Return the former connection, with timestamps or without; its port still listens."""
     conn = await tcp.listen()
     conn.tsval = STAMP if stamps else None
     await tcp.drive_to(State.TIME_WAIT, conn=conn)
@@ -22,7 +22,7 @@ async def in_time_wait(tcp: Case, *, stamps: bool) -> Connection:
 
 
 def syn(name: str, stamps: bool, tsval: int | None, seq: int, *ids: str, cell: str = "", level: str = "SHOULD") -> Any:
-    """A SYN after a connection with or without timestamps: its TSval from the last one, its number from RCV.NXT."""
+    """Return the parameters of a SYN: its TSval from the last of the former connection, its number from RCV.NXT."""
     return pytest.param(stamps, tsval, seq, id=name, marks=verifies(*ids, cells=[cell] if cell else [], level=level))
 
 

@@ -8,13 +8,13 @@ FIRST, LATER = b"measured", b"lost"
 
 
 async def says(conn: Connection, data: bytes) -> Received:
-    """The application's data on the wire."""
+    """Have the application send data; return it as it arrives."""
     await conn.app.send(data)
     return await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=data)
 
 
 async def measures(tcp: Case, conn: Connection, round_trip_s: float) -> float:
-    """Have the target measure that round trip, and the wire's own; what it came to, in seconds."""
+    """Have the target measure a round trip; return it with the wire's own, in seconds."""
     data = await says(conn, FIRST)
     await tcp.clock.sleep_until(data.at_ns + round(round_trip_s * SECOND))
     acked = await conn.send(ACK)
@@ -22,7 +22,7 @@ async def measures(tcp: Case, conn: Connection, round_trip_s: float) -> float:
 
 
 async def timeout(conn: Connection, longest_s: float) -> tuple[float, tuple[int, int]]:
-    """How long after data that is lost the first repetition comes, in seconds, and the two stamps."""
+    """Return the seconds from lost data to its first repetition, and the two stamps."""
     data = await says(conn, LATER)
     again = await conn.expect_retransmission(data, within=longest_s * 1.5 + 1)
     return (again.at_ns - data.at_ns) / SECOND, (data.at_ns, again.at_ns)
@@ -64,8 +64,8 @@ async def test_timeout_follows_the_round_trips(tcp: Case, round_trips: tuple[flo
     """
     conn = await tcp.drive_to(State.ESTABLISHED, round_trip_s=round_trips[0])
     measured = [conn.round_trip_s]
-    for one in round_trips[1:]:
-        measured.append(await measures(tcp, conn, one))
+    for round_trip in round_trips[1:]:
+        measured.append(await measures(tcp, conn, round_trip))
     allowed = tcp.timeout_after(*measured)
     measured_s, between = await timeout(conn, allowed.high_s)
     tcp.check_timing("timeout after several round trips", measured_s, allowed, how=HOW, between=between)

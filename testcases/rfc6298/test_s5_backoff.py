@@ -61,22 +61,22 @@ async def test_syn_ack_is_repeated_until_the_handshake_is_given_up(tcp: Case) ->
     schedule = tcp.schedule("syn-ack-rto")
     last_wait = tcp.timer("syn-ack-rto", 2 * tcp.profile.timers["syn-ack-rto"].schedule_s[-1])
     growth = tcp.growth("syn-ack-rto", "RFC 6298, 5.5 and 5.6")
-    kept, given_up = await tcp.listen(), await tcp.listen()
+    completed, given_up = await tcp.listen(), await tcp.listen()
     stamps = []
-    for conn in (kept, given_up):
+    for conn in (completed, given_up):
         await conn.send(SYN)
         answer = await conn.expect(SYN | ACK, ack=conn.snd_nxt, length=0)
         stamps.append(answer)
     series = [
         await conn.expect_retransmissions(answer, within=[bound.high_s + 1 for bound in schedule])
-        for conn, answer in zip((kept, given_up), stamps, strict=True)
+        for conn, answer in zip((completed, given_up), stamps, strict=True)
     ]
-    for one in series:
-        tcp.check_series("retransmissions of SYN+ACK", one, schedule, growth=growth, how=HOW)
+    for repeats in series:
+        tcp.check_series("retransmissions of SYN+ACK", repeats, schedule, growth=growth, how=HOW)
     await tcp.clock.sleep_until(series[0][-1] + round((last_wait.low_s - 1) * SECOND))
-    await kept.send(ACK, text="just in time")
-    kept.app = await kept.listener.accept()
-    await kept.confirm(State.ESTABLISHED)
+    await completed.send(ACK, text="just in time")
+    completed.app = await completed.listener.accept()
+    await completed.confirm(State.ESTABLISHED)
     await given_up.silence(for_=max(0.0, last_wait.high_s - (tcp.clock.now_ns() - series[1][-1]) / SECOND), strict=True)
     late = await given_up.inject(ACK, seq=given_up.snd_nxt, ack=given_up.rcv_nxt, text="too late")
     await given_up.expect(RST, seq=late.segment.ack, label="no connection:")

@@ -3,18 +3,18 @@
 from conformance.api import ACK, SECOND, Case, Connection, Received, State, verifies
 
 ROUND_TRIP_S = 0.4
-"""What the target measures in the handshake, so that its timeout is 1.2 s, long enough to do something meanwhile."""
+"""The round trip of the handshake: it makes a timeout of 1.2 s, long enough to act within it."""
 
 
 async def opened(tcp: Case) -> Connection:
-    """A connection on which the target has measured that round trip, and sends small segments without waiting."""
+    """Return a connection whose target has measured that round trip and sends small segments without waiting."""
     conn = await tcp.drive_to(State.ESTABLISHED, round_trip_s=ROUND_TRIP_S)
     await conn.app.option("tcp", "TCP_NODELAY", 1)
     return conn
 
 
 async def says(conn: Connection, data: bytes) -> Received:
-    """The application's data on the wire."""
+    """Have the application send data; return it as it arrives."""
     await conn.app.send(data)
     return await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=data)
 

@@ -11,7 +11,7 @@ FOLLOWED_S = 36.0
 
 
 async def repeated(conn: Connection, syn: Received, within: float) -> Received:
-    """The next repetition of the SYN, which must be like the first: no ACK, same number, no data."""
+    """Return the next repetition of the SYN, which must be like the first: no ACK, same number, no data."""
     return await conn.expect_retransmission(syn, within=within)
 
 
@@ -165,11 +165,11 @@ async def test_first_timeout_is_a_second_or_more(tcp: Case) -> None:
     accepting = await tcp.listen()
     await accepting.send(SYN)
     syn_ack = await accepting.expect(SYN | ACK, ack=accepting.iss + 1, length=0)
-    for conn, one, name in ((opening, syn, "SYN"), (accepting, syn_ack, "SYN+ACK")):
-        again = await conn.expect_retransmission(one, within=5)
+    for conn, first, name in ((opening, syn, "SYN"), (accepting, syn_ack, "SYN+ACK")):
+        again = await conn.expect_retransmission(first, within=5)
         tcp.check_timing(
             f"retransmission 1 of {name}",
-            (again.at_ns - one.at_ns) / SECOND,
+            (again.at_ns - first.at_ns) / SECOND,
             Bound(tcp.timer("initial-rto", 1.0).low_s, 5, "RFC 6298, 2.1; 5 s to see it at all"),
             how=f"from the {name} to its repetition",
         )

@@ -11,7 +11,7 @@ FIXED = {4: 40, 6: 60}
 
 
 def mss_in(received: Received) -> int:
-    """The MSS that a SYN or SYN,ACK announces."""
+    """Return the MSS that a SYN or SYN,ACK announces."""
     return int.from_bytes(received.option(opt.MSS).data, "big")
 
 
@@ -48,7 +48,7 @@ async def test_mss_does_not_depend_on_options(tcp: Case) -> None:
 
 
 async def full_sized(conn: Connection, length: int) -> None:
-    """The next two segments of the target have that many octets of options and data, and it sends nothing longer."""
+    """See that the next two segments have that many octets of options and data, and that none is longer."""
     await conn.app.send(bytes(4 * MSS), wait=False)
     for _ in range(2):
         segment = (await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt)).segment

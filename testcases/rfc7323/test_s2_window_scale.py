@@ -11,19 +11,19 @@ LARGEST = 14
 QUIET_S = 0.1
 """The target writes what a window allows at once: after this time without a segment it has stopped."""
 ROUNDS = 12
-"""Where we were late, and the target's timer has closed its congestion window, that opens by a segment in each."""
+"""Tries if we were late and the target's timer closed its congestion window: each opens it by a segment."""
 PLENTY = bytes(200_000)
 
 
 def shift_in(received: Received) -> int:
-    """The shift count that a SYN or SYN,ACK of the target offers."""
-    found = received.option(opt.WINDOW_SCALE)
-    assert len(found.data) == 1, f"the window scale option is {2 + len(found.data)} octets long, it has to be 3"
-    return found.data[0]
+    """Return the shift count that a SYN or SYN,ACK of the target offers."""
+    option = received.option(opt.WINDOW_SCALE)
+    assert len(option.data) == 1, f"the window scale option is {2 + len(option.data)} octets long, it has to be 3"
+    return option.data[0]
 
 
 def granule(shift: int, least: int = 4096) -> int:
-    """A window field that stands for `least` octets, or for what one of it stands for where that is more."""
+    """Return a window field that stands for at least `least` octets, and is at least 1."""
     return max(1, least >> shift)
 
 
@@ -35,7 +35,7 @@ async def offers_window_scale(conn: Connection, shift: int) -> Received:
 
 
 async def under_way(conn: Connection) -> int:
-    """The octets that the target has sent and we have not acknowledged, once it has stopped sending."""
+    """Return the octets that the target has sent and we have not acknowledged, once it has stopped sending."""
     await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt)
     while await conn.allow(Expectation(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt), within=QUIET_S) is not None:
         pass
@@ -43,7 +43,7 @@ async def under_way(conn: Connection) -> int:
 
 
 async def fills(conn: Connection, window: int, largest: int = 1460) -> None:
-    """See that the target's data never goes beyond the window, and goes to its end within a segment.
+    """See that the target's data never goes beyond the window, and ends within a segment of its edge.
 
     The congestion window comes first: each round acknowledges all, and opens the same window anew.
     """
@@ -170,9 +170,9 @@ async def test_window_of_our_syn_ack_is_taken_unscaled(tcp: Case) -> None:
 async def test_window_of_the_targets_syn_is_not_scaled(tcp: Case, by: str) -> None:
     """The window of the target's SYN is not scaled.
 
-    The window field of the target's SYN (or SYN,ACK), beside that of its next segment, which is scaled. The SYN
-    must offer the same window unscaled, as far as 16 bits hold it: a window that is less by the scale is a scaled
-    one.
+    We compare the window field of the target's SYN (or SYN,ACK) with that of its next segment, which is scaled. The
+    SYN must offer the same window unscaled, or 65535 if it needs more bits. A window that is less by the scale is a
+    scaled one.
     """
     conn = await (tcp.listen() if by == "passive" else tcp.connect())
     if by == "passive":
@@ -331,8 +331,8 @@ async def test_later_retransmissions_into_a_window_that_has_shrunk(tcp: Case) ->
     await conn.expect_retransmission(first, within=4)
     again = Expectation(ACK, seq=first.segment.seq, ack=conn.snd_nxt, payload=b"in the window")
     probe = Expectation(ACK, seq=first.segment.seq - 1, ack=conn.snd_nxt)
-    came = await conn.allow(again, probe, within=3, strict=True)
+    received = await conn.allow(again, probe, within=3, strict=True)
     forms = ["the data again", "a probe of the window", "nothing for 3 s"]
-    tcp.choice("second retransmission", forms[2 if came is None else came[0]], forms)
+    tcp.choice("second retransmission", forms[2 if received is None else received[0]], forms)
     await conn.send(ACK, text="acknowledged, and the window opens")
     await conn.confirm(State.ESTABLISHED)

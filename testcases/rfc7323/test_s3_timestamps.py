@@ -39,10 +39,10 @@ async def test_syn_has_timestamps_that_echo_nothing(tcp: Case) -> None:
     """
     conn = await tcp.connect(offer=STAMPED)
     syn = await conn.expect(SYN, length=0)
-    found = opt.stamps(syn.segment.option_list)
-    tcp.choice("timestamps in the SYN", "none" if found is None else "offered", ["none", "offered"])
-    if found is not None:
-        assert found[1] == 0, f"TSecr of the SYN is {found[1]}, it should be 0"
+    stamps = opt.stamps(syn.segment.option_list)
+    tcp.choice("timestamps in the SYN", "none" if stamps is None else "offered", ["none", "offered"])
+    if stamps is not None:
+        assert stamps[1] == 0, f"TSecr of the SYN is {stamps[1]}, it should be 0"
     await conn.complete()
     await conn.confirm(State.ESTABLISHED)
 
@@ -144,7 +144,7 @@ Script = Callable[[Case, Connection], Awaitable[None]]
 
 
 async def data(tcp: Case, conn: Connection) -> None:
-    """Data, its retransmission, and data behind an acknowledgment."""
+    """Have the target send data, its retransmission, and data after an acknowledgment."""
     await conn.app.send(b"first")
     first = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=b"first", tsecr=conn.tsval)
     again = await conn.expect_retransmission(first, within=4)
@@ -155,7 +155,7 @@ async def data(tcp: Case, conn: Connection) -> None:
 
 
 async def acknowledgments(tcp: Case, conn: Connection) -> None:
-    """ACKs of data in order, of data behind a hole, of a duplicate, of an ACK that is not acceptable and of a SYN."""
+    """Have the target acknowledge data in order, data behind a hole, a duplicate, an unacceptable ACK and a SYN."""
     await conn.send(ACK, payload=b"in order")
     await conn.expect_ack(tsecr=conn.tsval)
     await conn.inject(ACK, seq=conn.snd_nxt + 10, payload=b"behind a hole")
@@ -167,7 +167,7 @@ async def acknowledgments(tcp: Case, conn: Connection) -> None:
 
 
 async def window_probe(tcp: Case, conn: Connection) -> None:
-    """A probe of our closed window, and the data once it opens."""
+    """Have the target probe our closed window, and send the data once it opens."""
     await conn.send(ACK, window=0)
     await conn.app.send(b"waits")
     probes = [Expectation(ACK, seq=conn.rcv_nxt + number, ack=conn.snd_nxt, has=HAS) for number in (-1, 0)]
@@ -180,7 +180,7 @@ async def window_probe(tcp: Case, conn: Connection) -> None:
 
 
 async def active_close(tcp: Case, conn: Connection) -> None:
-    """The target's FIN, and its ACKs of our FIN."""
+    """Have the target send its FIN, and its ACKs of our FIN."""
     await conn.app.shutdown("send")
     await conn.expect(FIN | ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0, tsecr=conn.tsval)
     fin = await conn.send(FIN | ACK)
@@ -190,7 +190,7 @@ async def active_close(tcp: Case, conn: Connection) -> None:
 
 
 async def passive_close(tcp: Case, conn: Connection) -> None:
-    """The ACK of our FIN, and the target's FIN."""
+    """Have the target send the ACK of our FIN, and its own FIN."""
     await conn.send(FIN | ACK)
     await conn.expect_ack(tsecr=conn.tsval)
     await conn.app.shutdown("send")
@@ -304,9 +304,9 @@ async def test_segment_that_lacks_timestamps_does_not_abort(tcp: Case, payload: 
     await conn.inject(ACK, payload=payload, options=[])
     taken = Expectation(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt + len(payload), length=0, has=HAS)
     if payload:
-        came = await conn.allow(taken, within=0.3)
-        tcp.choice("segment without timestamps", "dropped" if came is None else "taken", ["dropped", "taken"])
-        conn.taken_in(snd_nxt=None if came is None else conn.snd_nxt + len(payload))
+        answer = await conn.allow(taken, within=0.3)
+        tcp.choice("segment without timestamps", "dropped" if answer is None else "taken", ["dropped", "taken"])
+        conn.taken_in(snd_nxt=None if answer is None else conn.snd_nxt + len(payload))
     await conn.send(ACK, payload=b"with them")
     await conn.expect_ack(tsecr=conn.tsval)
     await conn.confirm(State.ESTABLISHED)

@@ -14,13 +14,13 @@ STALE = 10_000
 
 
 async def piece(conn: Connection, place: int) -> int:
-    """Send the piece of SIZE octets at that place, counted from `snd_nxt`, with a new TSval; returns that."""
+    """Send the piece of SIZE octets at that place, counted from `snd_nxt`, with a new TSval; return the TSval."""
     await conn.inject(ACK, seq=conn.snd_nxt + place * SIZE, payload=bytes(SIZE), text=f"piece {'ABCDEF'[place]}")
     return conn.tsval
 
 
 async def acknowledges(conn: Connection, pieces: int, tsecr: int) -> Received:
-    """The target's ACK of so many pieces from `snd_nxt` on, with that echo."""
+    """Expect the target's ACK of `count` pieces from `snd_nxt` on, with that echo."""
     return await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt + pieces * SIZE, length=0, tsecr=tsecr)
 
 
@@ -86,10 +86,10 @@ async def test_delayed_ack_echoes_the_earliest_segment(tcp: Case) -> None:
         await conn.app.send(b"answer")
         taken = Expectation(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
         answer = Expectation(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=b"answer")
-        came = await conn.allow(taken, answer, within=1)
-        if came is not None and came[0] == 0:
-            came = await conn.allow(answer, within=1)
-        assert came, "the request is not answered"
+        arrived = await conn.allow(taken, answer, within=1)
+        if arrived is not None and arrived[0] == 0:
+            arrived = await conn.allow(answer, within=1)
+        assert arrived, "the request is not answered"
         await conn.send(ACK)
     base = conn.snd_nxt
     await conn.send(ACK, payload=b"one")
@@ -144,7 +144,7 @@ async def test_newer_timestamp_on_a_retransmission_that_the_target_has(tcp: Case
 
 
 async def sample(conn: Connection) -> tuple[int, int]:
-    """The target's TSval, and when it came."""
+    """Return the target's TSval, and when it arrived."""
     await conn.send(ACK, payload=b"tick?")
     got = await conn.expect_ack(has=(opt.TIMESTAMPS,))
     return got.stamps[0], got.at_ns
@@ -219,7 +219,7 @@ async def test_each_connection_has_its_own_timestamp_offset(tcp: Case) -> None:
 
 
 async def timeout_s(conn: Connection) -> float:
-    """The time from data of the target to its retransmission, which is then acknowledged."""
+    """Return the seconds from data of the target to its retransmission, and acknowledge it."""
     await conn.app.send(b"lost")
     lost = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=b"lost")
     wanted = Expectation(ACK, seq=lost.segment.seq, ack=conn.snd_nxt, payload=b"lost")
@@ -232,7 +232,7 @@ async def timeout_s(conn: Connection) -> float:
 
 
 def makes_stale(conn: Connection) -> None:
-    """Have our next segment echo what is far too old: a round trip of many seconds, if it is measured."""
+    """Have our next segment echo a value that is far too old: it would measure a round trip of many seconds."""
     conn.ts_recent = (conn.ts_recent - STALE) % 2**32
 
 

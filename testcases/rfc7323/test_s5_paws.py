@@ -38,17 +38,17 @@ IN_STATE = pytest.mark.parametrize("state", [pytest.param(one, id=f"in-{one.valu
 
 
 def recent(conn: Connection) -> int:
-    """The last TSval of ours: the target's TS.Recent where that segment was in sequence."""
+    """Return our last TSval, which is the target's TS.Recent if that segment was in sequence."""
     return conn.tsval
 
 
 def aged(conn: Connection, by: int = OLDER) -> int:
-    """A TSval that is older by so many ticks."""
+    """Return a TSval that is older by so many ticks."""
     return (recent(conn) - by) % 2**32
 
 
 async def answered(conn: Connection, tsecr: int, **fields: Any) -> None:
-    """The ACK that an unacceptable segment is answered by."""
+    """Expect the ACK that answers an unacceptable segment."""
     await conn.expect_ack(tsecr=tsecr, **fields)
 
 
@@ -262,14 +262,14 @@ async def test_queued_data_is_not_checked_again(tcp: Case) -> None:
     deliver all: the queued data is older than B by its timestamp, but has been accepted before.
     """
     conn = await tcp.drive_to(State.ESTABLISHED, offer=STAMPED)
-    one, two = ((recent(conn) + tick) % 2**32 for tick in (1, 2))
+    earlier, later = ((recent(conn) + tick) % 2**32 for tick in (1, 2))
     pieces = [bytes((letter,)) * 10 for letter in b"ABCDE"]
     for place in (0, 2, 3, 4):
-        await conn.inject(ACK, seq=conn.snd_nxt + 10 * place, payload=pieces[place], tsval=one)
-        await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt + 10, length=0, tsecr=one)
-    await conn.inject(ACK, seq=conn.snd_nxt + 10, payload=pieces[1], tsval=two)
+        await conn.inject(ACK, seq=conn.snd_nxt + 10 * place, payload=pieces[place], tsval=earlier)
+        await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt + 10, length=0, tsecr=earlier)
+    await conn.inject(ACK, seq=conn.snd_nxt + 10, payload=pieces[1], tsval=later)
     conn.taken_in(snd_nxt=conn.snd_nxt + 50)
-    await answered(conn, two)
+    await answered(conn, later)
     got = await conn.app.receive(50)
     assert got == b"".join(pieces), f"the application read {got!r}"
 

@@ -7,7 +7,7 @@ import pytest
 from conformance.api import ACK, RST, SYN, Case, Connection, Expectation, State, opt, verifies
 
 ALONE: dict[str, Any] = {"needs": ("app", "fastopen"), "alone": True}
-"""What a client remembers of a server would carry over from one case to the next."""
+"""A client remembers servers, so each case needs a target of its own."""
 CLIENT = [("tcp", "TCP_FASTOPEN_CONNECT", 1)]
 COOKIE, NEWER = b"a cookie", b"newer cookie"
 DATA = b"GET / in the SYN"
@@ -18,12 +18,12 @@ DEFAULT_MSS = {4: 536, 6: 1220}
 
 
 def having(cookie: bytes) -> tuple[tuple[int, opt.Option], ...]:
-    """The Fast Open option with that cookie."""
+    """Return a predicate for the Fast Open option with that cookie."""
     return ((opt.FAST_OPEN, opt.fast_open(cookie)),)
 
 
 async def gives_cookie(tcp: Case, cookie: bytes = COOKIE, *, mss: int = 1000) -> None:
-    """A first connection, on which the target asks for a cookie and gets it; then it is reset."""
+    """Open a first connection on which the target asks for a cookie and gets it; then reset it."""
     conn = await tcp.connect(options=CLIENT)
     await conn.expect(SYN, length=0, options=REQUEST, label="requests a cookie:")
     conn.syn_options = (opt.mss(mss), opt.fast_open(cookie))
@@ -32,14 +32,14 @@ async def gives_cookie(tcp: Case, cookie: bytes = COOKIE, *, mss: int = 1000) ->
 
 
 async def opens_fast(tcp: Case, data: bytes = DATA) -> Connection:
-    """A connection that the target's application opens by sending data; its SYN is on the way."""
+    """Return a connection that the target's application opens by sending data; its SYN is on the way."""
     conn = await tcp.connect(options=CLIENT)
     await conn.app.send(data, wait=False)
     return conn
 
 
 async def syn_with_data(tcp: Case, cookie: bytes = COOKIE, data: bytes = DATA) -> Connection:
-    """A connection whose SYN brings cookie and data."""
+    """Return a connection whose SYN carries cookie and data."""
     conn = await opens_fast(tcp, data)
     await conn.expect(SYN, payload=data, options=having(cookie))
     return conn
@@ -150,8 +150,8 @@ async def test_cookie_of_a_wrong_size_is_ignored(tcp: Case, cookie: bytes) -> No
     await gives_cookie(tcp, cookie)
     conn = await opens_fast(tcp)
     syn = await conn.expect(SYN, length=0)
-    found = opt.find(syn.segment.option_list, opt.FAST_OPEN)
-    assert found is None or not found.data, f"the SYN brings {found}"
+    option = opt.find(syn.segment.option_list, opt.FAST_OPEN)
+    assert option is None or not option.data, f"the SYN brings {option}"
     await conn.complete()
     await conn.confirm(State.ESTABLISHED)
 
@@ -250,7 +250,7 @@ async def test_request_for_a_cookie_is_repeated_without_option(tcp: Case) -> Non
 
 
 async def fails_fast_open(tcp: Case) -> None:
-    """A SYN with cookie and data that is not answered, and its repetition, which is."""
+    """Leave a SYN with cookie and data unanswered, and answer its repetition."""
     conn = await syn_with_data(tcp)
     await conn.expect_any(Expectation(SYN, seq=conn.irs), within=4, strict=True)
     await conn.send(SYN | ACK, ack=conn.irs + 1)
@@ -299,9 +299,9 @@ async def test_syn_ack_without_cookie_and_the_cached_one(tcp: Case) -> None:
     await conn.send(SYN | ACK)
     await conn.expect_ack()
     later = await opens_fast(tcp)
-    kept = Expectation(SYN, payload=DATA, options=having(COOKIE), label="kept:")
+    cached = Expectation(SYN, payload=DATA, options=having(COOKIE), label="kept:")
     removed = Expectation(SYN, length=0, options=REQUEST, label="removed:")
-    which, _ = await later.expect_any(kept, removed)
+    which, _ = await later.expect_any(cached, removed)
     tcp.choice("cached cookie", ("kept", "removed")[which], ["kept", "removed"])
 
 

@@ -16,19 +16,19 @@ SEGMENT = 1000
 
 
 async def fast_listener(tcp: Case, *, pending: int = 16) -> Connection:
-    """The first connection of a listener with Fast Open, about to be opened."""
+    """Return the first connection of a listener with Fast Open, which we are about to open."""
     return await tcp.listen(options=[("tcp", "TCP_FASTOPEN", pending)])
 
 
 def beside(tcp: Case, first: Connection, address: str | None = None) -> Connection:
-    """Another connection to the same listener, from another address of ours where one is given."""
+    """Return another connection to the same listener, from another address of ours if one is given."""
     conn = tcp.connection(first.remote_port, address=address)
     conn.listener, conn.syn_options = first.listener, first.syn_options
     return conn
 
 
 async def cookie_for(tcp: Case, first: Connection) -> bytes:
-    """A cookie of the target's, by a request on a connection of its own."""
+    """Return a cookie of the target's, requested on a connection of its own."""
     conn = beside(tcp, first)
     await conn.send(SYN, options=[*conn.syn_options, opt.fast_open()], text="requests a cookie")
     opened = await conn.expect(SYN | ACK, ack=conn.snd_nxt, length=0, has=(opt.FAST_OPEN,))
@@ -37,13 +37,13 @@ async def cookie_for(tcp: Case, first: Connection) -> bytes:
 
 
 async def opens_fast(conn: Connection, cookie: bytes, data: bytes = DATA, **expected: Any) -> Received:
-    """A SYN with a valid cookie and data, all of which the SYN,ACK acknowledges."""
+    """Send a SYN with a valid cookie and data; the SYN,ACK must acknowledge both."""
     await conn.send(SYN, payload=data, options=[*conn.syn_options, opt.fast_open(cookie)])
     return await conn.expect(SYN | ACK, ack=conn.snd_nxt, **expected)
 
 
 async def refused(conn: Connection, options: list[opt.Option]) -> Received:
-    """A SYN with these options and data, of which the SYN,ACK acknowledges the SYN alone. The data then comes as ever."""
+    """Send a SYN with these options and data; the SYN,ACK must acknowledge the SYN alone. Then deliver the data."""
     await conn.inject(SYN, payload=DATA, options=[*conn.syn_options, *options])
     conn.taken_in(snd_nxt=conn.iss + 1)
     opened = await conn.expect(SYN | ACK, ack=conn.snd_nxt, length=0, label="the data not taken:")

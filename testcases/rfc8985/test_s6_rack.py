@@ -27,24 +27,24 @@ HOW = "from the acknowledgment with the SACK block to the repetition"
 
 
 async def flight(conn: Connection, count: int) -> list[Received]:
-    """So many segments, back to back; they can't be joined when they are repeated."""
+    """Return so many segments, sent back to back and too long to be joined when they are repeated."""
     app = conn.app
     await asyncio.gather(*(app.send(bytes(PIECE)) for _ in range(count)))
-    came = [await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=PIECE) for _ in range(count)]
-    if (apart_s := (came[-1].at_ns - came[0].at_ns) / SECOND) > ROUND_TRIP_S / 5:
+    arrived = [await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=PIECE) for _ in range(count)]
+    if (apart_s := (arrived[-1].at_ns - arrived[0].at_ns) / SECOND) > ROUND_TRIP_S / 5:
         raise Inconclusive(f"the segments came {apart_s:.3f} s apart, so that their order in time says nothing")
-    return came
+    return arrived
 
 
 async def opened(tcp: Case) -> Connection:
-    """A connection with SACK, on which that round trip was measured and small segments are sent at once."""
+    """Return a connection with SACK that has measured that round trip and sends small segments at once."""
     conn = await tcp.drive_to(State.ESTABLISHED, offer=Offer(mss=MSS, sack=True), round_trip_s=ROUND_TRIP_S)
     await conn.app.option("tcp", "TCP_NODELAY", 1)
     return conn
 
 
 async def says_arrived(tcp: Case, conn: Connection, since: Received, arrived: list[Received]) -> Sent:
-    """One round trip after `since`, a SACK block that covers those segments."""
+    """Send a SACK block that covers those segments, one round trip after `since`."""
     await tcp.clock.sleep_until(since.at_ns + round(ROUND_TRIP_S * SECOND))
     block = opt.sack((int(arrived[0].segment.seq), int(arrived[-1].segment.end)))
     sent = await conn.send(ACK, ack=conn.acked, options=[block], text="arrived out of order")
@@ -56,7 +56,7 @@ async def says_arrived(tcp: Case, conn: Connection, since: Received, arrived: li
 
 
 def window(tcp: Case, sent: Sent, lost: Received, marker: Received) -> Bound:
-    """How long after that acknowledgment the lost segment is due: a quarter of the least round trip after it and one more."""
+    """Return when the lost segment is due after that ACK: a quarter of the least round trip later."""
     round_trip_s = (sent.at_ns - marker.at_ns) / SECOND
     due_s = min(round_trip_s, ROUND_TRIP_S) / 4 - (marker.at_ns - lost.at_ns) / SECOND
     low_s, high_s = max(0.0, due_s - 0.01), tcp.timer("rto-min", due_s).high_s
@@ -114,9 +114,9 @@ async def test_number_of_segments_does_not_count_once_reordering_was_seen(tcp: C
     """
     conn = await opened(tcp)
     _, late = await flight(conn, 2)
-    said = await says_arrived(tcp, conn, late, [late])
+    report = await says_arrived(tcp, conn, late, [late])
     both = await conn.send(ACK, text="now both")
-    if (waited_s := (both.at_ns - said.at_ns) / SECOND) > ROUND_TRIP_S / 5:
+    if (waited_s := (both.at_ns - report.at_ns) / SECOND) > ROUND_TRIP_S / 5:
         raise Inconclusive(
             f"our second acknowledgment left {waited_s:.3f} s after the first, near the reordering window"
         )

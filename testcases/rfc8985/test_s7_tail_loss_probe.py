@@ -9,26 +9,26 @@ from conformance.api import ACK, SECOND, SYN, AppError, Bound, Case, Connection,
 
 NEEDS = ("app", "sack", "rack")
 ROUND_TRIP_S = 0.4
-"""What the target measures in the handshake: the probe is due after 0.8 s, the timeout after 1.2 s."""
+"""The round trip of the handshake: the probe is due after 0.8 s, the timeout after 1.2 s."""
 HOW = "from the last segment to the probe"
 MSS = 1400
 
 
 async def opened(tcp: Case, *, round_trip_s: float = ROUND_TRIP_S, sack: bool = True) -> Connection:
-    """A connection with SACK, on which that round trip was measured and small segments are sent at once."""
+    """Return a connection with SACK that has measured that round trip and sends small segments at once."""
     conn = await tcp.drive_to(State.ESTABLISHED, offer=Offer(mss=MSS, sack=sack), round_trip_s=round_trip_s)
     await conn.app.option("tcp", "TCP_NODELAY", 1)
     return conn
 
 
 async def says(conn: Connection, *pieces: bytes) -> list[Received]:
-    """What the application sends in one breath, each piece a segment."""
+    """Have the application send pieces in one go, each of them a segment; return them."""
     await asyncio.gather(*(conn.app.send(data) for data in pieces))
     return [await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=data) for data in pieces]
 
 
 def due(tcp: Case, seconds: float) -> Bound:
-    """The bound of a probe that is due after that time, by the precision of the retransmission timer."""
+    """Return the bound of a probe that is due after that time, as precise as the retransmission timer."""
     bound = tcp.timer("rto-min", seconds)
     return Bound(bound.low_s, bound.high_s, "RFC 8985, 7.2")
 

@@ -32,7 +32,7 @@ EVERY_KIND = pytest.mark.parametrize("kind", [pytest.param(one, id=name) for nam
 
 
 def right_checksum(segment: Segment) -> int:
-    """The checksum that the segment has to have."""
+    """Return the checksum that the segment must have."""
     return int.from_bytes(replace(segment, checksum=None).header()[16:18], "big")
 
 
@@ -40,7 +40,7 @@ def right_checksum(segment: Segment) -> int:
 
 
 async def one_of_each(tcp: Case) -> list[Received]:
-    """What the target sends in the life of three connections: each kind of segment, and data of even and odd length."""
+    """Return the segments of three connections: each kind of segment, and data of even and odd length."""
     seen = []
     conn = await tcp.listen()
     await conn.send(SYN)
@@ -56,13 +56,13 @@ async def one_of_each(tcp: Case) -> list[Received]:
     await conn.app.shutdown("send")
     seen.append(await conn.expect(FIN | ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0))
 
-    other = await tcp.connect()
-    seen.append(await other.expect(SYN, length=0))
-    await other.send(SYN | ACK)
-    seen.append(await other.expect_ack())
-    await other.app.connected()
-    await other.app.abort()
-    seen.append(await other.expect(RST | ACK, seq=other.rcv_nxt, ack=other.snd_nxt, length=0))
+    active = await tcp.connect()
+    seen.append(await active.expect(SYN, length=0))
+    await active.send(SYN | ACK)
+    seen.append(await active.expect_ack())
+    await active.app.connected()
+    await active.app.abort()
+    seen.append(await active.expect(RST | ACK, seq=active.rcv_nxt, ack=active.snd_nxt, length=0))
 
     closed = await tcp.drive_to(State.CLOSED)
     sent = await closed.inject(SYN)

@@ -15,7 +15,7 @@ EVERY_KIND = pytest.mark.parametrize("kind", [pytest.param(one, id=name) for nam
 
 
 async def largest(conn: Connection) -> int:
-    """Complete the handshake that the target has answered, and see how many octets the largest of its segments carries."""
+    """Complete the handshake that the target has answered; return the octets of the largest of its segments."""
     await conn.send(ACK)
     conn.app = await conn.listener.accept()
     return max(len(received.segment.payload) for received in await conn.collect_segments(bytes(range(256)) * 16))

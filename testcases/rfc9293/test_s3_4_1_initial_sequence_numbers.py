@@ -35,7 +35,7 @@ class Isn(NamedTuple):
 
 
 async def passive_isn(conn: Connection) -> Isn:
-    """The number that the target chooses for our SYN; the half-open connection is taken back."""
+    """Return the number that the target chooses for our SYN, and reset the half-open connection."""
     sent = await conn.send(SYN)
     received = await conn.expect(SYN | ACK, ack=conn.snd_nxt, length=0)
     await conn.send(RST)
@@ -43,7 +43,7 @@ async def passive_isn(conn: Connection) -> Isn:
 
 
 async def active_isn(conn: Connection, called_ns: int) -> Isn:
-    """The number of the SYN that the target sends for a connect() called after `called_ns`; we refuse it."""
+    """Return the number of the SYN for a connect() called after `called_ns`, and refuse it."""
     received = await conn.expect(SYN, length=0)
     await conn.inject(RST | ACK, seq=0)
     await conn.app.fails("connected", "ECONNREFUSED")
@@ -52,16 +52,16 @@ async def active_isn(conn: Connection, called_ns: int) -> Isn:
 
 
 async def isns_of_one_four_tuple(tcp: Case, by: str, *, count: int, apart_s: float) -> list[Isn]:
-    """The numbers that the target chooses for one four-tuple, opened again and again."""
-    found = []
+    """Return the numbers that the target chooses for one four-tuple, opened again and again."""
+    values = []
     if by == "passive":
         conn = await tcp.listen()
         for number in range(count):
             if number:
                 await tcp.sleep(apart_s)
                 conn = conn.next_incarnation()
-            found.append(await passive_isn(conn))
-        return found
+            values.append(await passive_isn(conn))
+        return values
     port = tcp.station.port()
     conn = tcp.connection()
     for number in range(count):
@@ -70,23 +70,23 @@ async def isns_of_one_four_tuple(tcp: Case, by: str, *, count: int, apart_s: flo
             conn = conn.next_incarnation()
         called_ns = tcp.clock.now_ns()
         conn.app = await tcp.app.connect(remote_port=conn.port, port=port, reuse=True)
-        found.append(await active_isn(conn, called_ns))
-    return found
+        values.append(await active_isn(conn, called_ns))
+    return values
 
 
 async def isns_of_many_four_tuples(tcp: Case, by: str) -> list[Isn]:
-    """The numbers for connections that differ in one port, opened one right after the other."""
-    found = []
+    """Return the numbers for connections that differ in one port, opened in quick succession."""
+    values = []
     if by == "passive":
         first = await tcp.listen()
         for number in range(OPENINGS):
             conn = first if number == 0 else tcp.connection(first.remote_port)
-            found.append(await passive_isn(conn))
-        return found
+            values.append(await passive_isn(conn))
+        return values
     for _ in range(OPENINGS):
         called_ns = tcp.clock.now_ns()
-        found.append(await active_isn(await tcp.connect(), called_ns))
-    return found
+        values.append(await active_isn(await tcp.connect(), called_ns))
+    return values
 
 
 @WAYS
@@ -99,11 +99,11 @@ async def test_isn_of_one_four_tuple_moves_with_a_clock(tcp: Case, by: str) -> N
     within a maximum segment lifetime.
     """
     isns = await isns_of_one_four_tuple(tcp, by, count=4, apart_s=0.5)
-    for number, (one, other) in enumerate(pairwise(isns), 1):
-        moved = (int(other.number) - int(one.number)) % (1 << 32)
+    for number, (earlier, later) in enumerate(pairwise(isns), 1):
+        moved = (int(later.number) - int(earlier.number)) % (1 << 32)
         if not moved:
             raise Violation(f"opening {number + 1} has the initial sequence number of the one before")
-        passed_s = (other.not_after_ns - one.not_after_ns) / SECOND
+        passed_s = (later.not_after_ns - earlier.not_after_ns) / SECOND
         tcp.check_timing(
             f"step of the clock up to opening {number + 1}",
             passed_s / moved,
@@ -123,10 +123,10 @@ async def test_isn_of_one_four_tuple_is_a_clock_with_a_constant_offset(tcp: Case
     """
     isns = await isns_of_one_four_tuple(tcp, by, count=4, apart_s=0.5)
     fastest, slowest = 0.0, float("inf")
-    for one, other in pairwise(isns):
-        moved = (int(other.number) - int(one.number)) % (1 << 32)
-        least_s = max(0, other.not_before_ns - one.not_after_ns) / SECOND
-        most_s = (other.not_after_ns - one.not_before_ns) / SECOND
+    for earlier, later in pairwise(isns):
+        moved = (int(later.number) - int(earlier.number)) % (1 << 32)
+        least_s = max(0, later.not_before_ns - earlier.not_after_ns) / SECOND
+        most_s = (later.not_after_ns - earlier.not_before_ns) / SECOND
         fastest, slowest = max(fastest, moved / most_s), min(slowest, moved / least_s)
     # Each pair allows the rates between its two; one rate must fit them all.
     if fastest > slowest * PRECISION:
@@ -152,11 +152,11 @@ async def test_isns_of_different_four_tuples_look_unrelated(tcp: Case, by: str) 
         raise Violation(f"two of {len(numbers)} connections have the same initial sequence number")
     distances = [later - earlier for earlier, later in pairwise(numbers)]
     changes = [Seq(later) - Seq(earlier) for earlier, later in pairwise(distances)]
-    for what, found in (("numbers", distances), ("distances between numbers", changes)):
-        near = sum(abs(one) < NEAR for one in found)
+    for what, values in (("numbers", distances), ("distances between numbers", changes)):
+        near = sum(abs(one) < NEAR for one in values)
         if near > NEAR_BY_CHANCE:
             raise Violation(
-                f"successive {what} are less than {NEAR} apart in {near} of {len(found)} cases, by chance in {NEAR_BY_CHANCE}"
+                f"successive {what} are less than {NEAR} apart in {near} of {len(values)} cases, by chance in {NEAR_BY_CHANCE}"
             )
 
 

@@ -26,30 +26,30 @@ STILL_WAITS_S = 0.3
 
 
 async def accepted(conn: Connection) -> None:
-    """The application gets this connection, and no other, from accept()."""
+    """See that accept() gives the application this connection and no other."""
     conn.app = await conn.listener.accept()
     if conn.app.port != conn.port:
         raise Violation(f"accept() gave a connection from port {conn.app.port}, opened was one from {conn.port}")
 
 
 async def still_waits(conn: Connection) -> None:
-    """The application's accept() goes on waiting: it has been given nothing."""
+    """See that the application's accept() still waits: nothing was handed to it."""
     await conn.listener.fails("accept", "timeout", wait_s=STILL_WAITS_S)
 
 
 async def syn_ack_of(conn: Connection) -> Received:
-    """The target's answer to our SYN."""
+    """Send our SYN and return the target's answer."""
     await conn.send(SYN)
     return await conn.expect(SYN | ACK, ack=conn.iss + 1, length=0)
 
 
 def right_edge(received: Received) -> Seq:
-    """The first number beyond the window that a segment offers, where windows are not scaled."""
+    """Return the first number beyond the window that a segment offers, where windows are not scaled."""
     return received.segment.ack + received.segment.window
 
 
 async def opened(conn: Connection, by: str) -> None:
-    """The application has the connection: from accept(), or as its connect() ends well."""
+    """See that the application has the connection: from accept(), or by the end of its connect()."""
     if by == "passive":
         await accepted(conn)
     else:
@@ -57,10 +57,10 @@ async def opened(conn: Connection, by: str) -> None:
 
 
 async def reads(conn: Connection, data: bytes) -> None:
-    """The application is given that data."""
-    came = await conn.app.receive(len(data))
-    if came != data:
-        raise Violation(f"the application read {came!r}, sent was {data!r}")
+    """See that the application reads exactly `data`."""
+    got = await conn.app.receive(len(data))
+    if got != data:
+        raise Violation(f"the application read {got!r}, sent was {data!r}")
 
 
 # The three-way handshake
@@ -82,8 +82,8 @@ async def reads(conn: Connection, data: bytes) -> None:
 async def test_passive_open_takes_three_segments(tcp: Case) -> None:
     """A passive open takes three segments.
 
-    We send a SYN, the target answers SYN+ACK, our ACK completes the handshake. The target's SYN+ACK must
-    acknowledge our SYN, and it owes nothing for the third segment.
+    We send a SYN, the target answers with a SYN,ACK, and our ACK completes the handshake. The SYN,ACK must
+    acknowledge our SYN. The target must send nothing after our ACK.
     """
     conn = await tcp.listen()
     await conn.send(SYN)
@@ -109,8 +109,10 @@ async def test_passive_open_takes_three_segments(tcp: Case) -> None:
 async def test_active_open_takes_three_segments(tcp: Case) -> None:
     """An active open takes three segments.
 
-    The target sends a SYN, we answer SYN+ACK, and the target's ACK completes the handshake. Its ACK must be at the
-    number after its SYN, acknowledge ours, and be empty; then it owes nothing.
+    The target sends a SYN, we answer with a SYN,ACK, and the target's ACK completes the handshake.
+
+    Its ACK must be empty, must have the number after its SYN, and must acknowledge our SYN. It must send nothing
+    more.
     """
     conn = await tcp.connect()
     await conn.expect(SYN, length=0)
@@ -127,13 +129,16 @@ async def test_active_open_takes_three_segments(tcp: Case) -> None:
 async def test_syn_occupies_one_sequence_number(tcp: Case, by: str, iss: int | None) -> None:
     """A SYN occupies one sequence number.
 
-    After an empty SYN the first octet of data has the next number, in both directions. The target must acknowledge
-    our SYN as one number, take data that begins there, and begin its own data one number after its SYN.
+    Neither SYN carries data, so the first octet of data has the number after the SYN, in both directions.
+
+    The target must acknowledge our SYN as one number and take our data from the next. Its own data must begin one
+    number after its SYN.
     """
     conn = await tcp.drive_to(State.ESTABLISHED, by=by, iss=iss)
     await conn.send(ACK, seq=conn.iss + 1, payload=b"first")
     await conn.expect(ACK, seq=conn.irs + 1, ack=conn.iss + 1 + len(b"first"), length=0)
     await reads(conn, b"first")
+
     await conn.app.send(b"reply")
     await conn.expect(ACK, seq=conn.irs + 1, ack=conn.iss + 1 + len(b"first"), payload=b"reply")
 
@@ -143,13 +148,14 @@ async def test_syn_occupies_one_sequence_number(tcp: Case, by: str, iss: int | N
 async def test_empty_ack_occupies_no_sequence_number(tcp: Case, by: str) -> None:
     """An empty ACK occupies no sequence number.
 
-    Three empty ACKs follow the handshake, all with the same number, and then data with that number. The target must
-    not answer the ACKs, and must take the data as the next in order.
+    After the handshake we send three empty ACKs, and then data with the same number. The target must not answer the
+    ACKs. It must take the data as the next in order.
     """
     conn = await tcp.drive_to(State.ESTABLISHED, by=by)
     for _ in range(3):
         await conn.send(ACK, seq=conn.iss + 1)
     await conn.silence()
+
     await conn.deliver(b"after three ACKs")
 
 
@@ -164,7 +170,7 @@ async def test_empty_ack_occupies_no_sequence_number(tcp: Case, by: str) -> None
 async def test_third_segment_may_carry_data(tcp: Case, by: str) -> None:
     """Data in the third segment is delivered.
 
-    The segment that acknowledges the target's SYN+ACK has data in it. The target must acknowledge the data and hand
+    The segment that acknowledges the target's SYN,ACK carries data. The target must acknowledge the data and hand
     it to the application.
     """
     conn = await tcp.drive_to(State.SYN_RECEIVED, by=by)
@@ -184,8 +190,8 @@ async def test_third_segment_may_carry_data(tcp: Case, by: str) -> None:
 async def test_third_segment_may_carry_fin(tcp: Case, by: str) -> None:
     """A FIN in the third segment leads to CLOSE-WAIT.
 
-    The segment that acknowledges the target's SYN+ACK also closes our direction. The target must acknowledge the
-    FIN, enter CLOSE-WAIT, and tell the application the end of the stream.
+    The segment that acknowledges the target's SYN,ACK carries our FIN. The target must acknowledge the FIN and
+    enter CLOSE-WAIT. It must tell the application that the stream has ended.
     """
     conn = await tcp.drive_to(State.SYN_RECEIVED, by=by)
     await conn.send(FIN | ACK)
@@ -200,8 +206,8 @@ async def test_third_segment_may_carry_fin(tcp: Case, by: str) -> None:
 async def test_data_in_the_syn_ack_is_taken(tcp: Case) -> None:
     """Data in the SYN,ACK is delivered.
 
-    We answer the target's SYN with a SYN+ACK that carries data. The target must process the text that comes with
-    the SYN+ACK: acknowledge it and hand it to the application.
+    We answer the target's SYN with a SYN,ACK that carries data. The target must acknowledge the data and hand it to
+    the application.
     """
     conn = await tcp.drive_to(State.SYN_SENT)
     await conn.send(SYN | ACK, payload=b"early")
@@ -219,8 +225,8 @@ async def test_data_in_the_syn_ack_is_taken(tcp: Case) -> None:
 async def test_fin_in_the_syn_ack_is_taken(tcp: Case) -> None:
     """A FIN in the SYN,ACK leads to CLOSE-WAIT.
 
-    We answer the target's SYN with a SYN+ACK that also closes our direction. The target must process the FIN that
-    comes with the SYN+ACK: acknowledge it and enter CLOSE-WAIT.
+    We answer the target's SYN with a SYN,ACK that carries our FIN. The target must acknowledge the FIN and enter
+    CLOSE-WAIT.
     """
     conn = await tcp.drive_to(State.SYN_SENT)
     await conn.send(SYN | FIN | ACK)
@@ -237,9 +243,11 @@ async def test_fin_in_the_syn_ack_is_taken(tcp: Case) -> None:
 async def test_data_in_the_syn_is_held_until_the_third_segment(tcp: Case) -> None:
     """Data in the SYN is held until the third segment.
 
-    A SYN with data opens the connection. The target must answer SYN+ACK, covering the SYN alone or the data too,
-    and must not hand the data to the application before the handshake is complete. Data that it did not acknowledge
-    it must take when it is sent again.
+    A SYN with data opens the connection. The target must answer with a SYN,ACK that covers the SYN, or the SYN and
+    the data.
+
+    It must not hand the data to the application before the handshake is complete. Data that it has not acknowledged
+    it must take when we send it again.
     """
     conn = await tcp.listen()
     await conn.send(SYN, payload=b"early")
@@ -249,6 +257,7 @@ async def test_data_in_the_syn_is_held_until_the_third_segment(tcp: Case) -> Non
     )
     tcp.choice("data in a SYN", "not kept" if which else "kept", allowed=["kept", "not kept"])
     await still_waits(conn)
+
     if which:
         await conn.send(ACK, seq=conn.iss + 1, payload=b"early")
         await conn.expect_ack()
@@ -276,8 +285,8 @@ async def test_data_in_the_syn_is_held_until_the_third_segment(tcp: Case) -> Non
 async def test_passive_open_is_not_established_before_the_third_segment(tcp: Case) -> None:
     """A passive open stays in SYN-RECEIVED until the third segment.
 
-    We withhold the third segment of the handshake for a while, then send it. Meanwhile the target must stay in
-    SYN-RECEIVED and give the application nothing; then it must be ESTABLISHED.
+    We hold the third segment of the handshake back for a while, and then send it. Until then the target must stay
+    in SYN-RECEIVED and hand nothing to the application. Then it must be ESTABLISHED.
     """
     conn = await tcp.listen()
     await conn.send(SYN)
@@ -302,8 +311,8 @@ async def test_passive_open_is_not_established_before_the_third_segment(tcp: Cas
 async def test_data_without_ack_does_not_open(tcp: Case, by: str) -> None:
     """Data without ACK does not complete the handshake.
 
-    In SYN-RECEIVED comes data in order, but without an acknowledgment of the target's SYN. The target must drop it
-    without an answer, stay in SYN-RECEIVED, and never hand it to the application.
+    In SYN-RECEIVED data arrives in order, but without the ACK bit. The target must drop it without an answer and
+    stay in SYN-RECEIVED. The application must never read that data.
     """
     conn = await tcp.drive_to(State.SYN_RECEIVED, by=by)
     await conn.inject(payload=b"not valid yet")
@@ -326,8 +335,10 @@ async def test_data_without_ack_does_not_open(tcp: Case, by: str) -> None:
 async def test_data_that_does_not_acknowledge_the_syn_does_not_open(tcp: Case, by: str) -> None:
     """Data that does not acknowledge the SYN is reset.
 
-    In SYN-RECEIVED comes data in order that acknowledges the number of the target's SYN, not the one after it. The
-    target must answer <SEQ=SEG.ACK><CTL=RST>, stay in SYN-RECEIVED, and never hand the data to the application.
+    In SYN-RECEIVED data arrives in order, but its ACK has the number of the target's SYN, not the one after it.
+
+    The target must answer <SEQ=SEG.ACK><CTL=RST> and stay in SYN-RECEIVED. The application must never read that
+    data.
     """
     conn = await tcp.drive_to(State.SYN_RECEIVED, by=by)
     await conn.inject(ACK, ack=conn.irs, payload=b"not valid yet")
@@ -353,8 +364,8 @@ async def test_data_that_does_not_acknowledge_the_syn_does_not_open(tcp: Case, b
 async def test_ack_of_something_not_sent_does_not_open(tcp: Case, by: str) -> None:
     """An ACK of something not sent does not complete the handshake.
 
-    In SYN-RECEIVED comes an ACK one number beyond what the target has sent. The target must answer it with a reset
-    at that number (section 3.5.2) or, by RFC 5961, with an acknowledgment; and it must stay in SYN-RECEIVED.
+    In SYN-RECEIVED an ACK arrives that is one number beyond SND.NXT. The target must answer with a reset at that
+    number (section 3.5.2) or with an ACK (RFC 5961). It must stay in SYN-RECEIVED.
     """
     conn = await tcp.drive_to(State.SYN_RECEIVED, by=by)
     await conn.inject(ACK, ack=conn.rcv_nxt + 1)
@@ -374,21 +385,22 @@ async def test_ack_of_something_not_sent_does_not_open(tcp: Case, by: str) -> No
 async def test_repeated_syn_is_answered_again(tcp: Case) -> None:
     """A repeated SYN is answered again.
 
-    Our SYN comes a second time, as if the SYN+ACK had been lost. The target must answer with an acknowledgment of
-    the SYN: by the letter an empty ACK, as widely deployed the same SYN+ACK.
+    Our SYN arrives a second time, as if the SYN,ACK had been lost. The target must acknowledge it: with an empty
+    ACK by the letter of the text, or with the same SYN,ACK, as most stacks do.
     """
     conn = await tcp.drive_to(State.SYN_RECEIVED)
     await conn.send(SYN, seq=conn.iss, ack=0, text="the same SYN again")
-    # Well before the SYN+ACK's own timer, the shortest of which is 1 s.
+    # Half a second is well before the target's timer could repeat the SYN,ACK: that takes 1 s at least.
     which, _ = await conn.expect_any(
         Expectation(SYN | ACK, seq=conn.irs, ack=conn.iss + 1, length=0),
         Expectation(ACK, seq=conn.rcv_nxt, ack=conn.iss + 1, length=0),
         within=0.5,
         strict=True,
     )
-    taken = ("SYN+ACK", "ACK")[which]
-    tcp.choice("answer to a repeated SYN in SYN-RECEIVED", taken, allowed=["SYN+ACK", "ACK"])
+    answer = ("SYN+ACK", "ACK")[which]
+    tcp.choice("answer to a repeated SYN in SYN-RECEIVED", answer, allowed=["SYN+ACK", "ACK"])
     await conn.confirm(State.SYN_RECEIVED)
+
     await conn.send(ACK)
     await accepted(conn)
 
@@ -405,8 +417,8 @@ async def test_repeated_syn_is_answered_again(tcp: Case) -> None:
 async def test_syn_ack_is_repeated_with_doubling_intervals(tcp: Case) -> None:
     """The SYN,ACK is repeated with doubling intervals.
 
-    The third segment of the handshake never comes. The target must repeat its SYN+ACK unchanged, each interval
-    twice as long as the one before, as its profile says.
+    The third segment of the handshake never arrives. The target must repeat its SYN,ACK unchanged, by the schedule
+    of its profile: each interval is twice the one before.
     """
     conn = await tcp.listen()
     last = syn_ack = await syn_ack_of(conn)
@@ -435,9 +447,10 @@ async def test_syn_ack_is_repeated_with_doubling_intervals(tcp: Case) -> None:
 async def test_half_open_connection_is_given_up(tcp: Case) -> None:
     """A half-open connection is given up in silence.
 
-    The third segment of the handshake never comes, not even after the last repetition of the SYN+ACK. One more
-    doubled interval later the target must give up without a segment: the connection is gone, its listener is there,
-    and the application was never told.
+    The third segment of the handshake never arrives, not even after the last SYN,ACK. One more doubled interval
+    later the target must give up without a segment.
+
+    The connection must be gone and the listener must remain. The application must never hear of it.
     """
     conn = await tcp.listen()
     last = syn_ack = await syn_ack_of(conn)
@@ -446,7 +459,7 @@ async def test_half_open_connection_is_given_up(tcp: Case) -> None:
     until_given_up = tcp.timer("syn-ack-rto", 2 * tcp.profile.timer("syn-ack-rto").schedule_s[-1])
     await conn.silence(for_=until_given_up.low_s - 1, strict=True)
     await conn.confirm(State.SYN_RECEIVED, probe=False)
-    # The end is silent: only the agent can tell it.
+    # The target gives up in silence: only the agent shows when.
     while await tcp.state_of(conn) is State.SYN_RECEIVED:
         if (tcp.clock.now_ns() - last.at_ns) / SECOND > until_given_up.high_s:
             break
@@ -459,6 +472,7 @@ async def test_half_open_connection_is_given_up(tcp: Case) -> None:
     )
     await conn.silence(strict=True)
     await still_waits(conn)
+
     late = await conn.inject(ACK, text="the third segment, too late")
     await conn.expect(RST, seq=late.segment.ack, length=0)
     await conn.confirm(State.LISTEN)
@@ -468,17 +482,18 @@ async def test_half_open_connection_is_given_up(tcp: Case) -> None:
 async def test_late_third_segment_opens(tcp: Case) -> None:
     """A late third segment completes the handshake.
 
-    The third segment comes only after the SYN+ACK was repeated twice. The target must be ESTABLISHED then, and stop
-    repeating.
+    The third segment arrives after the SYN,ACK was repeated twice. The target must be ESTABLISHED then, and must
+    stop repeating.
     """
     conn = await tcp.listen()
     syn_ack = await syn_ack_of(conn)
     first, second, *later = tcp.schedule("syn-ack-rto")
     await conn.expect_retransmission(syn_ack, within=first.high_s + 1)
     await conn.expect_retransmission(syn_ack, within=second.high_s + 1)
+
     await conn.send(ACK)
     await accepted(conn)
-    await conn.silence(for_=max((second, *later[:1]), key=lambda one: one.high_s).high_s, strict=True)
+    await conn.silence(for_=max(bound.high_s for bound in (second, *later[:1])), strict=True)
     await conn.deliver(b"late but valid")
 
 
@@ -495,9 +510,10 @@ async def test_late_third_segment_opens(tcp: Case) -> None:
 async def test_old_duplicate_syn_leaves_nothing_behind(tcp: Case) -> None:
     """An old duplicate SYN leaves nothing behind.
 
-    An old SYN arrives; its sender knows nothing of it and resets what the target answers. Then comes the real SYN.
-    The target must answer the old SYN, return to LISTEN on the reset without telling the application, and open the
-    real connection as if nothing had been.
+    An old SYN arrives. Its sender knows nothing of it and resets the target's answer. Then the real SYN arrives.
+
+    The target must answer the old SYN and return to LISTEN on the reset, without telling the application. It must
+    open the real connection as if the old SYN had never arrived.
     """
     old = await tcp.listen()
     await old.send(SYN, text="an old duplicate")
@@ -519,7 +535,7 @@ async def test_old_duplicate_syn_leaves_nothing_behind(tcp: Case) -> None:
 async def test_syn_to_a_closed_port_is_refused(tcp: Case) -> None:
     """A SYN to a closed port is refused with a RST,ACK.
 
-    A SYN comes for a port on which nobody listens. The target must answer <SEQ=0><ACK=SEG.SEQ+1><CTL=RST,ACK>.
+    A SYN arrives for a port on which nobody listens. The target must answer <SEQ=0><ACK=SEG.SEQ+1><CTL=RST,ACK>.
     """
     conn = await tcp.drive_to(State.CLOSED)
     await conn.send(SYN)
@@ -534,8 +550,8 @@ async def test_syn_to_a_closed_port_is_refused(tcp: Case) -> None:
 async def test_refused_active_open_fails(tcp: Case) -> None:
     """A refused active open fails at once.
 
-    We answer the target's SYN with RST+ACK, as a closed port does. The target must give up at once: connect() fails
-    with ECONNREFUSED, and no further SYN follows.
+    We answer the target's SYN with a RST,ACK, as a closed port does. The target must give up at once: connect()
+    fails with ECONNREFUSED, and no further SYN follows.
     """
     conn = await tcp.drive_to(State.SYN_SENT)
     await conn.inject(RST | ACK, seq=0)
@@ -567,10 +583,13 @@ async def test_refused_active_open_fails(tcp: Case) -> None:
 async def test_simultaneous_open(tcp: Case, last: Flags) -> None:
     """Simultaneous open leads to one connection.
 
-    Our SYN crosses the target's own. Then our SYN+ACK crosses the target's (Figure 7), or an ACK answers it. The
-    target must answer our SYN with <SEQ=ISS><ACK=RCV.NXT><CTL=SYN,ACK>, pass through SYN-RECEIVED, and end with one
-    connection that carries data both ways. In Figure 7 our SYN+ACK opens it; by the letter of the sequence check
-    the target acknowledges and drops it, and the acknowledgment that we owe for its own opens the connection.
+    Our SYN crosses the target's. Then our SYN,ACK crosses the target's (Figure 7), or our ACK answers it.
+
+    The target must answer our SYN with <SEQ=ISS><ACK=RCV.NXT><CTL=SYN,ACK> and pass through SYN-RECEIVED. It must
+    end with one connection that carries data both ways.
+
+    In Figure 7 our SYN,ACK opens the connection. By the letter of the sequence check the target acknowledges and
+    drops that segment; then our ACK of its SYN,ACK opens it.
     """
     conn = await tcp.drive_to(State.SYN_SENT)
     await conn.send(SYN, text="crosses the target's SYN")
@@ -587,6 +606,7 @@ async def test_simultaneous_open(tcp: Case, last: Flags) -> None:
             await conn.send(ACK)
     else:
         await conn.send(ACK)
+
     await opened(conn, "active")
     await conn.confirm(State.ESTABLISHED)
     await conn.deliver(b"one way")
@@ -597,12 +617,13 @@ async def test_simultaneous_open(tcp: Case, last: Flags) -> None:
 async def test_simultaneous_open_does_not_shrink_the_window(tcp: Case) -> None:
     """Simultaneous open does not shrink the offered window.
 
-    Our SYN without a window scale option crosses the target's, which has one; then data comes. Windows are then not
-    scaled in either direction. The right edge that the target's SYN+ACK has set should not move back.
+    Our SYN without window scale crosses the target's, which offers it. Windows are therefore not scaled in either
+    direction. When data arrives, the right edge that the target's SYN,ACK has offered should not move back.
     """
     conn = await tcp.drive_to(State.SYN_SENT)
     await conn.send(SYN, text="crosses the target's SYN")
     edge = right_edge(await conn.expect(SYN | ACK, seq=conn.irs, ack=conn.iss + 1, length=0))
+
     await conn.send(ACK, payload=b"data")
     after = await conn.expect_ack()
     if right_edge(after) < edge:
@@ -643,8 +664,8 @@ WAYS = [
 async def test_state_is_reachable(tcp: Case, state: State, by: str, via: State | None) -> None:
     """A state is reached step by step.
 
-    The target is driven into the state, one segment and one call at a time. It must be there by what a probe on the
-    wire shows, and by its own word.
+    We drive the target into the state, one segment and one call at a time. It must be there by a probe on the wire,
+    and by the agent's own word.
     """
     conn = await tcp.drive_to(state, by=by, via=via)
     await conn.confirm(state)
@@ -661,11 +682,12 @@ async def test_state_is_reachable(tcp: Case, state: State, by: str, via: State |
 async def test_passive_open_enters_listen(tcp: Case) -> None:
     """A passive open enters LISTEN.
 
-    The application listens on a port that was closed. The target must refuse a SYN before, send nothing for the
-    call, and answer a SYN from any peer afterwards.
+    The application listens on a port that was closed. The target must refuse a SYN before that, send nothing for
+    the call, and answer a SYN from any peer afterwards.
     """
     conn = await tcp.drive_to(State.CLOSED)
     await conn.confirm(State.CLOSED)
+
     conn.listener = await tcp.app.listen(port=conn.remote_port)
     await conn.silence()
     await conn.confirm(State.LISTEN)
@@ -679,8 +701,8 @@ async def test_passive_open_enters_listen(tcp: Case) -> None:
 async def test_active_open_enters_syn_sent(tcp: Case) -> None:
     """An active open sends a SYN and enters SYN-SENT.
 
-    The application connects to us, and we leave the SYN unanswered. The target must send one SYN without ACK and
-    without data, and wait in SYN-SENT.
+    The application connects to us, and we leave the SYN unanswered. The target must send a single SYN, without ACK
+    and without data, and wait in SYN-SENT.
     """
     conn = await tcp.connect()
     await conn.expect(SYN, length=0)
@@ -696,12 +718,14 @@ async def test_active_open_enters_syn_sent(tcp: Case) -> None:
 async def test_closing_a_listener_closes_the_port(tcp: Case, how: str) -> None:
     """Closing a listener closes the port.
 
-    The application closes its listening socket. The target must send nothing for that, and refuse a SYN afterwards.
+    The application closes its listening socket. The target must send nothing for the call, and refuse a SYN
+    afterwards.
     """
     conn = await tcp.drive_to(State.LISTEN)
     await conn.confirm(State.LISTEN)
     await (conn.listener.close() if how == "close" else conn.listener.abort())
     await conn.silence()
+
     await conn.send(SYN)
     await conn.expect(RST | ACK, seq=Seq(0), ack=conn.iss + 1, length=0)
     await conn.confirm(State.CLOSED)
@@ -711,8 +735,8 @@ async def test_closing_a_listener_closes_the_port(tcp: Case, how: str) -> None:
 async def test_send_on_a_listener_opens_actively(tcp: Case) -> None:
     """SEND on a listener opens actively.
 
-    The application sends on a connection in LISTEN. A target whose application can do that must send a SYN and
-    enter SYN-SENT.
+    The application sends on a connection in LISTEN. Where its socket API can do that, the target must send a SYN
+    and enter SYN-SENT.
     """
     conn = await tcp.drive_to(State.LISTEN)
     try:
@@ -735,8 +759,8 @@ async def test_send_on_a_listener_opens_actively(tcp: Case) -> None:
 async def test_closing_in_syn_sent_gives_up(tcp: Case, how: str) -> None:
     """Closing in SYN-SENT gives the open up.
 
-    The application closes its socket before the SYN is answered; our SYN+ACK comes too late. The target must send
-    nothing for the call, no further SYN, and answer the SYN+ACK with a reset.
+    The application closes its socket before its SYN is answered, and our SYN,ACK arrives too late. The target must
+    send nothing for the call, and no further SYN. It must answer the SYN,ACK with a reset.
     """
     conn = await tcp.drive_to(State.SYN_SENT)
     match how:
@@ -746,7 +770,8 @@ async def test_closing_in_syn_sent_gives_up(tcp: Case, how: str) -> None:
             await conn.app.shutdown("both")
         case "abort":
             await conn.app.abort()
-    await conn.silence(for_=tcp.timer("syn-rto").high_s, strict=True)
+    await conn.silence(for_=tcp.timer("syn-rto").high_s, strict=True)  # no further SYN
+
     await conn.inject(SYN | ACK)
     await conn.expect(RST, seq=conn.rcv_nxt, length=0)
     await conn.confirm(State.CLOSED)
@@ -766,8 +791,8 @@ async def test_closing_in_syn_sent_gives_up(tcp: Case, how: str) -> None:
 async def test_reset_returns_a_passive_open_to_listen(tcp: Case) -> None:
     """A RST in SYN-RECEIVED returns a passive open to LISTEN.
 
-    A RST at RCV.NXT comes for a connection in SYN-RECEIVED that a SYN to a listener made. The target must return to
-    LISTEN without an answer and without telling the application.
+    A SYN to a listener has led to SYN-RECEIVED. A RST at RCV.NXT arrives. The target must return to LISTEN without
+    an answer, and without telling the application.
     """
     conn = await tcp.drive_to(State.SYN_RECEIVED, by="passive")
     await conn.send(RST)
@@ -786,8 +811,8 @@ async def test_reset_returns_a_passive_open_to_listen(tcp: Case) -> None:
 async def test_reset_refuses_an_active_open_in_syn_received(tcp: Case) -> None:
     """A RST in SYN-RECEIVED refuses an active open.
 
-    A RST at RCV.NXT comes for a connection in SYN-RECEIVED that began with the target's own SYN. The target must
-    enter CLOSED without an answer, and connect() must fail: the connection was refused.
+    The target's own SYN has led to SYN-RECEIVED. A RST at RCV.NXT arrives. The target must enter CLOSED without an
+    answer, and connect() must fail: the connection was refused.
     """
     conn = await tcp.drive_to(State.SYN_RECEIVED, by="active")
     await conn.send(RST)

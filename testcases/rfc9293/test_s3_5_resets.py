@@ -20,12 +20,12 @@ from conformance.api import (
     verifies,
 )
 
-# What the application of a connection that the peer reset is told, by the socket API.
-TOLD = ("ECONNRESET", "EPIPE")
+# The errors by which the socket API tells an application that the peer has reset its connection.
+RESET_ERRORS = ("ECONNRESET", "EPIPE")
 
 
 async def expect_no_connection(conn: Connection, flags: Flags, payload: bytes) -> None:
-    """Send a segment for which there is no connection, and take the reset that section 3.5.2 forms for it."""
+    """Send a segment that belongs to no connection, and expect the reset that section 3.5.2 forms for it."""
     ack = Seq(0x1234_5678) if flags & ACK else Seq(0)
     sent = (await conn.inject(flags, ack=ack, payload=payload)).segment
     if flags & ACK:
@@ -64,8 +64,8 @@ async def test_closed_port_answers_with_a_reset(
 ) -> None:
     """A closed port answers a segment with a reset.
 
-    A segment that is no reset comes for a port on which there is no connection and no listener. The target must
-    reset it: at SEG.ACK where the segment has an ACK, otherwise at zero, acknowledging all that it occupies.
+    A segment without RST arrives for a port with neither a connection nor a listener. The target must reset it: at
+    SEG.ACK if the segment has an ACK, otherwise at zero, with an ACK of all that the segment occupies.
     """
     conn = await tcp.drive_to(State.CLOSED)
     await expect_no_connection(conn, flags, payload)
@@ -86,8 +86,8 @@ async def test_closed_port_answers_with_a_reset(
 async def test_closed_port_does_not_answer_a_reset(tcp: Case, flags: Flags, cells: tuple[str, ...]) -> None:
     """A closed port does not answer a reset.
 
-    A reset comes for a port on which there is no connection and no listener. The target must not answer it,
-    whatever other flags it has: two hosts would otherwise reset each other for ever.
+    A RST arrives for a port with neither a connection nor a listener. The target must not answer it, whatever flags
+    it has beside RST: two hosts would otherwise reset each other for ever.
     """
     conn = await tcp.drive_to(State.CLOSED)
     await conn.inject(flags, ack=Seq(0x1234_5678) if flags & ACK else 0)
@@ -113,8 +113,8 @@ async def test_listener_answers_an_ack_with_a_reset(
 ) -> None:
     """A listener answers an ACK with a reset.
 
-    A segment with an ACK comes for a listening port: it acknowledges something that was never sent. The target must
-    answer <SEQ=SEG.ACK><CTL=RST> and go on listening.
+    A segment with an ACK arrives for a listening port, where nothing was ever sent. The target must answer
+    <SEQ=SEG.ACK><CTL=RST> and go on listening.
     """
     conn = await tcp.drive_to(State.LISTEN)
     await expect_no_connection(conn, flags, payload)
@@ -139,7 +139,7 @@ async def test_listener_drops_what_opens_nothing(
 ) -> None:
     """A listener drops a segment that opens nothing.
 
-    A reset, or a segment with neither SYN nor ACK, comes for a listening port. The target must drop it without an
+    A RST, or a segment with neither SYN nor ACK, arrives for a listening port. The target must drop it without an
     answer and go on listening.
     """
     conn = await tcp.drive_to(State.LISTEN)
@@ -160,7 +160,7 @@ UNACCEPTABLE = [
 
 
 async def still_opens(conn: Connection) -> None:
-    """The open attempt goes on as if nothing had been: our SYN+ACK completes it."""
+    """See that the target's open goes on as if nothing had arrived: our SYN,ACK completes it."""
     await conn.confirm(State.SYN_SENT)
     await conn.send(SYN | ACK)
     await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.iss + 1, length=0)
@@ -183,8 +183,8 @@ async def test_syn_sent_resets_an_unacceptable_ack(
 ) -> None:
     """SYN-SENT resets an unacceptable ACK.
 
-    We answer the target's SYN with an acknowledgment of something else. The target must answer
-    <SEQ=SEG.ACK><CTL=RST>, and its own attempt must go on.
+    We answer the target's SYN with an ACK of something else. The target must answer <SEQ=SEG.ACK><CTL=RST>. Its
+    open must go on.
     """
     conn = await tcp.drive_to(State.SYN_SENT)
     await conn.inject(flags, ack=conn.irs + from_iss)
@@ -202,8 +202,8 @@ async def test_syn_sent_resets_an_unacceptable_ack(
 async def test_syn_sent_ignores_a_reset_that_does_not_acknowledge_the_syn(tcp: Case, from_iss: int) -> None:
     """SYN-SENT ignores a RST,ACK that does not cover the SYN.
 
-    We answer the target's SYN with RST+ACK that acknowledges something else, as a blind attacker would. The target
-    must drop it without an answer, and its attempt must go on.
+    We answer the target's SYN with a RST,ACK that acknowledges something else, as a blind attacker would. The
+    target must drop it without an answer. Its open must go on.
     """
     conn = await tcp.drive_to(State.SYN_SENT)
     await conn.inject(RST | ACK, seq=0, ack=conn.irs + from_iss)
@@ -215,8 +215,8 @@ async def test_syn_sent_ignores_a_reset_that_does_not_acknowledge_the_syn(tcp: C
 async def test_syn_sent_ignores_a_reset_without_ack(tcp: Case) -> None:
     """SYN-SENT ignores a RST without ACK.
 
-    We answer the target's SYN with a reset that acknowledges nothing. The target must drop it without an answer,
-    and its attempt must go on.
+    We answer the target's SYN with a RST that acknowledges nothing. The target must drop it without an answer. Its
+    open must go on.
     """
     conn = await tcp.drive_to(State.SYN_SENT)
     await conn.inject(RST)
@@ -230,8 +230,8 @@ async def test_syn_sent_ignores_a_reset_without_ack(tcp: Case) -> None:
 async def test_syn_sent_takes_a_reset_that_acknowledges_the_syn(tcp: Case) -> None:
     """SYN-SENT takes a RST,ACK that acknowledges the SYN.
 
-    We answer the target's SYN with RST+ACK, its sequence number zero as section 3.5.2 forms it. The target must
-    enter CLOSED without an answer, and connect() must fail.
+    We answer the target's SYN with a RST,ACK whose sequence number is zero, as section 3.5.2 forms it. The target
+    must enter CLOSED without an answer, and connect() must fail.
     """
     conn = await tcp.drive_to(State.SYN_SENT)
     await conn.send(RST | ACK, seq=0)
@@ -244,20 +244,24 @@ async def test_syn_sent_takes_a_reset_that_acknowledges_the_syn(tcp: Case) -> No
 async def test_syn_sent_and_a_reset_with_another_sequence_number(tcp: Case) -> None:
     """SYN-SENT takes or drops a RST,ACK with a sequence number.
 
-    We answer the target's SYN with RST+ACK that acknowledges it, with a sequence number that is not zero. RFC 5961
-    has the number compared with RCV.NXT, which is not known yet: the target may take the reset or drop it.
+    We answer the target's SYN with a RST,ACK that acknowledges it and has a sequence number other than zero.
+
+    RFC 5961 compares that number with RCV.NXT, which the target does not know yet. It may take the reset or drop
+    it.
     """
     conn = await tcp.drive_to(State.SYN_SENT)
     await conn.inject(RST | ACK, seq=Seq(0x1234_5678))
     await conn.silence()
+
+    # A connection that is gone resets this SYN,ACK; one that still opens acknowledges it.
     await conn.send(SYN | ACK)
     which, _ = await conn.expect_any(
         Expectation(RST, seq=conn.rcv_nxt, length=0, label="the RST was taken:"),
         Expectation(ACK, seq=conn.rcv_nxt, ack=conn.iss + 1, length=0, label="the RST was dropped:"),
     )
     then = (State.CLOSED, State.ESTABLISHED)[which]
-    taken = ("taken", "dropped")[which]
-    tcp.choice("RST in SYN-SENT whose number is not zero", taken, allowed=["taken", "dropped"])
+    tcp.choice("RST in SYN-SENT whose number is not zero", ("taken", "dropped")[which], allowed=["taken", "dropped"])
+
     if then is State.CLOSED:
         await conn.app.fails("connected", "ECONNREFUSED", "ECONNRESET")
     else:
@@ -282,7 +286,7 @@ async def test_syn_sent_drops_what_has_neither_syn_nor_reset(
     """SYN-SENT drops a segment with neither SYN nor RST.
 
     We answer the target's SYN with a segment that has neither SYN nor RST; its ACK, if any, is acceptable. The
-    target must drop it without an answer, and its attempt must go on.
+    target must drop it without an answer. Its open must go on.
     """
     conn = await tcp.drive_to(State.SYN_SENT)
     await conn.inject(flags, payload=payload)
@@ -303,9 +307,10 @@ async def test_syn_sent_drops_what_has_neither_syn_nor_reset(
 async def test_peer_that_lost_its_memory_opens_again(tcp: Case) -> None:
     """A peer that lost its memory can open again.
 
-    We forget an ESTABLISHED connection and open the same four-tuple anew, as after a crash (Figure 9). The target
-    must answer the SYN with its own numbers, end the old connection on the reset that they provoke, and tell the
-    application; then the next SYN opens the new connection.
+    We forget an ESTABLISHED connection and open the same four-tuple again, as after a crash (Figure 9).
+
+    The target must answer the SYN with its own numbers. Our reset of that answer must end the old connection, and
+    the application must hear of it. The next SYN must open the new connection.
     """
     old = await tcp.drive_to(State.ESTABLISHED)
     conn = old.next_incarnation(iss=old.snd_nxt - 100_000)
@@ -331,8 +336,8 @@ async def test_peer_that_lost_its_memory_opens_again(tcp: Case) -> None:
 async def test_data_to_a_peer_that_lost_its_memory_is_reset(tcp: Case) -> None:
     """The reset of a peer that lost its memory ends the connection.
 
-    The target sends data on a connection that we forgot; we reset it as section 3.5.2 has it (Figure 10). The
-    target must end the connection and tell the application.
+    The target sends data on a connection that we have forgotten, and we reset it as section 3.5.2 says (Figure 10).
+    The target must end the connection and tell the application.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
     await conn.app.send(b"hello?")
@@ -347,7 +352,10 @@ async def test_data_to_a_peer_that_lost_its_memory_is_reset(tcp: Case) -> None:
 
 
 async def expect_abort(tcp: Case, conn: Connection) -> None:
-    """The reset of an ABORT: <SEQ=SND.NXT><CTL=RST>. "Once a connection is established", ACK is always there (section 3.1)."""
+    """Expect the reset of an ABORT: <SEQ=SND.NXT><CTL=RST>, with or without ACK.
+
+    On an established connection ACK is always set by section 3.1, while section 3.10.5 writes the reset without it.
+    """
     which, _ = await conn.expect_any(
         Expectation(RST | ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0),
         Expectation(RST, seq=conn.rcv_nxt, length=0),
@@ -356,7 +364,7 @@ async def expect_abort(tcp: Case, conn: Connection) -> None:
 
 
 async def expect_forgotten(tcp: Case, conn: Connection) -> None:
-    """After its own reset the target is in CLOSED (section 3.10.5), or in TIME-WAIT as section 3.5.2 would rather have it."""
+    """See that the target is in CLOSED after its own reset (section 3.10.5), or in TIME-WAIT, as section 3.5.2 recommends."""
     late = await conn.inject(ACK, payload=b"late")
     which, _ = await conn.expect_any(
         Expectation(RST, seq=late.segment.ack, length=0),
@@ -389,9 +397,10 @@ async def expect_forgotten(tcp: Case, conn: Connection) -> None:
 async def test_abort_sends_one_reset(tcp: Case, state: State, by: str, cells: tuple[str, ...]) -> None:
     """ABORT sends one reset.
 
-    The application closes with SO_LINGER zero. The target must send one reset at SND.NXT, no FIN, and forget the
-    connection at once: what comes later is reset. A TIME-WAIT after the reset, which section 3.5.2 recommends, is
-    allowed and recorded.
+    The application closes with SO_LINGER zero. The target must send one reset at SND.NXT and no FIN.
+
+    It must forget the connection at once: what arrives later is reset. A TIME-WAIT after the reset, which section
+    3.5.2 recommends, is allowed and recorded.
     """
     conn = await tcp.drive_to(state, by=by)
     await conn.app.abort()
@@ -414,8 +423,8 @@ async def test_abort_after_both_have_closed_forgets_the_connection(
 ) -> None:
     """ABORT in {state} forgets the connection.
 
-    The application aborts a connection on which both ends have closed already. The target owes no segment for it, a
-    reset at SND.NXT aside; it must enter CLOSED.
+    The application aborts a connection that both ends have closed. The target must enter CLOSED. It owes no
+    segment, but may send a reset at SND.NXT.
     """
     conn = await tcp.drive_to(state)
     await conn.app.abort()
@@ -437,8 +446,8 @@ async def test_abort_after_both_have_closed_forgets_the_connection(
 async def test_close_with_unread_data_resets(tcp: Case, state: State, unread: int) -> None:
     """CLOSE with unread data sends a reset.
 
-    Data was acknowledged but not read when the application closes. The target should send a reset at SND.NXT
-    instead of a FIN, to show that data was lost, and forget the connection.
+    The application closes before it has read data that the target has acknowledged. The target should send a reset
+    at SND.NXT in place of a FIN, to show that data was lost, and forget the connection.
     """
     conn = await tcp.drive_to(State.ESTABLISHED if state is State.CLOSE_WAIT else state)
     await conn.send(ACK | PSH, payload=bytes(unread))
@@ -446,6 +455,7 @@ async def test_close_with_unread_data_resets(tcp: Case, state: State, unread: in
     if state is State.CLOSE_WAIT:
         await conn.send(FIN | ACK)
         await conn.expect_ack()
+
     await conn.app.close()
     await expect_abort(tcp, conn)
     await conn.silence(strict=True)
@@ -463,9 +473,10 @@ async def test_close_with_unread_data_resets(tcp: Case, state: State, unread: in
 async def test_data_after_close_is_reset(tcp: Case, state: State, cells: tuple[str, ...]) -> None:
     """Data after CLOSE is reset in {state}.
 
-    The application has closed the whole connection, so that nobody is left to read; then data comes. The target
-    should answer with a reset, to show that data was lost, and forget the connection. An acknowledgment in it may
-    cover the data that nobody reads, or end before it.
+    The application has closed both directions, so that nobody is left to read. Then data arrives.
+
+    The target should answer with a reset, to show that data was lost, and forget the connection. The reset may
+    acknowledge the data that nobody reads, or only what preceded it.
     """
     conn = await tcp.drive_to(state, how="close")
     sent = await conn.send(ACK | PSH, payload=b"nobody reads this")
@@ -487,13 +498,13 @@ async def test_data_after_close_is_reset(tcp: Case, state: State, cells: tuple[s
 async def test_application_can_tell_a_reset_from_a_close(tcp: Case, state: State) -> None:
     """The application can tell a reset from a close in {state}.
 
-    We reset a connection whose application still holds it. The application must learn that the connection was
+    We reset a connection that the application still holds. The application must learn that the connection was
     aborted, not closed: a call fails for that reason.
     """
     conn = await tcp.drive_to(state)
     await conn.send(RST)
     await conn.silence()
-    told = await conn.app.error()
-    if told not in TOLD:
-        raise Violation(f"the application was told {told}, it had to be told {' or '.join(TOLD)}")
+    error = await conn.app.error()
+    if error not in RESET_ERRORS:
+        raise Violation(f"the application was told {error}, it had to be told {' or '.join(RESET_ERRORS)}")
     await conn.confirm(State.CLOSED)

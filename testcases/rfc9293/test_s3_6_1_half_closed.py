@@ -1,4 +1,4 @@
-"""RFC 9293 section 3.6.1: a connection that is closed in one direction, and an application that reads no more."""
+"""RFC 9293 section 3.6.1: a connection that is closed in one direction only, and an application that stops reading."""
 
 from typing import Any
 
@@ -12,19 +12,19 @@ DATA_LOST = ("RFC9293:SHLD-3", "RFC9293:MAY-1", "RFC1122:4.2.2.13-data-lost", "R
 
 
 def in_state(state: State, *, marks: pytest.MarkDecorator) -> Any:
-    """A parameter set that begins in `state`, and is called by it."""
+    """Return a parameter set for a case that begins in `state`; its id names that state."""
     return pytest.param(state, id=f"in-{state.value.lower()}", marks=marks)
 
 
 async def reads(conn: Connection, data: bytes) -> None:
-    """The application gets exactly these octets, and then the end of the stream."""
+    """See that the application reads exactly `data`, and then the end of the stream."""
     got = await conn.app.receive(len(data))
     assert got == data, f"the application read {got!r}, sent was {data!r}"
     assert await conn.app.at_end(), "the application is not told that we have closed"
 
 
 def short_of_the_fin(conn: Connection, state: State) -> int | None:
-    """The acknowledgment that leaves the target in that state."""
+    """Return the acknowledgment that leaves the target in `state`: in FIN-WAIT-1 it must not cover the target's FIN."""
     return conn.fin_seen.seq if state is State.FIN_WAIT_1 else conn.rcv_nxt
 
 
@@ -41,8 +41,8 @@ def short_of_the_fin(conn: Connection, state: State) -> int | None:
 async def test_half_closed_by_us_the_target_still_sends(tcp: Case, by: str) -> None:
     """CLOSE-WAIT still sends data.
 
-    After our FIN the application sends three times, and each piece is acknowledged by us. In CLOSE-WAIT the target
-    must send the data as ever, take our acknowledgments, and put its FIN behind the last octet.
+    After our FIN the application sends three times, and we acknowledge each piece. In CLOSE-WAIT the target must
+    send the data, take our acknowledgments, and send its FIN after the last octet.
     """
     conn = await tcp.drive_to(State.CLOSE_WAIT, by=by)
     for piece in (DATA, DATA[:1], DATA * 2):
@@ -59,14 +59,15 @@ async def test_half_closed_by_us_the_target_still_sends(tcp: Case, by: str) -> N
 async def test_application_is_told_of_our_close_not_before_our_fin(tcp: Case) -> None:
     """The application learns of our close with our FIN, not before.
 
-    The application reads while there is nothing, reads what we send, and reads again when our FIN has come. The
-    target must tell it of the end of the stream then, and not before.
+    The application reads before we send anything, after our data, and after our FIN. It must see the end of the
+    stream only after the FIN.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
     await conn.app.fails("receive", "timeout", wait_s=0.2, count=1)
     await conn.send(ACK | PSH, payload=DATA)
     await conn.expect_ack()
     assert not await conn.app.at_end(), "the application is told with the data that we have closed, which we have not"
+
     await conn.send(FIN | ACK)
     await conn.expect_ack()
     assert await conn.app.at_end(), "the application is not told that we have closed"
@@ -81,8 +82,8 @@ async def test_application_is_told_of_our_close_not_before_our_fin(tcp: Case) ->
 async def test_half_closed_by_us_lost_data_is_sent_again(tcp: Case) -> None:
     """CLOSE-WAIT sends lost data again.
 
-    In CLOSE-WAIT the target sends data, and we do not acknowledge it at first. The target must send it again, and
-    stop when we acknowledge it.
+    In CLOSE-WAIT the target sends data, which we do not acknowledge at first. It must send the data again, and stop
+    when we acknowledge it.
     """
     conn = await tcp.drive_to(State.CLOSE_WAIT)
     await conn.app.send(DATA)
@@ -97,8 +98,8 @@ async def test_half_closed_by_us_lost_data_is_sent_again(tcp: Case) -> None:
 async def test_half_closed_by_us_what_was_unread_can_still_be_read(tcp: Case) -> None:
     """CLOSE-WAIT still delivers unread data.
 
-    Our data and our FIN arrive before the application reads anything. In CLOSE-WAIT it must still get all the data,
-    and then the end.
+    Our data and our FIN arrive before the application reads anything. In CLOSE-WAIT it must still read all the
+    data, and then the end of the stream.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
     await conn.send(ACK | PSH, payload=DATA)
@@ -128,8 +129,8 @@ async def test_half_closed_by_us_what_was_unread_can_still_be_read(tcp: Case) ->
 async def test_half_closed_by_the_target_it_still_receives(tcp: Case, state: State) -> None:
     """{state} still receives data, and then our FIN.
 
-    After the target's FIN we send three pieces of data, and then our own FIN. It must acknowledge each, hand it to
-    the application, and stay where it is until our FIN.
+    After the target's FIN we send three pieces of data, and then our own FIN. The target must acknowledge each
+    piece and hand it to the application. It must stay in its state until our FIN.
     """
     conn = await tcp.drive_to(state)
     ack = short_of_the_fin(conn, state)
@@ -155,8 +156,8 @@ async def test_half_closed_by_the_target_it_still_receives(tcp: Case, state: Sta
 async def test_half_closed_by_the_target_our_data_acknowledges_its_fin(tcp: Case) -> None:
     """Our data may acknowledge the target's FIN in FIN-WAIT-1.
 
-    In FIN-WAIT-1 a segment of ours with data is the one that acknowledges the target's FIN. The target must take
-    both: the data is acknowledged and delivered, and it is in FIN-WAIT-2.
+    In FIN-WAIT-1 our data acknowledges the target's FIN. The target must acknowledge and deliver the data, and
+    enter FIN-WAIT-2.
     """
     conn = await tcp.drive_to(State.FIN_WAIT_1)
     await conn.deliver(DATA)
@@ -173,9 +174,11 @@ async def test_half_closed_by_the_target_our_data_acknowledges_its_fin(tcp: Case
 async def test_half_closed_by_the_target_data_goes_both_ways(tcp: Case) -> None:
     """After the target's FIN, data still goes both ways.
 
-    The target has sent two pieces of data and its FIN; while we acknowledge only the first, we send data of our
-    own. The target must acknowledge and deliver ours, send again what we have not acknowledged and nothing else,
-    and its FIN last.
+    The target has sent two pieces of data and its FIN. We acknowledge only the first piece, and send data of our
+    own.
+
+    The target must acknowledge and deliver our data. It must send again what we have not acknowledged, nothing
+    else, and its FIN last.
     """
     conn = await tcp.drive_to(State.ESTABLISHED, options=[("tcp", "TCP_NODELAY", 1)])
     await conn.collect(DATA)
@@ -191,6 +194,7 @@ async def test_half_closed_by_the_target_data_goes_both_ways(tcp: Case) -> None:
 
     await conn.expect_retransmission(lost, fin)
     await conn.send(ACK, ack=fin.segment.seq, text="covers all but the FIN")
+
     await conn.expect_retransmission(fin)
     await conn.send(ACK)
     await conn.silence(for_=2)
@@ -206,8 +210,8 @@ async def test_half_closed_by_the_target_data_goes_both_ways(tcp: Case) -> None:
 async def test_fin_wait_2_of_a_held_socket_has_no_timeout(tcp: Case) -> None:
     """FIN-WAIT-2 of a held socket has no timeout.
 
-    The application has shut down but holds its socket; we say nothing for 65 s, then send data and our FIN. The
-    target must still be in FIN-WAIT-2, deliver the data, and complete the close.
+    The application has shut its connection down but holds the socket. We send nothing for 65 s, and then data and
+    our FIN. The target must still be in FIN-WAIT-2, deliver the data, and complete the close.
     """
     conn = await tcp.drive_to(State.FIN_WAIT_2)
     await conn.silence(for_=65)
@@ -223,8 +227,8 @@ async def test_fin_wait_2_of_a_held_socket_has_no_timeout(tcp: Case) -> None:
 async def test_fin_wait_2_of_an_orphan_ends_when_documented(tcp: Case) -> None:
     """FIN-WAIT-2 of an orphan ends when documented.
 
-    The application has closed its socket for good, and our FIN never comes. The standard has no timeout for this;
-    the target must keep the one that it documents, and end in silence.
+    The application has closed its socket, and our FIN never arrives. The standard has no timeout for this. The
+    target must keep to the one that its profile documents, and end in silence.
     """
     bound = tcp.timer("fin-wait-2-orphan")
     conn = await tcp.drive_to(State.FIN_WAIT_1, how="close")
@@ -247,8 +251,8 @@ async def test_fin_wait_2_of_an_orphan_ends_when_documented(tcp: Case) -> None:
 async def test_fin_wait_2_of_an_orphan_still_completes_the_close(tcp: Case) -> None:
     """FIN-WAIT-2 of an orphan still completes the close.
 
-    The application has closed its socket for good; our FIN comes half a minute later, or as long as the target
-    waits. The target must still acknowledge it and enter TIME-WAIT.
+    The application has closed its socket. Our FIN arrives after 28 s, or shortly before the target's timeout. The
+    target must still acknowledge it and enter TIME-WAIT.
     """
     limit = tcp.profile.timers.get("fin-wait-2-orphan")
     conn = await tcp.drive_to(State.FIN_WAIT_2, how="close")
@@ -272,9 +276,8 @@ async def test_fin_wait_2_of_an_orphan_still_completes_the_close(tcp: Case) -> N
 async def test_data_for_an_application_that_has_closed_is_reset(tcp: Case, state: State) -> None:
     """Data for a closed application is reset in {state}.
 
-    The application has closed its socket; data arrives for it. The target should send a RST to show that the data
-    is lost, and the connection is gone: the reset of a segment without a connection, or that of an ABORT, whose
-    number is SND.NXT.
+    The application has closed its socket, and data arrives for it. The target should send a RST to show that the
+    data is lost, and forget the connection. The RST may answer the segment, or be that of an ABORT at SND.NXT.
     """
     conn = await tcp.drive_to(state, how="close")
     sent = await conn.send(ACK | PSH, ack=short_of_the_fin(conn, state), payload=DATA)
@@ -293,8 +296,8 @@ async def test_data_for_an_application_that_has_closed_is_reset(tcp: Case, state
 async def test_close_with_unread_data_is_a_reset(tcp: Case, state: State) -> None:
     """CLOSE with unread data sends a reset in {state}.
 
-    The application closes its socket and has not read what we sent. The target should send a RST to show that the
-    data is lost, in place of a FIN.
+    The application closes its socket without reading what we sent. The target should send a RST in place of a FIN,
+    to show that the data is lost.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
     flags = ACK | PSH if state is State.ESTABLISHED else FIN | ACK | PSH

@@ -1,4 +1,4 @@
-"""RFC 9293 section 3.6.1: TIME-WAIT, how long it lasts and what it answers."""
+"""RFC 9293 section 3.6.1: how long TIME-WAIT lasts, what it answers, and what it leaves behind."""
 
 from typing import Any
 
@@ -22,9 +22,11 @@ from conformance.api import (
     verifies,
 )
 
-DATA = b"said long ago"
+DATA = b"data of the former connection"
 AGAIN = 1 / 6
-"""When a segment comes again that may start 2 MSL anew, of 2 MSL: the two ends lie further apart than a timer may be late."""
+"""The part of 2 MSL after which we send a segment again that may restart the timer.
+
+It is large enough to tell the two possible ends of TIME-WAIT apart: a timer is never as late as that."""
 VIA = pytest.mark.parametrize(
     "via",
     [
@@ -38,9 +40,10 @@ VIA = pytest.mark.parametrize(
 async def enters_time_wait(
     tcp: Case, via: State, how: str = "shutdown", *, listens: bool = False
 ) -> tuple[Connection, int]:
-    """A connection whose target end enters TIME-WAIT, and when the segment of ours was sent with which it does.
+    """Take a connection to TIME-WAIT; return it, and when we sent the segment that made the target enter the state.
 
-    It has carried data, so that there is something to repeat. The target listens no more unless `listens`.
+    The connection has carried data, so that old data can be repeated. The target's port stays open only with
+    `listens`.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
     await conn.deliver(DATA)
@@ -61,7 +64,7 @@ async def enters_time_wait(
     return conn, last.at_ns
 
 
-# How long it lasts
+# How long TIME-WAIT lasts
 
 
 @pytest.mark.parametrize(
@@ -84,8 +87,10 @@ async def enters_time_wait(
 async def test_time_wait_lasts_twice_the_maximum_segment_lifetime(tcp: Case, via: State, how: str, last: str) -> None:
     """TIME-WAIT lasts twice the maximum segment lifetime.
 
-    Both ends have closed, the target first. Nothing more is said, and the port is listened on no more. The target
-    must know the connection for the 2 MSL that it documents, and then forget it without a segment.
+    Both ends have closed, the target first, and its port no longer listens. We send nothing more.
+
+    The target must know the connection for the 2 MSL that its profile documents, and then forget it without a
+    segment.
     """
     bound = tcp.timer("time-wait")
     conn, entered_ns = await enters_time_wait(tcp, via, how)
@@ -95,22 +100,24 @@ async def test_time_wait_lasts_twice_the_maximum_segment_lifetime(tcp: Case, via
     await conn.confirm(State.CLOSED)
 
 
-async def end_after(tcp: Case, flags: Flags, *, back: int, payload: bytes, answered: bool) -> bool:
-    """Whether 2 MSL begin anew with a segment from `back` octets before the window, sent in TIME-WAIT."""
+async def restarts(tcp: Case, flags: Flags, *, back: int, payload: bytes, answered: bool) -> bool:
+    """Return True if a segment from `back` octets before RCV.NXT restarts 2 MSL when it arrives in TIME-WAIT."""
     bound = tcp.timer("time-wait")
     again_s = bound.high_s * AGAIN
     conn, entered_ns = await enters_time_wait(tcp, State.FIN_WAIT_2)
     await conn.silence(for_=again_s - (tcp.clock.now_ns() - entered_ns) / SECOND)
+
     again = await conn.inject(flags, seq=conn.snd_nxt - back, payload=payload, text="again")
     if answered:
         await conn.expect_ack()
+
     either = Bound(bound.low_s, bound.high_s + again_s, bound.source)
     ending = await tcp.see_end(conn, since_ns=entered_ns, expected=either, since="our FIN")
     later_s = (again.at_ns - entered_ns) / SECOND
-    anew = ending.gone_s > bound.low_s + later_s
-    how = ending.how + (f", less {later_s:.3f} s until the segment that started it anew" if anew else "")
-    tcp.check_timing("time-wait", ending.gone_s - later_s * anew, ending.within(bound), how=how)
-    return anew
+    restarted = ending.gone_s > bound.low_s + later_s
+    how = ending.how + (f", less {later_s:.3f} s until the segment that started it anew" if restarted else "")
+    tcp.check_timing("time-wait", ending.gone_s - later_s * restarted, ending.within(bound), how=how)
+    return restarted
 
 
 @verifies(
@@ -123,13 +130,14 @@ async def end_after(tcp: Case, flags: Flags, *, back: int, payload: bytes, answe
 async def test_time_wait_may_begin_anew_with_a_repeated_fin(tcp: Case) -> None:
     """A repeated FIN may restart TIME-WAIT.
 
-    Our FIN comes again when a sixth of the target's TIME-WAIT is over. Section 3.10.7.4 has two answers: its steps
-    5 and 8 restart the 2 MSL timeout, and by step 1 the FIN is old, so that it is acknowledged and dropped. Either
-    is allowed; the end must come 2 MSL after the one or the other.
+    Our FIN arrives again after a sixth of 2 MSL. Section 3.10.7.4 has two answers: steps 5 and 8 restart the timer,
+    and by step 1 the FIN is old, so that it is acknowledged and dropped.
+
+    Either is allowed. TIME-WAIT must end 2 MSL after it began, or after the repeated FIN.
     """
-    anew = await end_after(tcp, FIN | ACK, back=1, payload=b"", answered=True)
+    restarted = await restarts(tcp, FIN | ACK, back=1, payload=b"", answered=True)
     forms = ["starts 2 MSL anew", "leaves 2 MSL running"]
-    tcp.choice("FIN that comes again in TIME-WAIT", forms[not anew], forms)
+    tcp.choice("FIN that comes again in TIME-WAIT", forms[not restarted], forms)
 
 
 @verifies(
@@ -138,13 +146,14 @@ async def test_time_wait_may_begin_anew_with_a_repeated_fin(tcp: Case) -> None:
 async def test_time_wait_may_begin_anew_with_a_duplicate_ack(tcp: Case) -> None:
     """A duplicate ACK may restart TIME-WAIT.
 
-    An empty ACK at the number that the target expects comes when a sixth of its TIME-WAIT is over. The text
-    restarts 2 MSL for what step 5 takes for a repeated FIN, and ignores duplicate ACKs. Either is allowed; the
-    target owes no answer, and the end must come 2 MSL after the one or the other.
+    An empty ACK at RCV.NXT arrives after a sixth of 2 MSL. Step 5 restarts the timer for a segment that it takes
+    for a repeated FIN; elsewhere duplicate ACKs are ignored.
+
+    Either is allowed, and the target owes no answer. TIME-WAIT must end 2 MSL after it began, or after the ACK.
     """
-    anew = await end_after(tcp, ACK, back=0, payload=b"", answered=False)
+    restarted = await restarts(tcp, ACK, back=0, payload=b"", answered=False)
     forms = ["starts 2 MSL anew", "leaves 2 MSL running"]
-    tcp.choice("duplicate ACK in TIME-WAIT", forms[not anew], forms)
+    tcp.choice("duplicate ACK in TIME-WAIT", forms[not restarted], forms)
 
 
 @pytest.mark.parametrize(
@@ -173,15 +182,15 @@ async def test_time_wait_goes_on_as_it_was_after_an_old_segment(
 ) -> None:
     """An old segment does not change the length of TIME-WAIT.
 
-    A segment from before the window comes when a sixth of the target's TIME-WAIT is over. After its answer the
-    target must drop the segment: TIME-WAIT ends when it would have ended without it.
+    A segment from before the window arrives after a sixth of 2 MSL. The target must answer it, unless it is a RST,
+    and drop it. TIME-WAIT must end when it would have ended without it.
     """
-    anew = await end_after(tcp, flags, back=back, payload=payload, answered=flags is not RST)
+    restarted = await restarts(tcp, flags, back=back, payload=payload, answered=flags is not RST)
     forms = ["starts 2 MSL anew", "leaves 2 MSL running"]
-    tcp.choice("old segment in TIME-WAIT", forms[not anew], forms[1:])
+    tcp.choice("old segment in TIME-WAIT", forms[not restarted], forms[1:])
 
 
-# What it answers
+# What TIME-WAIT answers
 
 
 @VIA
@@ -194,7 +203,7 @@ async def test_time_wait_goes_on_as_it_was_after_an_old_segment(
 async def test_repeated_fin_in_time_wait_has_the_same_answer(tcp: Case, via: State) -> None:
     """A repeated FIN in TIME-WAIT gets the same ACK again.
 
-    The target's last ACK is lost, so our FIN comes again, twice. The target must answer each by the ACK that it
+    The target's last ACK is lost, so we send our FIN again, twice. The target must answer each with the ACK that it
     sent before, and stay in TIME-WAIT.
     """
     conn, _ = await enters_time_wait(tcp, via)
@@ -206,7 +215,7 @@ async def test_repeated_fin_in_time_wait_has_the_same_answer(tcp: Case, via: Sta
 
 
 def dropped(name: str, flags: Flags, back: int, payload: bytes, *ids: str, cell: str) -> Any:
-    """A segment from `back` octets before RCV.NXT, after it where that is negative."""
+    """Return a parameter set: a segment from `back` octets before RCV.NXT, or beyond it if that is negative."""
     marks = verifies(*ids, "RFC9293:3.10.7.4-seq-drop", "claim:C-27", cells=[cell])
     return pytest.param(flags, back, payload, id=name, marks=marks)
 
@@ -237,8 +246,8 @@ async def test_segment_outside_the_window_in_time_wait_is_acknowledged_and_dropp
 ) -> None:
     """TIME-WAIT acknowledges a segment outside the window.
 
-    In TIME-WAIT a segment arrives that does not belong into the window. The target must answer it by the
-    acknowledgment that it sent last, and stay in TIME-WAIT.
+    A segment outside the window arrives in TIME-WAIT. The target must answer it with its last ACK and drop it. It
+    must stay in TIME-WAIT.
     """
     conn, _ = await enters_time_wait(tcp, State.FIN_WAIT_2)
     await conn.inject(flags, seq=conn.snd_nxt - back, payload=payload)
@@ -251,7 +260,7 @@ async def test_segment_outside_the_window_in_time_wait_is_acknowledged_and_dropp
 async def test_old_rst_in_time_wait_is_dropped_in_silence(tcp: Case) -> None:
     """TIME-WAIT drops an old RST in silence.
 
-    In TIME-WAIT a RST arrives from before the window. The target must drop it without an answer and stay in
+    A RST from before the window arrives in TIME-WAIT. The target must drop it without an answer and stay in
     TIME-WAIT.
     """
     conn, _ = await enters_time_wait(tcp, State.FIN_WAIT_2)
@@ -275,8 +284,8 @@ async def test_old_rst_in_time_wait_is_dropped_in_silence(tcp: Case) -> None:
 async def test_new_segment_in_time_wait_changes_nothing(tcp: Case, flags: Flags, payload: bytes) -> None:
     """A new segment in TIME-WAIT changes nothing.
 
-    In TIME-WAIT a segment arrives at the very number that the target expects, although we have closed. The target
-    must ignore it; it may repeat its last ACK, and must not take the data.
+    A segment at RCV.NXT arrives in TIME-WAIT, although we have closed. The target must ignore it and must not take
+    the data. It may repeat its last ACK.
     """
     conn, _ = await enters_time_wait(tcp, State.FIN_WAIT_2)
     await conn.inject(flags, payload=payload)
@@ -287,7 +296,7 @@ async def test_new_segment_in_time_wait_changes_nothing(tcp: Case, flags: Flags,
     await conn.confirm(State.TIME_WAIT)
 
 
-# What is left of it for the next connection
+# What TIME-WAIT leaves for the next connection
 
 
 @pytest.mark.parametrize(
@@ -303,8 +312,8 @@ async def test_new_segment_in_time_wait_changes_nothing(tcp: Case, flags: Flags,
 async def test_after_time_wait_the_four_tuple_is_free(tcp: Case, iss: int) -> None:
     """After TIME-WAIT the four-tuple is free.
 
-    When 2 MSL are over we open again on the same four-tuple. The target must take the SYN as it takes any: nothing
-    is left of the former connection.
+    When 2 MSL are over we open again on the same four-tuple. Nothing is left of the former connection, so the
+    target must answer this SYN like any other.
     """
     conn, _ = await enters_time_wait(tcp, State.FIN_WAIT_2, listens=True)
     await conn.silence(for_=tcp.timer("time-wait").high_s)
@@ -329,9 +338,10 @@ async def test_old_segment_does_the_next_connection_no_harm(
 ) -> None:
     """An old segment does the next connection no harm.
 
-    From TIME-WAIT a new connection is opened on the same four-tuple; then a segment of the former one arrives. The
-    target must not take it: it says where the new connection stands, or nothing to a RST, and data of the new
-    connection is delivered in both directions, unspoilt.
+    We open a new connection from TIME-WAIT on the same four-tuple. Then a segment of the former connection arrives.
+
+    The target must not take it: it acknowledges what the new connection expects, and does not answer a RST. The new
+    connection must still carry data both ways, unspoilt.
     """
     former, _ = await enters_time_wait(tcp, State.FIN_WAIT_2, listens=True)
     conn = former.next_incarnation(iss=former.snd_nxt + 100_000)
@@ -340,10 +350,12 @@ async def test_old_segment_does_the_next_connection_no_harm(
     except Violation:
         raise NotApplicable("the target opens no connection from TIME-WAIT, which MAY-2 leaves to it") from None
     await conn.deliver(b"new")
+
     await former.inject(flags, seq=former.snd_nxt - back, payload=payload, text="of the former connection")
     if answered:
         await conn.expect_ack()
     await conn.silence()
     await conn.confirm(State.ESTABLISHED)
+
     await conn.deliver(b"still new")
     await conn.collect(b"and back")

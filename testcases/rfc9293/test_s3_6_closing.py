@@ -11,28 +11,27 @@ HOW = pytest.mark.parametrize("how", ["shutdown", "close"])
 DATA = b"the last words before the end"
 HALF = len(DATA) // 2
 
-
 BEYOND_A_HOLE = ("RFC9293:3.10.7.4-fin", "RFC9293:3.4-syn-fin-sequence", "RFC9293:MAY-13")
 
 
 def in_state(state: State, *then: State, marks: pytest.MarkDecorator) -> Any:
-    """A parameter set that begins in `state`, and is called by it."""
+    """Return a parameter set for a case that begins in `state`; its id names that state."""
     return pytest.param(state, *then, id=f"in-{state.value.lower()}", marks=marks)
 
 
 async def closes(conn: Connection, how: str) -> None:
-    """The target's application makes its CLOSE call, by shutdown(2) or by close(2)."""
+    """Make the application's CLOSE call, by shutdown(2) or by close(2)."""
     await (conn.app.close() if how == "close" else conn.app.shutdown("send"))
 
 
 async def reads(conn: Connection, data: bytes) -> None:
-    """The application gets exactly these octets, and then the end of the stream."""
+    """See that the application reads exactly `data`, and then the end of the stream."""
     got = await conn.app.receive(len(data))
     assert got == data, f"the application read {got!r}, sent was {data!r}"
     assert await conn.app.at_end(), "the application is not told that we have closed"
 
 
-# Case 1: the target closes first
+# Case 1 of section 3.6: the target closes first
 
 
 @BY
@@ -54,8 +53,10 @@ async def reads(conn: Connection, data: bytes) -> None:
 async def test_active_close_takes_four_segments(tcp: Case, by: str) -> None:
     """An active close takes four segments.
 
-    The application closes: FIN from the target, our ACK, our FIN, and the target's ACK. The target must pass
-    through FIN-WAIT-1, FIN-WAIT-2 and TIME-WAIT, and be CLOSED when 2 MSL are over, in silence.
+    The application closes first. Four segments follow: the target's FIN, our ACK, our FIN and the target's ACK.
+
+    The target must pass through FIN-WAIT-1, FIN-WAIT-2 and TIME-WAIT. It must be CLOSED when 2 MSL are over, in
+    silence.
     """
     bound = tcp.timer("time-wait")
     conn = await tcp.drive_to(State.ESTABLISHED, by=by)
@@ -84,10 +85,10 @@ async def test_active_close_takes_four_segments(tcp: Case, by: str) -> None:
 async def test_second_close_sends_no_second_fin(tcp: Case) -> None:
     """A second CLOSE sends no second FIN.
 
-    The application shuts down, and later closes its socket: the wire sees one FIN. In FIN-WAIT-1 and in FIN-WAIT-2
-    a second CLOSE must send nothing, and the close still goes on to TIME-WAIT.
+    The application shuts its connection down and closes the socket later. The wire must carry a single FIN: a
+    second CLOSE in FIN-WAIT-1 or FIN-WAIT-2 sends nothing. The close must still go on to TIME-WAIT.
     """
-    conn = await tcp.drive_to(State.FIN_WAIT_1)
+    conn = await tcp.drive_to(State.FIN_WAIT_1)  # the application has made its first CLOSE call
     await closes(conn, "shutdown")
     await conn.silence()
     await conn.confirm(State.FIN_WAIT_1)
@@ -112,12 +113,14 @@ async def test_second_close_sends_no_second_fin(tcp: Case) -> None:
 async def test_fin_that_acknowledges_the_fin_leads_straight_to_time_wait(tcp: Case, by: str) -> None:
     """A FIN that acknowledges the target's leads to TIME-WAIT.
 
-    In FIN-WAIT-1 one segment of ours acknowledges the target's FIN and carries our own. The target must acknowledge
-    it and be in TIME-WAIT at once: its own FIN is not seen again.
+    In FIN-WAIT-1 our FIN arrives in the segment that acknowledges the target's FIN (note 2 of Figure 5).
+
+    The target must acknowledge our FIN and be in TIME-WAIT at once. It must not send its own FIN again.
     """
     conn = await tcp.drive_to(State.FIN_WAIT_1, by=by)
-    await conn.send(FIN | ACK)
+    await conn.send(FIN | ACK)  # acknowledges the target's FIN, too
     await conn.expect_ack()
+
     await conn.silence()
     await conn.confirm(State.TIME_WAIT)
 
@@ -131,8 +134,9 @@ async def test_fin_that_acknowledges_the_fin_leads_straight_to_time_wait(tcp: Ca
 async def test_close_in_syn_received_sends_the_fin(tcp: Case, how: str) -> None:
     """CLOSE in SYN-RECEIVED sends the FIN.
 
-    Our SYN crosses the target's; its application closes before we have acknowledged it. With nothing to send, the
-    target must send its FIN and enter FIN-WAIT-1 without waiting for the handshake to end.
+    Our SYN has crossed the target's. Its application closes before we acknowledge that SYN.
+
+    There is nothing else to send, so the target must send its FIN and enter FIN-WAIT-1 before the handshake ends.
     """
     conn = await tcp.drive_to(State.SYN_RECEIVED, by="active")
     await closes(conn, how)
@@ -144,7 +148,7 @@ async def test_close_in_syn_received_sends_the_fin(tcp: Case, how: str) -> None:
     await conn.confirm(State.TIME_WAIT)
 
 
-# Case 2: we close first
+# Case 2 of section 3.6: we close first
 
 
 @BY
@@ -165,14 +169,17 @@ async def test_close_in_syn_received_sends_the_fin(tcp: Case, how: str) -> None:
 async def test_passive_close_takes_four_segments(tcp: Case, by: str) -> None:
     """A passive close takes four segments.
 
-    We close: our FIN, the target's ACK, and once its application closes too, its FIN and our ACK. The target must
-    tell its application, pass through CLOSE-WAIT and LAST-ACK, and be CLOSED with our last ACK.
+    We close first. Four segments follow: our FIN, the target's ACK, its FIN once the application closes, and our
+    ACK.
+
+    The target must tell its application of our FIN and pass through CLOSE-WAIT and LAST-ACK. Our last ACK must
+    bring it to CLOSED.
     """
     conn = await tcp.drive_to(State.ESTABLISHED, by=by)
     await conn.send(FIN | ACK)
     await conn.expect_ack()
     await conn.confirm(State.CLOSE_WAIT)
-    await reads(conn, b"")
+    await reads(conn, b"")  # no data, but the end of the stream
 
     await closes(conn, "shutdown")
     await conn.expect(FIN | ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
@@ -194,8 +201,8 @@ async def test_passive_close_takes_four_segments(tcp: Case, by: str) -> None:
 async def test_passive_closer_is_closed_at_once(tcp: Case, how: str) -> None:
     """The passive closer is CLOSED at once, without TIME-WAIT.
 
-    Our ACK of the target's FIN ends a connection that we closed first. The target must keep nothing of it: no
-    TIME-WAIT, and the next segment on the four-tuple is reset.
+    We closed first, and now we acknowledge the target's FIN. The target must forget the connection: it keeps no
+    TIME-WAIT, and resets the next segment on the four-tuple.
     """
     conn = await tcp.drive_to(State.LAST_ACK, how=how)
     await conn.send(ACK)
@@ -209,7 +216,7 @@ async def test_closed_by_us_first_the_four_tuple_is_free_at_once(tcp: Case) -> N
     """After a passive close the four-tuple is free at once.
 
     We close first, then open again on the same four-tuple with an older sequence number. Only the end that closes
-    actively lingers in TIME-WAIT: the target must take the SYN as it takes any.
+    actively stays in TIME-WAIT, so the target must answer this SYN like any other.
     """
     conn = await tcp.drive_to(State.LAST_ACK)
     await conn.send(ACK)
@@ -225,19 +232,20 @@ async def test_closed_by_us_first_the_four_tuple_is_free_at_once(tcp: Case) -> N
 async def test_close_at_once_may_take_three_segments(tcp: Case, how: str) -> None:
     """A passive close may take three segments.
 
-    The application closes as soon as it is told of our FIN. The target may acknowledge our FIN and send its own in
-    one segment or in two; their numbers are the same.
+    The application closes as soon as it reads the end of the stream. The target may send its FIN in the segment
+    that acknowledges ours, or after it. The sequence numbers are the same either way.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
     await conn.send(FIN | ACK)
     assert await conn.app.at_end(), "the application is not told that we have closed"
+
     await closes(conn, how)
-    one = Expectation(FIN | ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0, label="both in one:")
-    two = Expectation(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0, label="the first of two:")
-    which, _ = await conn.expect_any(one, two)
+    joined = Expectation(FIN | ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0, label="both in one:")
+    separate = Expectation(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0, label="the first of two:")
+    which, _ = await conn.expect_any(joined, separate)
     if which == 1:
         await conn.expect(FIN | ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
-    # Whether the application or the acknowledgment was first is chance, and no choice of the stack's.
+    # Which form it takes depends on who was faster, the application or the ACK: it is no choice of the stack's to record.
     await conn.confirm(State.LAST_ACK, probe=False)
 
     await conn.send(ACK)
@@ -255,8 +263,8 @@ async def test_close_at_once_may_take_three_segments(tcp: Case, how: str) -> Non
 async def test_close_wait_lasts_until_the_application_closes(tcp: Case) -> None:
     """CLOSE-WAIT lasts until the application closes.
 
-    After our FIN nothing is heard of the target for 20 s: its application has not closed. The target must send no
-    FIN meanwhile and not give the connection up: data and the FIN still come when asked for.
+    After our FIN the application does not close for 20 s. The target must send no FIN in that time, and must not
+    give the connection up. Afterwards it must still send data, and its FIN when the application closes.
     """
     conn = await tcp.drive_to(State.CLOSE_WAIT)
     await conn.silence(for_=20)
@@ -269,7 +277,7 @@ async def test_close_wait_lasts_until_the_application_closes(tcp: Case) -> None:
     await conn.confirm(State.CLOSED)
 
 
-# Case 3: both close at the same time
+# Case 3 of section 3.6: both close at the same time
 
 
 @verifies(
@@ -286,10 +294,12 @@ async def test_close_wait_lasts_until_the_application_closes(tcp: Case) -> None:
 async def test_simultaneous_close_passes_through_closing(tcp: Case) -> None:
     """Simultaneous close passes through CLOSING.
 
-    Both ends close at once. Each FIN crosses the other, so neither acknowledges the other's FIN. The target must
-    acknowledge our FIN and wait in CLOSING for its own to be acknowledged.
+    Both ends close at once: the two FINs cross, and neither acknowledges the other.
+
+    The target must acknowledge our FIN and wait in CLOSING until its own FIN is acknowledged. Then it must enter
+    TIME-WAIT.
     """
-    conn = await tcp.drive_to(State.FIN_WAIT_1)
+    conn = await tcp.drive_to(State.FIN_WAIT_1)  # the target has sent its FIN; we have not answered
     await conn.send(FIN | ACK, ack=conn.fin_seen.seq, text="FIN that does not cover the target's FIN")
     await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt)
     await conn.confirm(State.CLOSING)
@@ -308,17 +318,20 @@ async def test_simultaneous_close_passes_through_closing(tcp: Case) -> None:
 async def test_simultaneous_close_with_data_both_ways(tcp: Case) -> None:
     """Simultaneous close with data both ways ends in TIME-WAIT.
 
-    Data and FIN of the target cross data and FIN of ours; then each end acknowledges all of the other's. The target
-    must acknowledge our data and FIN, deliver the data, and end in TIME-WAIT once both of its own are covered.
+    Both ends send data and a FIN before either sees the other's. Then each acknowledges everything that it
+    received.
+
+    The target must acknowledge our data and FIN and deliver the data. It must enter TIME-WAIT once we acknowledge
+    its own.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
+    before_its_data = conn.rcv_nxt
     await conn.app.send(DATA)
     await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=DATA)
-    crossing = conn.rcv_nxt - len(DATA)
     await closes(conn, "shutdown")
     await conn.expect(FIN | ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
 
-    await conn.send(FIN | ACK, ack=crossing, payload=DATA[:HALF], text="covers nothing of the target's")
+    await conn.send(FIN | ACK, ack=before_its_data, payload=DATA[:HALF], text="covers nothing of the target's")
     await conn.expect_ack()
     await conn.confirm(State.CLOSING)
     await reads(conn, DATA[:HALF])
@@ -341,8 +354,7 @@ async def test_simultaneous_close_with_data_both_ways(tcp: Case) -> None:
 async def test_our_fin_occupies_one_number(tcp: Case, data: bytes) -> None:
     """Our FIN occupies one sequence number.
 
-    Our FIN, alone or behind data in its segment, is acknowledged. The acknowledgment must cover the data and one
-    number more, and stay there: nothing else was sent.
+    We send a FIN, alone or behind data in its segment. The target must acknowledge the data and one number more.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
     first = conn.snd_nxt
@@ -357,9 +369,10 @@ async def test_our_fin_occupies_one_number(tcp: Case, data: bytes) -> None:
 async def test_fin_of_the_target_occupies_one_number(tcp: Case, data: bytes) -> None:
     """The target's FIN occupies one sequence number.
 
-    The target's FIN is acknowledged once by its own number and then by the one after it. An acknowledgment of the
-    FIN's own number covers what came before it and leaves the target in FIN-WAIT-1. One more must take it to
-    FIN-WAIT-2, from where its acknowledgments carry the number after the FIN.
+    We acknowledge first the number of the target's FIN, and then the number after it.
+
+    The first ACK covers only what precedes the FIN: the target must stay in FIN-WAIT-1. The second must take it to
+    FIN-WAIT-2.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
     first = conn.rcv_nxt
@@ -377,7 +390,7 @@ async def test_fin_of_the_target_occupies_one_number(tcp: Case, data: bytes) -> 
     await conn.confirm(State.FIN_WAIT_2)
 
 
-# What comes twice, early or too much
+# FINs and acknowledgments that are repeated, early or short
 
 
 @pytest.mark.parametrize(
@@ -395,14 +408,15 @@ async def test_fin_of_the_target_occupies_one_number(tcp: Case, data: bytes) -> 
 async def test_repeated_fin_is_acknowledged_again(tcp: Case, state: State) -> None:
     """A repeated FIN is acknowledged again in {state}.
 
-    The target's ACK of our FIN is lost, so our FIN comes again, twice. Each must be answered by the same ACK, and
-    the state stays as it is.
+    The target's ACK of our FIN is lost, so we send the FIN again, twice. The target must answer each with the same
+    ACK and stay in its state.
     """
     conn = await tcp.drive_to(state)
-    ours = conn.snd_nxt - 1
-    ack = conn.rcv_nxt if state is State.CLOSE_WAIT else conn.acked
+    our_fin = conn.snd_nxt - 1
+    ack = conn.rcv_nxt if state is State.CLOSE_WAIT else conn.acked  # in the others the target's FIN stays uncovered
+
     for _ in range(2):
-        await conn.inject(FIN | ACK, seq=ours, ack=ack, text="our FIN again")
+        await conn.inject(FIN | ACK, seq=our_fin, ack=ack, text="our FIN again")
         await conn.expect_ack()
     await conn.confirm(state)
 
@@ -433,12 +447,12 @@ async def test_repeated_fin_is_acknowledged_again(tcp: Case, state: State) -> No
 async def test_acknowledgment_short_of_the_fin_changes_nothing(tcp: Case, state: State) -> None:
     """An ACK short of the FIN changes nothing in {state}.
 
-    While the target waits for its FIN to be acknowledged, we acknowledge everything before it once more. The target
-    must ignore that, and go on with the FIN: the acknowledgment of the FIN itself still counts.
+    The target waits for an acknowledgment of its FIN. We acknowledge everything before the FIN once more.
+
+    The target must ignore that ACK. The acknowledgment of the FIN itself must still count.
     """
     conn = await tcp.drive_to(state)
-    fin = conn.fin_seen
-    await conn.inject(ACK, ack=fin.seq, text="covers all but the FIN")
+    await conn.inject(ACK, ack=conn.fin_seen.seq, text="covers all but the FIN")
     await conn.silence(for_=0.1)
     await conn.confirm(state)
 
@@ -458,9 +472,11 @@ async def test_acknowledgment_short_of_the_fin_changes_nothing(tcp: Case, state:
 async def test_fin_beyond_a_hole_waits_for_the_data_before_it(tcp: Case, state: State, then: State) -> None:
     """A FIN beyond a hole waits for the data before it in {state}.
 
-    The second half of our data arrives with the FIN, the first half is still missing. The target must neither
-    acknowledge nor act on the FIN (it may repeat its last ACK). With the first half it must take the FIN as well,
-    or, where it holds of what comes early the data alone or nothing, take it when it comes again.
+    The second half of our data arrives with the FIN while the first half is still missing.
+
+    The target must neither acknowledge the FIN nor act on it; it may repeat its last ACK. When the first half
+    arrives, it must take what it has held: all of the early segment, its data alone, or nothing. Whatever it has
+    dropped it must take when we send it again.
     """
     conn = await tcp.drive_to(state)
     first, end = conn.snd_nxt, conn.snd_nxt + len(DATA) + 1
@@ -470,7 +486,7 @@ async def test_fin_beyond_a_hole_waits_for_the_data_before_it(tcp: Case, state: 
     answer = await conn.allow(repeated, within=0.3)
     forms = ["silence", "the last ACK again"]
     tcp.choice("answer to a segment beyond a hole", forms[answer is not None], forms)
-    await conn.confirm(state)
+    await conn.confirm(state)  # the FIN has not counted
 
     await conn.send(ACK, ack=ack, payload=DATA[:HALF], text="fills the hole")
     held = Expectation(ACK, seq=conn.rcv_nxt, ack=end, length=0, label="data and FIN:")
@@ -479,6 +495,7 @@ async def test_fin_beyond_a_hole_waits_for_the_data_before_it(tcp: Case, state: 
     which, _ = await conn.expect_any(held, lost, data_alone)
     forms = ["held", "dropped", "held without its FIN"]
     tcp.choice("segment beyond a hole", forms[which], forms)
+
     again = await conn.send(FIN | ACK, ack=ack, payload=DATA[HALF:], text="data and FIN again")
     assert again.segment.end == end
     await conn.expect(ACK, seq=conn.rcv_nxt, ack=end, length=0)
@@ -508,13 +525,14 @@ async def test_fin_beyond_a_hole_waits_for_the_data_before_it(tcp: Case, state: 
 async def test_fin_with_data_is_taken_with_it(tcp: Case, state: State, then: State) -> None:
     """A FIN with data is taken with its data in {state}.
 
-    The target has closed already; our data comes together with our FIN. It must acknowledge data and FIN, and the
-    application reads the data and then the end.
+    The target has closed already, and our data arrives together with our FIN. The target must acknowledge both. Its
+    application must read the data, and then the end of the stream.
     """
     conn = await tcp.drive_to(state)
-    ack = conn.fin_seen.seq if state is State.FIN_WAIT_1 else conn.rcv_nxt
+    ack = conn.fin_seen.seq if state is State.FIN_WAIT_1 else conn.rcv_nxt  # in FIN-WAIT-1 its FIN stays uncovered
     await conn.send(FIN | ACK, ack=ack, payload=DATA)
     await conn.expect_ack()
+
     await reads(conn, DATA)
     await conn.confirm(then)
 
@@ -542,7 +560,7 @@ async def test_fin_comes_after_all_queued_data(tcp: Case, how: str, state: State
     """The FIN follows all queued data.
 
     The application sends more than our window takes, and closes. The target must send every octet before its FIN,
-    as our window lets it, and the FIN has the number after the last.
+    as our window allows. The FIN must have the number after the last octet.
     """
     conn = await tcp.listen()
     conn.window = 100
@@ -550,18 +568,20 @@ async def test_fin_comes_after_all_queued_data(tcp: Case, how: str, state: State
     first, data = conn.rcv_nxt, bytes(range(250))
     await conn.app.send(data, wait=False)
     await closes(conn, how)
+
     sent = 0
     for end in (100, 200):
-        # In as many segments as it likes: one that fills the window, or several.
+        # The target may fill the window with one segment or with several.
         while sent < end:
-            came = await conn.expect(ACK, seq=first + sent, ack=conn.snd_nxt)
-            sent += len(came.segment.payload)
+            received = await conn.expect(ACK, seq=first + sent, ack=conn.snd_nxt)
+            sent += len(received.segment.payload)
             assert sent <= end, f"{sent} octets came, our window ends at {end}"
-            assert came.segment.payload == data[sent - len(came.segment.payload) : sent], (
+            assert received.segment.payload == data[sent - len(received.segment.payload) : sent], (
                 "not what the application sent"
             )
         await conn.silence(for_=0.1)
         await conn.send(ACK)
+
     rest = data[200:]
     with_fin = Expectation(FIN | ACK, seq=first + 200, ack=conn.snd_nxt, payload=rest, label="the FIN with the rest:")
     alone = Expectation(ACK, seq=first + 200, ack=conn.snd_nxt, payload=rest, label="the rest before the FIN:")

@@ -13,14 +13,14 @@ BY = pytest.mark.parametrize("by", ["passive", "active"])
 
 
 async def opened(tcp: Case, by: str, options: tuple[opt.Option, ...], tsval: int | None = None) -> Connection:
-    """A connection in ESTABLISHED whose SYN of ours carried those options."""
+    """Return an ESTABLISHED connection whose SYN of ours carried those options."""
     conn = await (tcp.listen() if by == "passive" else tcp.connect())
     conn.syn_options, conn.tsval = options, tsval
     return await tcp.drive_to(State.ESTABLISHED, by=by, conn=conn)
 
 
 async def sizes_of(conn: Connection, octets: int) -> list[int]:
-    """How many octets each segment carries, when the application sends that many at once and we acknowledge each segment."""
+    """Have the application send `octets`, acknowledge each segment, and return how many octets each carries."""
     return [len(received.segment.payload) for received in await conn.collect_segments(DATA[:octets])]
 
 
@@ -120,15 +120,15 @@ async def test_size_in_a_later_segment_changes_nothing(tcp: Case) -> None:
 
 
 def check_told(tcp: Case, received: Received) -> int:
-    """The size that a SYN of the target announces, which has to be one that it can receive."""
+    """Return the size that a SYN of the target announces, which must be one that it can receive."""
     option = opt.find(received.segment.option_list, opt.MSS)
     if option is None or len(option.data) != 2:
         raise Violation(f"the target's SYN announces no Maximum Segment Size: {received.segment.option_list}")
-    told = int.from_bytes(option.data, "big")
+    announced = int.from_bytes(option.data, "big")
     # The largest datagram is 65535 octets long, IPv6's without its header.
     most = 65535 - (40 if tcp.family == 4 else 20)
-    assert 0 < told <= most, f"announced is {told}, the largest segment that can be put together is {most}"
-    return told
+    assert 0 < announced <= most, f"announced is {announced}, the largest segment that can be put together is {most}"
+    return announced
 
 
 @BY
@@ -143,16 +143,16 @@ async def test_size_is_announced_and_can_be_received(tcp: Case, by: str) -> None
     if by == "passive":
         conn = await tcp.listen()
         await conn.send(SYN)
-        told = check_told(tcp, await conn.expect(SYN | ACK, ack=conn.snd_nxt, length=0))
+        announced = check_told(tcp, await conn.expect(SYN | ACK, ack=conn.snd_nxt, length=0))
         await conn.send(ACK)
         conn.app = await conn.listener.accept()
     else:
         conn = await tcp.connect()
-        told = check_told(tcp, await conn.expect(SYN, length=0))
+        announced = check_told(tcp, await conn.expect(SYN, length=0))
         await conn.send(SYN | ACK)
         await conn.expect_ack()
         await conn.app.connected()
-    size = min(told, ETHERNET - HEADERS[tcp.family])
+    size = min(announced, ETHERNET - HEADERS[tcp.family])
     await conn.deliver(DATA[:size])
 
 

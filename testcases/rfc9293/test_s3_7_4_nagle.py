@@ -11,14 +11,14 @@ WAITS_S = 0.15
 
 
 async def established(tcp: Case) -> Connection:
-    """A connection on which the target's segments carry up to SIZE octets, without delays that were asked for."""
+    """Return a connection whose segments carry up to SIZE octets, without delays that were asked for."""
     conn = await tcp.listen()
     conn.syn_options = (opt.mss(SIZE),)
     return await tcp.drive_to(State.ESTABLISHED, conn=conn)
 
 
 async def writes(conn: Connection, *pieces: bytes) -> None:
-    """The application makes its calls one right after the other, before a timer of the target's runs out."""
+    """Make the application's send calls in quick succession, before a timer of the target's runs out."""
     await asyncio.gather(*map(conn.app.send, pieces))
 
 
@@ -62,16 +62,16 @@ async def test_nagle_can_be_switched_off(tcp: Case) -> None:
     There the target must send each piece at once, while nothing is acknowledged; the other connection is not
     concerned.
     """
-    conn, other = await established(tcp), await established(tcp)
+    conn, second = await established(tcp), await established(tcp)
     await conn.app.option("tcp", "TCP_NODELAY", 1)
     await writes(conn, SMALL, SMALL, SMALL)
     for _ in range(3):
         await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=SMALL)
 
-    await writes(other, SMALL, SMALL)
-    await other.expect(ACK, seq=other.rcv_nxt, ack=other.snd_nxt, payload=SMALL)
-    at_once = Expectation(ACK, seq=other.rcv_nxt, ack=other.snd_nxt, payload=SMALL, label="at once:")
-    answer = await other.allow(at_once, within=WAITS_S)
+    await writes(second, SMALL, SMALL)
+    await second.expect(ACK, seq=second.rcv_nxt, ack=second.snd_nxt, payload=SMALL)
+    at_once = Expectation(ACK, seq=second.rcv_nxt, ack=second.snd_nxt, payload=SMALL, label="at once:")
+    answer = await second.allow(at_once, within=WAITS_S)
     forms = ["held back", "sent at once"]
     tcp.choice("small segment where Nagle was not switched off", forms[answer is not None], forms)
 
@@ -87,8 +87,8 @@ async def test_last_segment_of_what_is_queued_is_pushed(tcp: Case) -> None:
     without another call, and the last segment must carry PSH.
     """
     conn = await established(tcp)
-    came = await conn.collect_segments(bytes(range(256)) * 13)
-    assert came[-1].segment.flags & PSH, "the last segment of what was queued carries no PSH"
+    arrived = await conn.collect_segments(bytes(range(256)) * 13)
+    assert arrived[-1].segment.flags & PSH, "the last segment of what was queued carries no PSH"
     await conn.silence()
 
 

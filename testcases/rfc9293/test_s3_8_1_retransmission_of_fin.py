@@ -16,12 +16,12 @@ DOUBLING = ("RFC9293:MUST-19", "RFC1122:4.2.3.1-backoff", "RFC6298:5.5", *REPEAT
 
 
 def in_state(state: State, *then: State, marks: pytest.MarkDecorator) -> Any:
-    """A parameter set that begins in `state`, and is called by it."""
+    """Return a parameter set for a case that begins in `state`; its id names that state."""
     return pytest.param(state, *then, id=f"in-{state.value.lower()}", marks=marks)
 
 
 async def sends_its_fin(tcp: Case, state: State, *, sack: bool = False) -> tuple[Connection, Received, float]:
-    """A connection whose target end waits in `state` for its FIN to be acknowledged, that FIN, and the round trip in seconds.
+    """Return a connection that waits in `state` for the ACK of its FIN, that FIN, and the round trip in seconds.
 
     The round trip is the target's only measurement: from its SYN+ACK to our ACK.
     """

@@ -16,17 +16,17 @@ async def test_application_sets_how_long_is_retransmitted(tcp: Case) -> None:
     The target must give up the one as it was asked to, and go on with the other.
     """
     bound = tcp.timer("user-timeout", 1.5)
-    conn, other = await tcp.drive_to(State.ESTABLISHED), await tcp.drive_to(State.ESTABLISHED)
+    conn, untouched = await tcp.drive_to(State.ESTABLISHED), await tcp.drive_to(State.ESTABLISHED)
     await conn.app.option("tcp", "TCP_USER_TIMEOUT", 1500)
-    await other.app.send(DATA)
-    kept = await other.expect(ACK, seq=other.rcv_nxt, ack=other.snd_nxt, payload=DATA)
+    await untouched.app.send(DATA)
+    outstanding = await untouched.expect(ACK, seq=untouched.rcv_nxt, ack=untouched.snd_nxt, payload=DATA)
     await conn.app.send(DATA)
     await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=DATA)
     await conn.app.fails("receive", "ETIMEDOUT", count=1, wait_s=bound.high_s + 2)
     await conn.confirm(State.CLOSED)
-    await other.expect_retransmission(kept, within=5)
-    await other.send(ACK)
-    await other.confirm(State.ESTABLISHED)
+    await untouched.expect_retransmission(outstanding, within=5)
+    await untouched.send(ACK)
+    await untouched.confirm(State.ESTABLISHED)
 
 
 @verifies("RFC9293:SHLD-11", "RFC9293:SHLD-10", "RFC1122:4.2.3.5-r2", "RFC1122:4.2.3.5-r1", lasts=R2_S + 60)

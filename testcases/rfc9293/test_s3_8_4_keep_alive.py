@@ -23,7 +23,7 @@ TWO_HOURS_S = 7200
 
 
 async def kept_alive(tcp: Case, idle_s: int, interval_s: int = 1, probes: int = 9) -> Connection:
-    """A connection on which the application has asked for keep-alives with those intervals."""
+    """Return a connection on which the application has asked for keep-alives at those intervals."""
     conn = await tcp.drive_to(State.ESTABLISHED)
     for name, value in (("TCP_KEEPIDLE", idle_s), ("TCP_KEEPINTVL", interval_s), ("TCP_KEEPCNT", probes)):
         await conn.app.option("tcp", name, value)
@@ -32,7 +32,7 @@ async def kept_alive(tcp: Case, idle_s: int, interval_s: int = 1, probes: int = 
 
 
 async def keep_alive(tcp: Case, conn: Connection, within: float) -> Received:
-    """Take a keep-alive: an ACK one below the next number, with no data or one garbage octet."""
+    """Expect a keep-alive: an ACK one below the next number, with no data or one garbage octet."""
     bare = Expectation(ACK, seq=conn.rcv_nxt - 1, ack=conn.snd_nxt, length=0, label="keep-alive:")
     octet = Expectation(ACK, seq=conn.rcv_nxt - 1, ack=conn.snd_nxt, length=1, label="keep-alive:")
     which, received = await conn.expect_any(bare, octet, within=within)
@@ -100,8 +100,8 @@ async def test_keep_alives_wait_while_something_comes(tcp: Case) -> None:
     bound = tcp.timer("keepalive-time", 3)
     probe = Expectation(ACK, seq=conn.rcv_nxt - 1, ack=conn.snd_nxt, label="keep-alive:")
 
-    def check(since: Sent, came: Received) -> None:
-        took_s = (came.at_ns - since.at_ns) / SECOND
+    def check(since: Sent, arrived: Received) -> None:
+        took_s = (arrived.at_ns - since.at_ns) / SECOND
         tcp.check_timing("keepalive-time", took_s, bound, how="from our last segment to the keep-alive")
 
     for number in range(6):
@@ -111,8 +111,8 @@ async def test_keep_alives_wait_while_something_comes(tcp: Case) -> None:
             since = await conn.send(ACK | PSH, payload=b"something")
             await conn.expect_ack()
         # On a machine that is too busy to send in time one is due, and its stamp says so.
-        if came := await conn.allow(replace(probe, ack=conn.snd_nxt), within=0.7):
-            check(since, came[1])
+        if arrived := await conn.allow(replace(probe, ack=conn.snd_nxt), within=0.7):
+            check(since, arrived[1])
     check(since, await keep_alive(tcp, conn, within=bound.high_s + 1))
 
 

@@ -10,15 +10,15 @@ LONG = bytes(range(256)) * 24
 INLINE = [("socket", "SO_OOBINLINE", 1)]
 
 
-async def told(conn: Connection, octet: bytes) -> None:
-    """The application is told of urgent data that ends with that octet, which it can read out of band."""
+async def learns_of(conn: Connection, octet: bytes) -> None:
+    """See that the application learns of urgent data that ends with that octet, and can read it out of band."""
     got = await conn.app.receive_urgent()
     if got != octet:
         raise Violation(f"the urgent data ends with {got!r} for the application, sent was {octet!r}")
 
 
 async def reads(conn: Connection, data: bytes) -> None:
-    """The application reads exactly these octets."""
+    """See that the application reads exactly these octets."""
     got = await conn.app.receive(len(data))
     assert got == data, f"the application read {len(got)} octets {got[:20]!r}..., sent were {data[:20]!r}..."
 
@@ -86,7 +86,7 @@ async def test_application_is_told_of_urgent_data_while_it_waits(tcp: Case) -> N
     await conn.expect_ack()
     await conn.app.fails("receive", "timeout", wait_s=0.2, count=1, urgent=True)
     for data in (b"first!", b"again?"):
-        waiting = asyncio.ensure_future(told(conn, data[-1:]))
+        waiting = asyncio.ensure_future(learns_of(conn, data[-1:]))
         await conn.send(ACK | PSH | URG, payload=data, urgent=len(data))
         await conn.expect_ack()
         await waiting
@@ -104,7 +104,7 @@ async def test_urgent_pointer_ahead_of_the_data_counts(tcp: Case) -> None:
     await conn.expect_ack()
     await conn.send(ACK | PSH, payload=b"456789abcd")
     await conn.expect_ack()
-    await told(conn, b"d")
+    await learns_of(conn, b"d")
     await reads(conn, b"0123456789abc")
 
 

@@ -9,7 +9,7 @@ DATA = bytes(range(250)) * 4
 
 
 async def reads(conn: Connection, data: bytes) -> None:
-    """The application reads exactly these octets, in this order."""
+    """See that the application reads exactly these octets, in this order."""
     got = await conn.app.receive(len(data))
     assert got == data, f"the application read {got[:20]!r}... ({len(got)} octets), not {data[:20]!r}... ({len(data)})"
     await conn.app.fails("receive", "timeout", count=1, wait_s=0.1)
@@ -25,8 +25,8 @@ async def test_every_second_full_segment_is_acknowledged(tcp: Case) -> None:
     conn = await tcp.listen()
     await conn.send(SYN)
     syn_ack = await conn.expect(SYN | ACK, ack=conn.snd_nxt, length=0)
-    told = opt.find(syn_ack.segment.option_list, opt.MSS)
-    size = min(FULL[tcp.family], int.from_bytes(told.data, "big") if told else 536)
+    announced = opt.find(syn_ack.segment.option_list, opt.MSS)
+    size = min(FULL[tcp.family], int.from_bytes(announced.data, "big") if announced else 536)
     await conn.send(ACK)
     first = acked = conn.snd_nxt
     for number in range(20):

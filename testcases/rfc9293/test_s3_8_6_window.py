@@ -32,14 +32,14 @@ PIECE = 1000
 
 
 async def established(tcp: Case, window: int, *, size: int = SIZE) -> Connection:
-    """A connection on which we offer that window, and take segments of up to `size` octets."""
+    """Return a connection on which we offer that window, and take segments of up to `size` octets."""
     conn = await tcp.listen()
     conn.syn_options, conn.window = (opt.mss(size),), window
     return await tcp.drive_to(State.ESTABLISHED, conn=conn)
 
 
 async def established_for_four(tcp: Case, window: int) -> Connection:
-    """The same, on which the congestion window holds four segments, also where it began with one (RFC 5681 section 3.1)."""
+    """Return such a connection whose congestion window holds four segments (RFC 5681 section 3.1)."""
     conn = await established(tcp, window)
     await conn.collect_segments(DATA[: 4 * SIZE])
     return conn
@@ -49,7 +49,7 @@ async def established_for_four(tcp: Case, window: int) -> Connection:
 
 
 async def fills_the_window(conn: Connection, window: int) -> None:
-    """The application's data comes up to the right edge of a window that stays where it is, and not an octet further.
+    """See that the application's data comes up to the right edge of a fixed window, and not an octet further.
 
     What is left of the window after the last full segment may be filled or not: it is too small to be worth it.
     """
@@ -59,9 +59,9 @@ async def fills_the_window(conn: Connection, window: int) -> None:
     while got + SIZE <= window or await conn.allow(Expectation(ACK, seq=first + got), within=0.15):
         if got + SIZE <= window:
             await conn.expect(ACK, seq=first + got, ack=conn.snd_nxt)
-        came, got = got, conn.rcv_nxt - first
-        if came == got or got > window:
-            raise Violation(f"octets {came} to {got} came, the window ends after {window}")
+        before, got = got, conn.rcv_nxt - first
+        if before == got or got > window:
+            raise Violation(f"octets {before} to {got} came, the window ends after {window}")
         conn.window = window - got
         if conn.window:
             await conn.send(ACK)
@@ -91,8 +91,8 @@ async def test_scaled_window_needs_more_than_16_bits(tcp: Case, window: int) -> 
     conn.syn_options, conn.window = (opt.mss(SIZE), opt.window_scale(14)), window
     await tcp.drive_to(State.ESTABLISHED, conn=conn)
     for _ in range(3):
-        came = await conn.collect_segments(DATA[:SIZE])
-        assert len(came) == 1, f"{SIZE} octets came in {len(came)} segments: the window seems to be smaller"
+        arrived = await conn.collect_segments(DATA[:SIZE])
+        assert len(arrived) == 1, f"{SIZE} octets came in {len(arrived)} segments: the window seems to be smaller"
     await conn.confirm(State.ESTABLISHED)
 
 
@@ -100,23 +100,23 @@ async def test_scaled_window_needs_more_than_16_bits(tcp: Case, window: int) -> 
 
 
 async def shrunk(tcp: Case, window: int) -> tuple[Connection, list[Received]]:
-    """A connection with three segments outstanding, when our window shrinks to `window` octets beyond the first of them.
+    """Return a connection with three segments outstanding, when our window shrinks to `window` octets beyond the first.
 
     Four segments came, and the acknowledgment of the first of them moves the right edge of the window to the left.
     """
     conn = await established_for_four(tcp, 10 * SIZE)
     await conn.app.send(DATA[: 4 * SIZE])
-    came = [
+    arrived = [
         await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=DATA[at : at + SIZE])
         for at in range(0, 4 * SIZE, SIZE)
     ]
     conn.window = window
-    await conn.send(ACK, ack=came[0].segment.end, text="shrinks the window")
-    return conn, came[1:]
+    await conn.send(ACK, ack=arrived[0].segment.end, text="shrinks the window")
+    return conn, arrived[1:]
 
 
 async def answered(tcp: Case, conn: Connection, seconds: float) -> int:
-    """Answer each probe of the closed window for that long, taking nothing; returns how many came."""
+    """Answer each probe of the closed window for that long without taking data; return how many arrived."""
     until_ns = tcp.clock.now_ns() + round(seconds * SECOND)
     probes = 0
     while (left := (until_ns - tcp.clock.now_ns()) / SECOND) > 0:
@@ -127,7 +127,7 @@ async def answered(tcp: Case, conn: Connection, seconds: float) -> int:
 
 
 async def comes_in_the_end(conn: Connection, data: bytes) -> None:
-    """Open the window; what we have not acknowledged is that data, and comes, in whatever segments."""
+    """Open the window and see that the data that we have not acknowledged arrives, in whatever segments."""
     first, got = conn.acked, 0
     conn.window = 65535
     await conn.send(ACK, ack=first, text="opens the window")
@@ -149,8 +149,8 @@ async def test_window_that_shrinks_does_not_stop_the_sender(tcp: Case) -> None:
     Three segments are under way when our window shrinks to two, and we have lost all three. The target must survive
     it: it retransmits what lies in the window, and goes on as the window opens again.
     """
-    conn, came = await shrunk(tcp, 2 * SIZE)
-    await conn.expect_retransmission(came[0], came[1], within=6)
+    conn, arrived = await shrunk(tcp, 2 * SIZE)
+    await conn.expect_retransmission(arrived[0], arrived[1], within=6)
     await comes_in_the_end(conn, DATA[SIZE : 4 * SIZE])
     await conn.confirm(State.ESTABLISHED)
 
@@ -178,8 +178,8 @@ async def test_old_data_beyond_a_shrunken_window_may_be_sent_again(tcp: Case) ->
     Three segments are under way when our window shrinks to one, and we acknowledge none of them. The target may
     send again what lies beyond the window, too, or only what lies in it.
     """
-    conn, came = await shrunk(tcp, SIZE)
-    edge = came[0].segment.end
+    conn, arrived = await shrunk(tcp, SIZE)
+    edge = arrived[0].segment.end
     until_ns = tcp.clock.now_ns() + round(1.2 * SECOND)
     beyond = False
     while (left := (until_ns - tcp.clock.now_ns()) / SECOND) > 0:
@@ -241,7 +241,7 @@ async def test_connection_stays_open_while_probes_are_answered(tcp: Case) -> Non
 
 
 async def closed_by_the_target(tcp: Case) -> tuple[Connection, bytes]:
-    """A connection whose target offers no window any more, because its application does not read; and what it was sent."""
+    """Return a connection whose target has closed its window because nobody reads, and what it was sent."""
     conn = await tcp.listen(options=SMALL_BUFFER if "options:SO_RCVBUF" in tcp.target.capabilities else ())
     conn.syn_options = (opt.mss(PIECE),)
     await tcp.drive_to(State.ESTABLISHED, conn=conn)
@@ -258,7 +258,7 @@ async def closed_by_the_target(tcp: Case) -> tuple[Connection, bytes]:
 
 
 async def opens(conn: Connection) -> None:
-    """The target says that its window is open again, for its application has read."""
+    """See that the target opens its window again after its application has read."""
     update = await conn.expect_ack(label="the window opens:", within=2)
     assert update.segment.window, "the application has read everything, and the window stays closed"
     further = Expectation(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0, label="and further:")
@@ -267,7 +267,7 @@ async def opens(conn: Connection) -> None:
 
 
 async def reads(conn: Connection, data: bytes) -> None:
-    """The application reads exactly these octets."""
+    """See that the application reads exactly these octets."""
     got = await conn.app.receive(len(data))
     assert got == data, f"the application read {len(got)} octets, not the {len(data)} that were sent"
 
@@ -379,7 +379,7 @@ async def test_target_does_not_fill_a_silly_window(tcp: Case) -> None:
 
 
 def check_override(tcp: Case, opened: Sent, filled: Received) -> int:
-    """See that a segment that fills a silly window came by the override timeout; how many octets it carries."""
+    """Check that a segment that fills a silly window came by the override timeout; return its octets."""
     after_s = (filled.at_ns - opened.at_ns) / SECOND
     bound = Bound(0.1, 1.0, "RFC 9293, 3.8.6.2.1: the override timeout should be in the range 0.1 - 1.0 seconds")
     tcp.check_timing("override of a silly window", after_s, bound, how="from our ACK to the segment that fills it")

@@ -9,7 +9,7 @@ TOLD = "ETIMEDOUT for the application"
 
 
 async def first_probe(tcp: Case, conn: Connection, bound: Bound) -> tuple[int, Received]:
-    """Deliver something, and wait for the first keep-alive after it: when our last segment left, and the probe.
+    """Deliver data and wait for the first keep-alive after it; return when our last segment left, and the probe.
 
     It is one below SND.NXT, with no data or one octet.
     """

@@ -9,7 +9,7 @@ CALL_LATE_S = 0.05
 
 
 async def probe_stamps(tcp: Case, conn: Connection, first: Bound) -> list[int]:
-    """When each of PROBES probes of our closed window came (ns); each is told that it is closed still.
+    """Return when each of PROBES probes of our closed window arrived (ns); answer each that it is still closed.
 
     `first` is the retransmission timeout. Raises Violation where anything else comes, or none in time.
     """

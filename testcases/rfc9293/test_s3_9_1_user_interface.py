@@ -17,7 +17,7 @@ NOT_ITS_OWN = {4: "192.0.2.1", 6: "2001:db8::1"}
 
 
 def listen_arguments(tcp: Case, port: int) -> dict[str, Any]:
-    """A LISTEN on that port of the target's."""
+    """Return the arguments of a LISTEN on that port of the target's."""
     return {"family": tcp.family, "address": tcp.remote, "port": port, "backlog": 16}
 
 
@@ -32,10 +32,10 @@ async def test_second_listen_leaves_what_there_is_alone(tcp: Case) -> None:
     call may fail or give a listener of its own. It must not touch either connection, nor the first listener.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
-    other = tcp.connection(conn.remote_port)
-    other.listener = conn.listener
-    await other.send(SYN)
-    await other.expect(SYN | ACK, ack=other.snd_nxt, length=0)
+    second = tcp.connection(conn.remote_port)
+    second.listener = conn.listener
+    await second.send(SYN)
+    await second.expect(SYN | ACK, ack=second.snd_nxt, length=0)
 
     tcp.app.reckoned = IN_USE
     taken = "a listener of its own"
@@ -46,9 +46,9 @@ async def test_second_listen_leaves_what_there_is_alone(tcp: Case) -> None:
         taken = "refused" if error.code in IN_USE else error.code
     tcp.choice("second LISTEN on a port", taken, ["refused", "a listener of its own"])
 
-    await other.send(ACK)
-    other.app = await conn.listener.accept()
-    await other.deliver(DATA)
+    await second.send(ACK)
+    second.app = await conn.listener.accept()
+    await second.deliver(DATA)
     await tcp.probe_listening(conn.remote_port)
     await conn.deliver(DATA)
     await conn.confirm(State.ESTABLISHED)
@@ -106,14 +106,14 @@ async def test_local_address_can_be_named(tcp: Case) -> None:
     except AppError as error:
         taken = "refused" if error.code in IN_USE else error.code
     tcp.choice("LISTEN on an address that the host does not have", taken, ["refused", "accepted"])
-    other = await tcp.listen(address=tcp.remote)
-    await other.send(SYN)
-    answer = await other.expect(SYN | ACK, ack=other.snd_nxt, length=0)
+    second = await tcp.listen(address=tcp.remote)
+    await second.send(SYN)
+    answer = await second.expect(SYN | ACK, ack=second.snd_nxt, length=0)
     assert answer.ip.src == tcp.remote, (
         f"the answer comes from {answer.ip.src}, the application listens on {tcp.remote}"
     )
-    await other.send(ACK)
-    await other.confirm(State.ESTABLISHED)
+    await second.send(ACK)
+    await second.confirm(State.ESTABLISHED)
 
 
 @BY
@@ -184,10 +184,10 @@ async def test_differentiated_services_field_is_the_applications(tcp: Case, by: 
     for codepoint in (18, 46, 0):
         await conn.app.option(level, name, codepoint << 2)
         await conn.app.send(DATA)
-        came = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=DATA)
+        data = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=DATA)
         await conn.send(ACK | PSH, payload=DATA)
         answer = await conn.expect_ack()
-        for received in (came, answer):
+        for received in (data, answer):
             # The two bits beside it are ECN's.
             seen = received.ip.tos >> 2
             assert seen == codepoint, f"a segment carries codepoint {seen}, the application asked for {codepoint}"
@@ -240,5 +240,5 @@ async def test_sends_and_receives_are_served_in_their_order(tcp: Case) -> None:
         await conn.send(ACK)
     for piece in pieces:
         await conn.send(ACK | PSH, payload=piece)
-    came = b"".join(await asyncio.gather(*receiving))
-    assert came == sent, "the application was given our data in another order"
+    data = b"".join(await asyncio.gather(*receiving))
+    assert data == sent, "the application was given our data in another order"

@@ -20,12 +20,12 @@ REFUSED = ("ECONNREFUSED", "ENOPROTOOPT", "EHOSTUNREACH", "ENETUNREACH", "EPROTO
 
 
 def kinds(errors: tuple[icmp.IcmpError, ...]) -> pytest.MarkDecorator:
-    """A case for each of these errors."""
+    """Return a parameter for each of these errors."""
     return pytest.mark.parametrize("error", errors, ids=lambda error: error.name.replace(" ", "-"))
 
 
 def there(tcp: Case, error: icmp.IcmpError) -> None:
-    """Raise NotApplicable where the case's family has no such error, or counts it otherwise."""
+    """Raise NotApplicable if the case's family has no such error, or counts it otherwise."""
     if (error.v4 if tcp.family == 4 else error.v6) is None:
         raise NotApplicable(f"ICMP over IPv{tcp.family} has no {error.name}")
     if tcp.family == 6 and error is icmp.PROTOCOL_UNREACHABLE:
@@ -33,14 +33,14 @@ def there(tcp: Case, error: icmp.IcmpError) -> None:
 
 
 async def with_data_under_way(tcp: Case, *, round_trip_s: float = 0.0) -> tuple[Connection, Received]:
-    """A connection in ESTABLISHED, and a segment of the target's that is not acknowledged."""
+    """Return an ESTABLISHED connection, and a segment of the target's that is not acknowledged."""
     conn = await tcp.drive_to(State.ESTABLISHED, round_trip_s=round_trip_s)
     await conn.app.send(DATA)
     return conn, await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=DATA)
 
 
 async def goes_on(conn: Connection) -> None:
-    """The connection takes our acknowledgment, carries data both ways, and is still ESTABLISHED."""
+    """See that the connection takes our ACK, carries data both ways, and is still ESTABLISHED."""
     await conn.send(ACK)
     await conn.deliver(b"still there?")
     await conn.collect(b"yes")
@@ -125,15 +125,15 @@ async def test_error_is_for_the_connection_that_caused_it(tcp: Case) -> None:
     Two active opens are under way, and an error that ends an open quotes the SYN of one of them. The target must
     direct it to that one by the addresses and ports quoted: the other opens.
     """
-    conn, other = await tcp.connect(), await tcp.connect()
+    conn, second = await tcp.connect(), await tcp.connect()
     syn = await conn.expect(SYN, length=0)
-    await other.expect(SYN, length=0)
+    await second.expect(SYN, length=0)
     await conn.send_icmp(icmp.PORT_UNREACHABLE, quoting=syn)
     await conn.app.fails("connected", *REFUSED)
-    await other.send(SYN | ACK)
-    await other.expect_ack()
-    await other.app.connected()
-    await other.confirm(State.ESTABLISHED)
+    await second.send(SYN | ACK)
+    await second.expect_ack()
+    await second.app.connected()
+    await second.confirm(State.ESTABLISHED)
 
 
 # Source quench

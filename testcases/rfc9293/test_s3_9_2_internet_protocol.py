@@ -99,10 +99,10 @@ async def test_time_to_live_is_configurable(tcp: Case, by: str) -> None:
     for ttl in (77, 3):
         await conn.app.option(level, name, ttl)
         await conn.app.send(DATA)
-        came = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=DATA)
+        data = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=DATA)
         await conn.send(ACK | PSH, payload=DATA)
         answer = await conn.expect_ack()
-        for received in (came, answer):
+        for received in (data, answer):
             assert received.ip.ttl == ttl, f"a segment has TTL {received.ip.ttl}, the application asked for {ttl}"
 
 
@@ -157,24 +157,24 @@ async def test_identical_retransmission_may_keep_its_identification(tcp: Case) -
 
 
 def route(*addresses: str, pointer: int = 4) -> bytes:
-    """A Loose Source and Record Route option (RFC 791 section 3.1)."""
+    """Return a Loose Source and Record Route option (RFC 791 section 3.1)."""
     return bytes((131, 3 + 4 * len(addresses), pointer)) + b"".join(IPv4Address(one).packed for one in addresses)
 
 
 def recorded(*addresses: str) -> dict[str, Any]:
-    """A source route that has come to its end: the routers' addresses are recorded in it."""
+    """Return a source route that has come to its end: the routers' addresses are recorded in it."""
     return {"options": route(*addresses, pointer=4 + 4 * len(addresses))}
 
 
 def check_route(received: Received, *addresses: str) -> None:
-    """See that a segment goes by that route. Raises Violation."""
+    """Check that a segment goes by that route. Raises Violation."""
     wanted = route(*addresses)
     if not received.ip.options.startswith(wanted):
         raise Violation(f"{received.segment.flags} carries IP options {received.ip.options.hex()}, not {wanted.hex()}")
 
 
 async def asked_route(tcp: Case) -> Connection:
-    """An active open for which the application gave a route by way of our own address; its SYN has to take it."""
+    """Return an active open with a route by way of our own address; its SYN must take that route."""
     given = base64.b64encode(route(tcp.address, ELSEWHERE)).decode()
     conn = await tcp.connect(options=[("ip", "IP_OPTIONS", {"bytes": given})])
     check_route(await conn.expect(SYN, length=0), ELSEWHERE, tcp.address)
@@ -212,7 +212,7 @@ async def test_route_of_the_application_goes_before_a_received_one(tcp: Case) ->
 
 
 async def opened_by_route(tcp: Case) -> Connection:
-    """A passive open whose SYN came by a source route; the answer has to take the way back."""
+    """Return a passive open whose SYN came by a source route; the answer must take the way back."""
     conn = await tcp.listen()
     await conn.send(SYN, ip=recorded(ELSEWHERE, tcp.address))
     check_route(await conn.expect(SYN | ACK, ack=conn.snd_nxt, length=0), ELSEWHERE, tcp.address)
