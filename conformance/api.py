@@ -1,11 +1,14 @@
-"""What a case imports: one line at the top of its module."""
+"""Import what a case needs, in one line at the top of its module, and `run`, which starts a run from Python."""
 
 from conformance.case.case import Case
 from conformance.case.connection import Connection
+from conformance.case.info import CaseInfo, InvalidCase
 from conformance.case.kinds import KINDS, Kind
 from conformance.case.path import Path, size_of
-from conformance.judge import Bound, Expectation, Growth, Inconclusive, NotApplicable, Violation
+from conformance.judge import Bound, Expectation, Growth, Inconclusive, NotApplicable, Verdict, Violation
 from conformance.plugin.marks import verifies, verifies_cell
+from conformance.run.from_python import RunResult, run
+from conformance.run.outcome import Outcome
 from conformance.standard.cells import Cell, cells
 from conformance.standard.states import SYNCHRONIZED, State
 from conformance.target import AppError
@@ -32,26 +35,32 @@ __all__ = [
     "AppError",
     "Bound",
     "Case",
+    "CaseInfo",
     "Cell",
     "Connection",
     "Expectation",
     "Flags",
     "Growth",
     "Inconclusive",
+    "InvalidCase",
     "Kind",
     "NotApplicable",
     "Offer",
+    "Outcome",
     "Path",
     "Received",
+    "RunResult",
     "Segment",
     "Sent",
     "Seq",
     "State",
+    "Verdict",
     "Violation",
     "cells",
     "icmp",
     "opt",
     "resets",
+    "run",
     "size_of",
     "verifies",
     "verifies_cell",
