@@ -44,13 +44,13 @@ class WireConnection(Sender):
         if remote_port is not None:
             self._bind(remote_port)
         else:
-            setting.station.receive_open(self.address, port, self._on_segment)
+            setting.station.sorter.receive_open(self.address, port, self._on_segment)
 
     def _bind(self, remote_port: int) -> None:
         self._remote_port = remote_port
         ends = self.address, self.port, self._setting.remote, remote_port
-        self._setting.station.receive(*ends, self._on_segment)
-        self._setting.station.receive_icmp(*ends, self._on_icmp)
+        self._setting.station.sorter.receive(*ends, self._on_segment)
+        self._setting.station.sorter.receive_icmp(*ends, self._on_icmp)
 
     def _on_segment(self, data: bytes, segment: Segment, frame: Frame) -> None:
         for answered in self._answers.drain():

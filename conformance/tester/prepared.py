@@ -58,7 +58,7 @@ class PreparedAnswers:
         # A refusal must come here: the read callback is no place for it.
         setting.trace.sends(hasty=station.target.virtual)
         self._prepared.append(_Prepared(when & _NOT_PSH, reply, PreparedFrame(station.render(reply)), text))
-        station.prepare(reply.src, reply.sport, reply.dst, reply.dport, self._answer)
+        station.sorter.prepare(reply.src, reply.sport, reply.dst, reply.dport, self._answer)
 
     def _answer(self, flags: int, ack: int) -> bool:
         """Send the first answer that is prepared for a segment with those flags; return whether there are more."""

@@ -472,7 +472,7 @@ CROSSING = '''
         conn = await tcp.drive_to(State.SYN_SENT)
         syn = next(frame for frame in tcp.trace.frames if frame.inbound)
         sent = await conn.send(SYN | ACK)
-        tcp.station._sort(syn.data, sent.at_ns + late_ns)
+        tcp.station.sorter.sort(syn.data, sent.at_ns + late_ns)
         conn._queue.rotate(1)
         await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
 
@@ -482,7 +482,7 @@ CROSSING = '''
         conn = await tcp.drive_to(State.SYN_RECEIVED)
         syn_ack = next(frame for frame in tcp.trace.frames if frame.inbound)
         sent = await conn.send(ACK)
-        tcp.station._sort(syn_ack.data, sent.at_ns + 400_000)
+        tcp.station.sorter.sort(syn_ack.data, sent.at_ns + 400_000)
         await conn.silence()
 '''
 

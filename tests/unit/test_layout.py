@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scapy.layers.l2 import Ether
 
-from conformance.tester.station import _key
+from conformance.tester.sorting import key_of
 from conformance.wire import ACK, Segment, Seq
 from conformance.wire.frames import Template
 from conformance.wire.ip import fragments, is_neighbour_discovery
@@ -47,7 +47,7 @@ def test_parts_begin_where_scapy_finds_them(family: int, ip: dict[str, object], 
 @pytest.mark.parametrize(("family", "ip"), CARRIED)
 def test_ends_of_a_frame_are_the_key_by_which_it_is_sorted(family: int, ip: dict[str, object]) -> None:
     remote, local = ENDS[family]
-    assert ends(carried(family, ip)) == _key(remote, local, 80, 5000)
+    assert ends(carried(family, ip)) == key_of(remote, local, 80, 5000)
 
 
 @pytest.mark.parametrize("last", [False, True])
