@@ -37,6 +37,10 @@ class Followed:
     """How often the tester has repeated the same acknowledgment."""
     reset_seen: bool = False
     """The tester has sent a RST in this state."""
+    fin_repeated: bool = False
+    """The tester has sent a FIN in TIME-WAIT, which restarts it."""
+    active: bool = False
+    """The target opened it, from a port on which nobody listens."""
     shift: int | None = None
     """How far the mutant moved the target's sequence numbers."""
     first_sent: dict[tuple[int, int, int], int] = field(default_factory=dict)
@@ -61,6 +65,7 @@ class Followed:
             if self.iss is None or again:
                 self.__init__()  # type: ignore[misc] # a new incarnation of the connection
                 self.iss, self.ports = segment.seq, (segment.sport, segment.dport)
+                self.active = not segment.flags & ACK
             scale = next((one.data for one in segment.option_list if one.kind == WINDOW_SCALE and one.data), b"\0")
             self.scale = scale[0]
         if self.snd_max is None or segment.end >= self.snd_max:
@@ -93,6 +98,7 @@ class Followed:
             self.peer_syn = self.peer_syn or self.snd_max is not None
         if segment.flags & FIN and self.rcv_nxt is not None:
             self.peer_fin_end = segment.end
+            self.fin_repeated = self.fin_repeated or self.state == "TIME-WAIT"
         if not segment.flags & ACK or self.snd_max is None:
             return
         if segment.flags & SYN:

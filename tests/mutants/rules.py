@@ -113,6 +113,7 @@ CONDITIONS: Mapping[str, Callable[[Scene, str], bool]] = {
     "first": lambda scene, _: not scene.first_ns,
     "probe": lambda scene, _: _is_probe(scene),
     "after-rst": lambda scene, _: scene.conn.reset_seen,
+    "restarted": lambda scene, _: scene.conn.fin_repeated,
     "window": lambda scene, rest: scene.conn.place(scene.segment) == rest,
     "duplicate": lambda scene, rest: scene.conn.duplicates >= int(rest),
     "option": lambda scene, rest: _has_option(scene, lambda kind: kind == int(rest)),
@@ -198,7 +199,7 @@ CHANGES: Mapping[str, Callable[[Segment, Sequence[str], Followed], Segment]] = {
     "fresh-timestamp": lambda one, _, conn: _fresh(one, conn),
 }
 
-ON_THE_LINK = ("drop", "delay", "stretch", "twice", "repeat-every", "answer")
+ON_THE_LINK = ("drop", "delay", "stretch", "twice", "repeat-every", "answer", "forget")
 """What MutantLink does."""
 CALLS = (
     "skip",

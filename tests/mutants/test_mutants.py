@@ -102,20 +102,38 @@ def test_a_reset_in_answer_has_the_form_that_the_standard_gives_it(flags: Flags,
     assert (answer.src, answer.dport, answer.checksum_ok) == ("10.77.0.1", 33000, True)
 
 
-def test_a_forgotten_connection_does_not_answer_a_reset() -> None:
-    template = Template("02:00:00:00:00:01", "02:00:00:00:00:02", "10.77.4.1", "10.77.0.1")
-    reset = template.frame(Segment("10.77.4.1", "10.77.0.1", 33000, 80, Seq(1000), flags=RST))
+@pytest.mark.parametrize(
+    ("arriving", "opened", "answer"),
+    [
+        (ACK, SYN | ACK, RST),
+        (FIN | ACK, SYN | ACK, RST),
+        (RST, SYN | ACK, None),
+        (SYN, SYN | ACK, SYN | ACK),
+        (SYN, SYN, RST | ACK),
+    ],
+    ids=str,
+)
+def test_a_forgotten_connection_answers_as_its_port_does(arriving: Flags, opened: Flags, answer: Flags | None) -> None:
+    """From LISTEN where the target was opened passively, from CLOSED where it opened; never to a reset."""
+    ours = Template("02:00:00:00:00:01", "02:00:00:00:00:02", "10.77.4.1", "10.77.0.1")
+    theirs = Template("02:00:00:00:00:02", "02:00:00:00:00:01", "10.77.0.1", "10.77.4.1")
+    first = Segment("10.77.0.1", "10.77.4.1", 80, 33000, Seq(5000), Seq(1000) if opened & ACK else Seq(0), opened)
+    segment = Segment("10.77.4.1", "10.77.0.1", 33000, 80, Seq(9000), Seq(5001) if arriving & ACK else Seq(0), arriving)
+    delivered: list[bytes] = []
 
-    async def answers(words: str) -> int:
-        delivered: list[bytes] = []
-        link = MutantLink(Memory(), Mutant("a", "RFC9293:MUST-13", "it", "rfc5961", (rule(words),)))
+    async def send() -> None:
+        memory = Memory()
+        link = MutantLink(memory, Mutant("a", "RFC9293:MUST-13", "it", "rfc5961", (rule("to any: forget"),)))
         link.open(lambda frame, _: delivered.append(frame), lambda _: None)
-        link.send(reset)
+        memory.deliver(theirs.frame(first), 1)
+        link.send(ours.frame(segment))
         await asyncio.sleep(0.01)
-        return len(delivered)
+        assert memory.sent == []
 
-    assert asyncio.run(answers("to any: answer RST instead")) == 0
-    assert asyncio.run(answers("to +RST: answer RST instead")) == 1
+    asyncio.run(send())
+    answers = [dissect(frame) for frame in delivered[1:]]
+    assert [segment.flags for segment in answers if segment] == ([] if answer is None else [answer])
+    assert all(segment.ack == Seq(9001) for segment in answers if segment and segment.flags & ACK)
 
 
 class _Growing(io.RawIOBase):

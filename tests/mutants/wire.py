@@ -18,6 +18,8 @@ from tests.mutants.rules import CHANGES, SECOND, Mutant, Rule, Scene, flags_of
 
 Going = list[tuple[float, Segment]]
 """What goes on its way, each with a delay in seconds."""
+_NEXT_ISS = 1_000_000
+"""How far a new connection's first number is beyond the last of the one before: four seconds of RFC 9293's clock."""
 
 
 class MutantLink:
@@ -110,11 +112,11 @@ class MutantLink:
                 for turn in range(int(rest[1])):
                     yield delay_s + float(rest[0]) * turn, one
             case "answer":
-                # A connection that is forgotten answers every segment but a reset, unless the mutant is about resets.
-                if not (scene.segment.flags & flags_of(rest) & RST) or "RST" in rule.flags:
-                    self._answer(rest, scene, frame)
+                self._answer(rest, scene, frame)
                 if "instead" not in rest:
                     yield delay_s, one
+            case "forget":
+                self._forget(scene, frame)
             case _:
                 yield delay_s, CHANGES[rule.word](one, rest, scene.conn)
 
@@ -128,7 +130,21 @@ class MutantLink:
             ack = conn.rcv_nxt if conn.rcv_nxt is not None else one.end
             seq = seq - 1 if "before" in rest else seq
             answer = Segment(one.dst, one.src, one.dport, one.sport, seq, ack, flags, 65535)
-        delay_s = float(rest[rest.index("at") + 1]) if "at" in rest else 0.0
+        self._say(answer, scene, frame, float(rest[rest.index("at") + 1]) if "at" in rest else 0.0)
+
+    def _forget(self, scene: Scene, frame: bytes) -> None:
+        """Answer as a target that no longer knows the connection: from CLOSED, or from LISTEN where it was listening."""
+        arriving = scene.segment
+        if arriving.flags & RST:
+            return
+        answer = reset_for(arriving)
+        if arriving.flags & (SYN | ACK) == SYN and not scene.conn.active:
+            iss = (scene.conn.snd_max or Seq(0)) + _NEXT_ISS
+            answer = replace(answer, seq=iss, ack=arriving.end, flags=SYN | ACK, window=65535)
+        self._say(answer, scene, frame, 0.0)
+
+    def _say(self, answer: Segment, scene: Scene, frame: bytes, delay_s: float) -> None:
+        """Deliver a segment in the target's name; `frame` is the one that it answers."""
         turned = frame[6:12] + frame[:6] + frame[12:14] + _turned_ip(frame)
         due_ns = scene.now_ns + round(delay_s * SECOND)
         asyncio.get_running_loop().call_later(delay_s, self._deliver, _rebuilt(turned, answer), due_ns)
