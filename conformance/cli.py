@@ -26,7 +26,7 @@ from conformance.case.info import LEVELS, CaseInfo
 from conformance.plugin.coverage import cases_by_requirement
 from conformance.plugin.items import describe, is_case
 from conformance.plugin.options import TIERS, whole_number
-from conformance.report.baseline import Baseline, Deviation
+from conformance.report.baseline import Baseline, KnownDeviation
 from conformance.report.compare import Comparison
 from conformance.report.text import NOTHING, VERDICTS, bounds, clean, count, seconds
 from conformance.standard.catalogue import Requirement, level_of, requirements
@@ -510,7 +510,7 @@ def _stacks(options: argparse.Namespace, rest: list[str]) -> int:
 def _report(options: argparse.Namespace, rest: list[str]) -> int:
     from conformance.record import RecordError  # noqa: PLC0415
     from conformance.report import make_report, make_single, merge  # noqa: PLC0415
-    from conformance.report.baseline import load  # noqa: PLC0415
+    from conformance.report.baseline_files import load  # noqa: PLC0415
 
     problems = []
     try:
@@ -532,7 +532,7 @@ def _report(options: argparse.Namespace, rest: list[str]) -> int:
 
 def _save_baseline(options: argparse.Namespace, rest: list[str]) -> int:
     from conformance.record import RecordError  # noqa: PLC0415
-    from conformance.report.baseline import save  # noqa: PLC0415
+    from conformance.report.baseline_files import save  # noqa: PLC0415
 
     try:
         path, kept = save(options.name, options.run)
@@ -547,7 +547,7 @@ def _save_baseline(options: argparse.Namespace, rest: list[str]) -> int:
 def _compare(options: argparse.Namespace, rest: list[str]) -> int:
     from conformance.record import RecordError  # noqa: PLC0415
     from conformance.report import make_comparison  # noqa: PLC0415
-    from conformance.report.baseline import load  # noqa: PLC0415
+    from conformance.report.baseline_files import load  # noqa: PLC0415
     from conformance.report.compare import compare  # noqa: PLC0415
 
     runs, wrong = [], []
@@ -637,7 +637,7 @@ def _tally(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts.get(verdict))
 
 
-def _show_deviations(console: Console, run: Baseline, deviations: Sequence[Deviation], *, whole: bool) -> None:
+def _show_deviations(console: Console, run: Baseline, deviations: Sequence[KnownDeviation], *, whole: bool) -> None:
     """What that target alone does otherwise; if `whole`, with the sentence that it breaks and the case that shows it best."""
     if deviations:
         title = escape(clean(f"What {run.target} {run.version} does otherwise in {run.name}"))

@@ -18,6 +18,7 @@ from conformance.judge import (
     Violation,
 )
 from conformance.link import Wire
+from conformance.record.case import ChoiceTaken
 from conformance.standard.profile import Profile
 from conformance.standard.states import State
 from conformance.target import Target
@@ -226,7 +227,7 @@ class Case(Timings):
 
     def choice(self, name: str, taken: str, allowed: Sequence[str]) -> None:
         """Keep which of several allowed outcomes the target took. Raises Violation for any other."""
-        self.trace.choices.append({"name": name, "taken": taken, "allowed": list(allowed)})
+        self.trace.choices.append(ChoiceTaken(name, taken, tuple(allowed)))
         if taken not in allowed:
             raise Violation(f"{name}: took {taken}, allowed is {' or '.join(allowed)}")
 

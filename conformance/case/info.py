@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 from conformance.case.titles import title_of
+from conformance.record.case import CellFacts, Sentence
 from conformance.standard import catalogue
 from conformance.standard.cells import Cell
 from conformance.standard.cells import cell as cell_named
@@ -70,38 +71,37 @@ class CaseInfo:
     file: str = ""
     line: int = 1
 
-    def rows(self) -> list[dict[str, Any]]:
-        """The rows of the documented machine that the case checks, as the record keeps them."""
-        return [
-            {
-                "id": one.id,
-                "row": one.row,
-                "kind": one.kind,
-                "state": one.state.value,
-                "origin": one.origin,
-                "event": one.event,
-                "responses": list(dict.fromkeys(outcome.response.slug for outcome in one.outcomes)),
-                "next": list(dict.fromkeys(outcome.next.value for outcome in one.outcomes)),
-            }
-            for one in map(cell_named, self.cells)
-        ]
-
-    def sentences(self) -> list[dict[str, str]]:
-        """The sentences of the standard that the case rests on, as the record keeps them."""
-        found = []
-        for name in self.requirements:
-            one = catalogue.requirement(name)
-            found.append(
-                {
-                    "id": one.id,
-                    "level": "SHOULD" if one.level == "RECOMMENDED" else one.level,
-                    "section": one.section,
-                    "text": one.sentence or one.summary,
-                    "url": one.url,
-                    **({"partly": one.partly} if one.partly else {}),
-                }
+    def rows(self) -> tuple[CellFacts, ...]:
+        """Return the rows of the transition table that the case checks."""
+        return tuple(
+            CellFacts(
+                id=cell.id,
+                row=cell.row,
+                kind=cell.kind,
+                state=cell.state.value,
+                origin=cell.origin,
+                event=cell.event,
+                next=tuple(dict.fromkeys(outcome.next.value for outcome in cell.outcomes)),
+                responses=tuple(dict.fromkeys(outcome.response.slug for outcome in cell.outcomes)),
             )
-        return found
+            for cell in map(cell_named, self.cells)
+        )
+
+    def sentences(self) -> tuple[Sentence, ...]:
+        """Return the sentences of the standard that the case rests on."""
+        return tuple(map(_sentence, self.requirements))
+
+
+def _sentence(requirement_id: str) -> Sentence:
+    requirement = catalogue.requirement(requirement_id)
+    return Sentence(
+        id=requirement.id,
+        level="SHOULD" if requirement.level == "RECOMMENDED" else requirement.level,
+        section=requirement.section,
+        text=requirement.sentence or requirement.summary,
+        url=requirement.url,
+        partly=requirement.partly or "",
+    )
 
 
 @cache

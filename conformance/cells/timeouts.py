@@ -315,7 +315,7 @@ async def _persist(case: Case, cell: Cell) -> None:
     conn.window = 0
     await conn.send(ACK, text="closes our window")
     await conn.app.send(DATA)
-    last_ns, late_s = int(case.trace.steps[-1]["at_ns"]), 0.0
+    last_ns, late_s = case.trace.steps[-1].at_ns, 0.0
     for number, bound in enumerate(_intervals(case, State.ESTABLISHED, _COUNTED), 1):
         probe = await _probe_of(conn, cell, within=bound.high_s + _SLACK_S)
         if probe is None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from conformance.wire import PSH, Flags, Segment, Seq
-from conformance.wire.options import NAMES, SACK, Option, blocks, find, stamps
+from conformance.wire.names import NOP, option_name, option_text, relative, sack_text
+from conformance.wire.options import Option, blocks, find, stamps
 
 
 class Base(NamedTuple):
@@ -28,11 +29,6 @@ class Difference(NamedTuple):
         return f"{self.field}: expected {self.expected}, came {self.actual}"
 
 
-def relative(number: Seq | int, base: Seq | None) -> str:
-    """A sequence number as its distance from the initial one: `+1`; as it is where there is none."""
-    return f"{Seq(number) - base:+d}" if base is not None else str(int(number))
-
-
 def describe(segment: Segment, base: Base) -> str:
     """One line: flags, relative numbers, length and options."""
     words = [str(segment.flags), f"seq={relative(segment.seq, base.seq)}"]
@@ -44,17 +40,9 @@ def describe(segment: Segment, base: Base) -> str:
     if segment.flags & Flags.URG:
         words.append(f"urg={segment.urgent}")
     for option in segment.option_list:
-        if option.kind == SACK:
-            words.append(f"SACK={_edges(blocks((option,)), base)}")
-        elif option.kind > 1:
-            words.append(str(option))
+        if option.kind > NOP:
+            words.append(option_text(option.kind, option.data, base.ack))
     return " ".join(words)
-
-
-def _edges(edges: Iterable[tuple[Seq, Seq]], base: Base) -> str:
-    """SACK blocks, which are numbers of the other side, as distances: `+1..+501`."""
-    shown = (f"{relative(left, base.ack)}..{relative(right, base.ack)}" for left, right in edges)
-    return ",".join(shown) or "none"
 
 
 @dataclass(frozen=True)
@@ -108,17 +96,17 @@ class Expectation:
         for kind, wanted in self.options:
             found = find(options, kind)
             if found != wanted:
-                name = NAMES.get(kind, f"option {kind}")
+                name = option_name(kind)
                 yield Difference(name, str(wanted or "absent"), str(found or "absent"))
         for kind in self.has:
             if find(options, kind) is None:
-                yield Difference(NAMES.get(kind, f"option {kind}"), "there", "absent")
+                yield Difference(option_name(kind), "there", "absent")
         if self.tsecr is not None:
             came = stamps(options)
             if came is None or came[1] != self.tsecr:
                 yield Difference("TSecr", str(self.tsecr), "absent" if came is None else str(came[1]))
         if self.sack is not None and (found_blocks := blocks(options)) != self.sack:
-            yield Difference("SACK", _edges(self.sack, base), _edges(found_blocks, base))
+            yield Difference("SACK", sack_text(self.sack, base.ack), sack_text(found_blocks, base.ack))
 
     def describe(self, base: Base) -> str:
         """What is expected, in the words of `describe`."""
@@ -138,12 +126,12 @@ class Expectation:
         if self.urgent is not None:
             words.append(f"urg={self.urgent}")
         for kind, wanted in self.options:
-            words.append(str(wanted) if wanted else f"no {NAMES.get(kind, f'option {kind}')}")
-        words += [f"any {NAMES.get(kind, f'option {kind}')}" for kind in self.has]
+            words.append(str(wanted) if wanted else f"no {option_name(kind)}")
+        words += [f"any {option_name(kind)}" for kind in self.has]
         if self.tsecr is not None:
             words.append(f"TSecr={self.tsecr}")
         if self.sack is not None:
-            words.append(f"SACK={_edges(self.sack, base)}")
+            words.append(f"SACK={sack_text(self.sack, base.ack)}")
         return " ".join(words) or "any segment"
 
 

@@ -10,7 +10,7 @@ from conformance.plugin.selection import narrowed_by
 
 if TYPE_CHECKING:
     from conformance.report import Overview
-    from conformance.report.baseline import Changes
+    from conformance.report.changes import Changes
 
 
 class BaselineGate:
@@ -18,7 +18,7 @@ class BaselineGate:
 
     def __init__(self, config: pytest.Config) -> None:
         from conformance.record import RecordError
-        from conformance.report.baseline import load
+        from conformance.report.baseline_files import load
 
         self._config = config
         self._failed_otherwise = False
@@ -60,7 +60,7 @@ class BaselineGate:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """List what has changed."""
         if self._changes is not None:
-            from conformance.report.baseline import told
+            from conformance.report.changes import told
 
             terminalreporter.section("baseline", "=")
             for line in told(self._changes):

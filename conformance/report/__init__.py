@@ -1,8 +1,9 @@
 """What is made from records alone: a run's overview and one page per case with its ladder, baselines, comparisons."""
 
+from conformance.report.files import clear
 from conformance.report.merge import merge
 from conformance.report.overview import Overview, gather
-from conformance.report.pages import clear, make_comparison, make_report, write_report
+from conformance.report.pages import make_comparison, make_report, write_report
 from conformance.report.single import make_single
 
 __all__ = ["Overview", "clear", "gather", "make_comparison", "make_report", "make_single", "merge", "write_report"]

@@ -12,7 +12,7 @@ from conformance.report.text import VERDICTS
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class Differing:
     """One thing of a case, a requirement or a cell, with its value in each run: None where the run has none."""
 
     name: str
@@ -21,7 +21,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class TimeRow:
+class DifferingTime:
     """A timer of a case that is not the same in all runs."""
 
     case: str
@@ -46,13 +46,13 @@ class Comparison:
     common: int
     alone: int
     counts: Mapping[str, Sequence[int]]
-    verdicts: Sequence[Row]
-    choices: Sequence[Row]
-    times: Sequence[TimeRow]
-    requirements: Sequence[Row]
-    cells: Sequence[Row]
+    verdicts: Sequence[Differing]
+    choices: Sequence[Differing]
+    times: Sequence[DifferingTime]
+    requirements: Sequence[Differing]
+    cells: Sequence[Differing]
     states: Mapping[str, Sequence[Mapping[str, int]]]
-    settings: Sequence[Row]
+    settings: Sequence[Differing]
 
     @property
     def same(self) -> bool:
@@ -117,16 +117,16 @@ def compare(runs: Sequence[Baseline]) -> Comparison:
         results = [one.cases.get(case) for one in runs]
         found = [one.verdict if one else None for one in results]
         if _differ(found):
-            verdicts.append(Row(case, "verdict", found))
+            verdicts.append(Differing(case, "verdict", found))
         for what in _names(results, lambda one: one.choices):
             taken = [one.choices.get(what) if one else None for one in results]
             if _differ(taken):
-                choices.append(Row(case, what, taken))
+                choices.append(Differing(case, what, taken))
         for what in _names(results, lambda one: one.times):
             measured = [one.times.get(what) if one else None for one in results]
             first, *others = [one for one in measured if one is not None]
             if any(first.drifted(one) for one in others):
-                times.append(TimeRow(case, what, measured))
+                times.append(DifferingTime(case, what, measured))
     resting = [_judged(((one.cases[case], one.cases[case].requirements) for case in common), _worst) for one in runs]
     rows = [_judged(((one.cases[case], one.cases[case].cells) for case in common), decides) for one in runs]
     return Comparison(
@@ -159,12 +159,12 @@ def _worst(found: Sequence[tuple[bool, str, str]]) -> str:
     return min((verdict for _, verdict, _ in found), key=WORST.index)
 
 
-def _differing(runs: Sequence[Mapping[str, str]]) -> list[Row]:
+def _differing(runs: Sequence[Mapping[str, str]]) -> list[Differing]:
     """What is not the same in all runs that have it; a run that says nothing at all is not asked."""
     rows = ((name, [one.get(name) for one in runs]) for name in sorted({name for one in runs for name in one}))
     said = [bool(one) for one in runs]
     return [
-        Row(name, "", values)
+        Differing(name, "", values)
         for name, values in rows
         if len({value for value, asked in zip(values, said, strict=True) if asked}) > 1
     ]

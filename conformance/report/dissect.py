@@ -6,13 +6,12 @@ is said in `problems`.
 
 import struct
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from socket import AF_INET, AF_INET6, inet_ntop
 from typing import NamedTuple
 
-_FLAGS = ("FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR", "AE")  # from the lowest bit up
-_WRITTEN = ("SYN", "FIN", "RST", "PSH", "ACK", "URG", "ECE", "CWR", "AE")
-ACK, URG = 0x10, 0x20
+from conformance.wire.names import EOL, NOP, SACK, flags_text, option_name, option_text, sack_edges
+
 _ICMP = {
     0: "echo reply",
     3: "destination unreachable",
@@ -56,7 +55,7 @@ class Tcp(NamedTuple):
     @property
     def flag_names(self) -> str:
         """`SYN+ACK`, or `no flags`."""
-        return _flag_names(self.flags)
+        return flags_text(self.flags)
 
 
 class Packet(NamedTuple):
@@ -74,12 +73,6 @@ class Packet(NamedTuple):
     def about_connection(self) -> bool:
         """Whether it belongs into a connection's ladder."""
         return self.kind == "TCP" or self.error
-
-
-@cache
-def _flag_names(flags: int) -> str:
-    names = {name for bit, name in enumerate(_FLAGS) if flags >> bit & 1}
-    return "+".join(name for name in _WRITTEN if name in names) or "no flags"
 
 
 @dataclass(slots=True)
@@ -261,10 +254,10 @@ def _options(raw: bytes) -> tuple[tuple[str, ...], tuple[tuple[int, int], ...], 
     at = 0
     while at < len(raw):
         kind = raw[at]
-        if kind < 2:
-            found.append(("EOL", "NOP")[kind])
+        if kind in (EOL, NOP):
+            found.append(option_name(kind))
             at += 1
-            if kind == 0:
+            if kind == EOL:
                 if any(raw[at:]):
                     problems.append(f"after the end of options: {raw[at:].hex(' ')}")
                 break
@@ -274,26 +267,9 @@ def _options(raw: bytes) -> tuple[tuple[str, ...], tuple[tuple[int, int], ...], 
             problems.append(f"option {kind} with the impossible length {length}")
             break
         value = raw[at + 2 : at + length]
-        if kind == 5 and value and len(value) % 8 == 0:
-            edges = struct.unpack(f"!{len(value) // 4}I", value)
-            sack += zip(edges[::2], edges[1::2], strict=True)
+        if kind == SACK and (edges := sack_edges(value)):
+            sack += edges
         else:
-            found.append(_option(kind, value))
+            found.append(option_text(kind, value))
         at += length
     return tuple(found), tuple(sack), tuple(problems)
-
-
-def _option(kind: int, value: bytes) -> str:
-    number = int.from_bytes(value)
-    match kind, len(value):
-        case 2, 2:
-            return f"MSS {number}"
-        case 3, 1:
-            return f"WS {number}"
-        case 4, 0:
-            return "SACK permitted"
-        case 8, 8:
-            return f"TS {number >> 32}/{number & 0xFFFFFFFF}"
-        case 34, _:
-            return f"TFO {value.hex()}" if value else "TFO request"
-    return f"option {kind}: {value.hex(' ') or 'empty'}"

@@ -84,20 +84,20 @@ _ACTIONS = {
 
 def arcs(tiles: Sequence[Tile]) -> list[Tile]:
     """Those of the tiles that are arcs."""
-    return [tile for tile in tiles if tile.row["kind"] == "arc"]
+    return [tile for tile in tiles if tile.row.kind == "arc"]
 
 
 def action(tile: Tile) -> str:
     """What the target does on an arc, in the figure's words."""
     row = tile.row
-    if row.get("responses") == ["silence"] and "CLOSED" in (row["state"], *row["next"]):
-        return "create TCB" if row["state"] == "CLOSED" else "delete TCB"
-    return " or ".join(_ACTIONS.get(one, one) for one in row.get("responses", ()))
+    if row.responses == ("silence",) and "CLOSED" in (row.state, *row.next):
+        return "create TCB" if row.state == "CLOSED" else "delete TCB"
+    return " or ".join(_ACTIONS.get(one, one) for one in row.responses)
 
 
 def draw_figure(tiles: Sequence[Tile]) -> Markup:
     """The figure as inline SVG without styles; empty when the run has no arc."""
-    found = {(tile.row["state"], one): tile for tile in arcs(tiles) for one in tile.row["next"]}
+    found = {(tile.row.state, one): tile for tile in arcs(tiles) for one in tile.row.next}
     drawn = {ends: found[ends] for ends in _WAYS if ends in found}
     if not drawn:
         return Markup("")
@@ -133,7 +133,7 @@ def _arc(way: _Way, tile: Tile | None) -> str:
     )
     if tile is None:
         return f"<g>{shape}</g>"
-    event = _fit(f"{VERDICTS[tile.verdict]} {tile.row['event']}", way.room)
+    event = _fit(f"{VERDICTS[tile.verdict]} {tile.row.event}", way.room)
     lines = [(line, "event") for line in event] + [(line, "action") for line in _fit(action(tile), 1) if line]
     x, y = way.label
     label = "".join(_text(x, y + at * LINE, line, kind, way.anchor) for at, (line, kind) in enumerate(lines))

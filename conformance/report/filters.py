@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from conformance.report.matrix import Row
+from conformance.report.matrix import RequirementRow
 from conformance.report.overview import Entry
 from conformance.report.state_map import STATES
 from conformance.report.text import LEVELS, VERDICTS
@@ -41,7 +41,7 @@ def part_tokens(document: str, sections: Iterable[str]) -> str:
     return " ".join((_word("d", document), *(_word("s", document, section) for section in sections)))
 
 
-def requirement_tokens(row: Row) -> str:
+def requirement_tokens(row: RequirementRow) -> str:
     """The words of a requirement's row."""
     return " ".join((_word(row.verdict), _word("level", row.level), _word("d", row.document)))
 
@@ -65,7 +65,7 @@ def of_cases(order: Iterable[Entry], *, several: bool) -> list[Filter]:
     return [one for one in found if len(one.choices) > 1]
 
 
-def of_requirements(rows: Iterable[Row]) -> list[Filter]:
+def of_requirements(rows: Iterable[RequirementRow]) -> list[Filter]:
     """The filters of the requirement matrix."""
     found = list(rows)
     documents = dict.fromkeys(row.document for row in found)

@@ -3,12 +3,14 @@
 import ipaddress
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from conformance.record.case import CaseRecord
 from conformance.record.pcapng import CapturedFrame
-from conformance.report.dissect import ACK, URG, Packet, Tcp, dissect
+from conformance.report.dissect import Packet, Tcp, dissect
+from conformance.wire.names import FLAG_BITS, SACK, option_name, relative, sack_text
 
-SYN = 0x02
+_SYN, _RST, _ACK, _URG = (FLAG_BITS[name] for name in ("SYN", "RST", "ACK", "URG"))
 
 
 class Seen(NamedTuple):
@@ -35,25 +37,25 @@ class Seen(NamedTuple):
         if self.ack:
             words.append(f"ack={self.ack}")
         words.append(f"len={tcp.length}")
-        if tcp.window == 0 and not tcp.flags & 0x04:
+        if tcp.window == 0 and not tcp.flags & _RST:
             words.append("win=0")
-        if tcp.flags & URG:
+        if tcp.flags & _URG:
             words.append(f"urg={tcp.urgent}")
         return " ".join(words)
 
 
-def relate(frames: Iterable[CapturedFrame], record: dict[str, Any]) -> list[Seen]:
+def relate(frames: Iterable[CapturedFrame], record: CaseRecord) -> list[Seen]:
     """Dissect a case's frames and count their numbers from the record's iss and irs.
 
     Connections that the record does not name count from the SYNs in the capture.
     """
-    tester = record["tester"]
-    ours = _canonical(tester["address"])
-    ports = (tester["port"], tester["target_port"])
+    tester = record.tester
+    ours = _canonical(tester.address)
+    ports = (tester.port, tester.target_port)
     # First sequence numbers: (tester's address, tester's port, target's port, is it the target's number?)
-    first: dict[tuple[str, int, int, bool], int] = {(ours, *ports, False): tester["iss"]}
-    if tester["irs"] is not None:
-        first[ours, *ports, True] = tester["irs"]
+    first: dict[tuple[str, int, int, bool], int] = {(ours, *ports, False): tester.iss}
+    if tester.irs is not None:
+        first[ours, *ports, True] = tester.irs
     return [_see(frame, ours, ports, first) for frame in frames]
 
 
@@ -64,10 +66,10 @@ def _see(frame: CapturedFrame, ours: str, ports: tuple[int, int], first: dict[tu
     if tcp is None:
         return Seen(frame.number, frame.at_ns, inbound, packet, frame.comment)
     end = (packet.dst, tcp.dport, tcp.sport) if inbound else (packet.src, tcp.sport, tcp.dport)
-    if tcp.flags & SYN:
+    if tcp.flags & _SYN:
         first.setdefault((*end, inbound), tcp.seq)
     own, other = first.get((*end, inbound)), first.get((*end, not inbound))
-    acknowledges = bool(tcp.flags & ACK)
+    acknowledges = bool(tcp.flags & _ACK)
     return Seen(
         frame.number,
         frame.at_ns,
@@ -75,8 +77,8 @@ def _see(frame: CapturedFrame, ours: str, ports: tuple[int, int], first: dict[tu
         packet,
         frame.comment,
         ports="" if end[1:] == ports else f"{tcp.sport}→{tcp.dport}",
-        seq=_relative(tcp.seq, own),
-        ack=_relative(tcp.ack, other) if acknowledges else "" if tcp.ack == 0 else f"{tcp.ack} (no ACK)",
+        seq=relative(tcp.seq, own),
+        ack=relative(tcp.ack, other) if acknowledges else "" if tcp.ack == 0 else f"{tcp.ack} (no ACK)",
         options=_options(tcp, other),
     )
 
@@ -84,16 +86,8 @@ def _see(frame: CapturedFrame, ours: str, ports: tuple[int, int], first: dict[tu
 def _options(tcp: Tcp, base: int | None) -> str:
     shown = [option for option in tcp.options if option not in ("NOP", "EOL")]
     if tcp.sack:
-        edges = " ".join(f"{_relative(low, base)}:{_relative(high, base)}" for low, high in tcp.sack)
-        shown.append(f"SACK {edges}")
+        shown.append(f"{option_name(SACK)}={sack_text(tcp.sack, base)}")
     return ", ".join(shown)
-
-
-def _relative(number: int, base: int | None) -> str:
-    if base is None:
-        return str(number)
-    distance = (number - base) % 2**32
-    return f"{distance if distance < 2**31 else distance - 2**32:+d}"
 
 
 @lru_cache(4096)

@@ -3,13 +3,12 @@
 Of the verdicts, `violates` is a failure, `error` an error; `deviates`, `not applicable` and `inconclusive` are skipped.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import groupby
-from typing import Any
 from xml.etree import ElementTree as ET
 
+from conformance.record.case import CaseRecord
 from conformance.report.text import clean
 
 _KINDS = {
@@ -37,13 +36,13 @@ class JUnit:
     def __init__(self) -> None:
         self._suites: dict[str, _Suite] = {}
 
-    def add(self, record: Mapping[str, Any]) -> None:
+    def add(self, record: CaseRecord) -> None:
         """Take a case's record; of several of the same case, only the one that counts."""
-        suite = self._suites.setdefault(record["target"]["name"], _Suite())
+        suite = self._suites.setdefault(record.target.name, _Suite())
         case = _case(record)
         suite.cases.append(ET.tostring(case, "unicode"))
-        suite.time_s += record["duration_s"]
-        suite.started_ns = min(suite.started_ns or record["run"]["started_ns"], record["run"]["started_ns"])
+        suite.time_s += record.duration_s
+        suite.started_ns = min(suite.started_ns or record.run.started_ns, record.run.started_ns)
         for kind in suite.counts:
             suite.counts[kind] += case.find(kind) is not None
 
@@ -70,27 +69,27 @@ def _written(name: str, suite: _Suite) -> str:
     return f"{head}{''.join(suite.cases)}</testsuite>"
 
 
-def _case(record: Mapping[str, Any]) -> ET.Element:
-    module, _, name = record["id"].partition("::")
-    module = (record.get("source") or {}).get("file") or module
+def _case(record: CaseRecord) -> ET.Element:
+    module, _, name = record.id.partition("::")
+    module = record.source.file if record.source and record.source.file else module
     where = module.removesuffix(".py").replace("/", ".")
-    facts = {"classname": clean(where), "name": clean(name), "time": f"{record['duration_s']:.3f}"}
+    facts = {"classname": clean(where), "name": clean(name), "time": f"{record.duration_s:.3f}"}
     case = ET.Element("testcase", facts)
-    states = [one["state"] for one in record["states"] if one["side"] == "target"]
+    states = [one.state for one in record.states if one.side == "target"]
     properties = {
-        "section": f"{record['document']} {record['section']}",
-        "requirements": ",".join(record["requirements"]),
-        "level": record["level"],
-        "verdict": record["verdict"],
+        "section": f"{record.document} {record.section}",
+        "requirements": ",".join(record.requirements),
+        "level": record.level,
+        "verdict": record.verdict,
         "states": " ".join(state for state, _ in groupby(states)),
-        "target": record["target"]["name"],
+        "target": record.target.name,
     }
     ET.SubElement(case, "properties").extend(
         ET.Element("property", {"name": name, "value": clean(value)}) for name, value in properties.items()
     )
-    if record["verdict"] in _KINDS:
-        kind, how = _KINDS[record["verdict"]]
-        known = record["deviation"]["reason"] if record["deviation"] else record["message"]
+    if record.verdict in _KINDS:
+        kind, how = _KINDS[record.verdict]
+        known = record.deviation.reason if record.deviation else record.message
         said = ET.SubElement(case, kind, {**({"type": how} if how else {}), "message": clean(known)})
-        said.text = clean(record["failure"]) or None
+        said.text = clean(record.failure) or None
     return case

@@ -5,13 +5,13 @@ about time, the gutter on the left does. A row is drawn from the top down: `Canv
 may start, and each side column remembers how far down its own text reaches.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Sequence
 
 from markupsafe import Markup
 
+from conformance.record.case import CaseRecord
 from conformance.report.frames import Seen
+from conformance.report.ladder_events import LadderEvent, ladder_events
 from conformance.report.text import clean, count, duration, escape, wrap
 
 WIDTH = 920
@@ -19,22 +19,8 @@ TESTER_X, TARGET_X = 280, 760
 MIDDLE = (TESTER_X + TARGET_X) // 2
 LINE = 16  # px from one baseline to the next
 SLANT = 8  # px an arrow falls on its way
-LABEL = 60  # characters between the lifelines
-SIDE = 18  # characters beside them
 LONG_WAIT = 1_000_000_000  # ns without an event, from which on the wait is drawn as a break
 MOST = 400  # events drawn; of more, the first and the last
-
-
-@dataclass(slots=True)
-class _Event:
-    at_ns: int
-    kind: str
-    text: list[str]  # label lines
-    notes: list[str] = field(default_factory=list)  # quieter lines below the label, above the arrow
-    inbound: bool = False
-    failed: bool = False
-    number: int | None = None  # the frame's, when it is one
-    side: str = "target"
 
 
 class _Canvas:
@@ -71,17 +57,17 @@ class _Canvas:
         self.y = max(self.y, self.reach[side])
 
 
-def draw_ladder(record: Mapping[str, Any], frames: Sequence[Seen]) -> Markup:
+def draw_ladder(record: CaseRecord, frames: Sequence[Seen]) -> Markup:
     """The diagram as inline SVG without styles; empty when nothing at all happened.
 
     `record` is a case's record, `frames` what `relate` made of its capture (none: drawn from the steps).
     """
-    events = sorted(_events(record, frames), key=lambda event: event.at_ns)
+    events = sorted(ladder_events(record, frames), key=lambda event: event.at_ns)
     if not events:
         return Markup("")
     left_out = max(0, len(events) - MOST)
     if left_out:
-        said = _Event(events[MOST // 2].at_ns, "note", [f"{count(left_out, 'event')} left out: see the tables"])
+        said = LadderEvent(events[MOST // 2].at_ns, "note", [f"{count(left_out, 'event')} left out: see the tables"])
         events = [*events[: MOST // 2], said, *events[-MOST // 2 :]]
     canvas = _Canvas()
     _heads(canvas, record)
@@ -105,7 +91,7 @@ def draw_ladder(record: Mapping[str, Any], frames: Sequence[Seen]) -> Markup:
     )
 
 
-def _told(events: Sequence[_Event]) -> str:
+def _told(events: Sequence[LadderEvent]) -> str:
     """The diagram in words, for those who hear it."""
     frames = count(sum(event.kind == "frame" for event in events), "frame")
     broken = count(sum(event.kind != "frame" and event.failed for event in events), "expectation")
@@ -115,108 +101,11 @@ def _told(events: Sequence[_Event]) -> str:
     )
 
 
-def _events(record: Mapping[str, Any], frames: Sequence[Seen]) -> Iterator[_Event]:
-    by_frame: dict[int, list[dict[str, Any]]] = {}
-    numbers = {seen.number for seen in frames}
-    loose = []
-    for step in record["steps"]:
-        if step.get("frame") in numbers and (step["kind"] in ("send", "receive") or step.get("ok") is False):
-            by_frame.setdefault(step["frame"], []).append(step)
-        else:
-            loose.append(step)
-    for seen in frames:
-        steps = by_frame.get(seen.number, [])
-        if not seen.packet.about_connection and not steps:
-            continue
-        broken = [step for step in steps if step.get("ok") is False]
-        notes = [seen.options, *seen.packet.problems, *(step["text"] for step in steps if step["kind"] == "send")]
-        if not steps and seen.comment:
-            notes.append(seen.comment)
-        frame = _frame(seen.at_ns, seen.label, notes, inbound=seen.inbound, failed=bool(broken))
-        frame.number = seen.number
-        yield frame
-        for step in broken:
-            yield _expected(step, seen.at_ns)
-    for step in loose:
-        yield from _without_frame(step)
-    yield from _states(record)
-
-
-def _frame(at_ns: int, label: str, notes: Iterable[str], *, inbound: bool, failed: bool) -> _Event:
-    quiet = [line for note in notes if note for line in wrap(note, LABEL)]
-    return _Event(at_ns, "frame", wrap(f"✗ {label}" if failed else label, LABEL), quiet, inbound, failed)
-
-
-def _expected(step: dict[str, Any], at_ns: int) -> _Event:
-    unsaid = "silence" if step["kind"] == "silence" else "something else"
-    text = f"✗ expected {step.get('expected') or unsaid}"
-    if step["kind"] == "missing":
-        text += f": {step['text']}" if step["text"] else ""
-    differences = [
-        f"{d['field']}: expected {_value(d['expected'])}, came {_value(d['actual'])}"
-        for d in step.get("differences", ())
-    ]
-    lines = [line for text in (text, *differences) for line in wrap(text, LABEL)]
-    return _Event(at_ns, "expected", lines, inbound=True, failed=True)
-
-
-def _value(value: object) -> str:
-    return "nothing" if value is None else str(value)
-
-
-def _without_frame(step: dict[str, Any]) -> Iterator[_Event]:
-    kind, at_ns, text = step["kind"], step["at_ns"], step["text"]
-    failed = step.get("ok") is False
-    sign = "✗ " if failed else ""
-    if kind in ("send", "receive"):
-        line = step.get("line")
-        yield _frame(at_ns, line or text or kind, (text,) if line else (), inbound=kind == "receive", failed=failed)
-        if failed:
-            yield _expected(step, at_ns)
-    elif kind == "missing":
-        yield _expected(step, at_ns)
-    elif kind == "silence":
-        # Most say for how long already.
-        told = any(map(str.isdigit, text)) or step.get("until_ns", at_ns) <= at_ns
-        waited = "" if told else f" for {duration(step['until_ns'] - at_ns)}"
-        yield _Event(at_ns, "silence", wrap(f"{sign}{text or 'silence'}{waited}", LABEL), failed=failed)
-    elif kind == "app":
-        yield _Event(at_ns, "app", wrap(f"{sign}{text}", LABEL - 4), failed=failed)
-    elif kind == "state":
-        # A state that is as it should be stands in its column; only a wrong one is an event between the lines.
-        if failed:
-            wanted = f": expected {step['expected']}" if step.get("expected") else ""
-            yield _Event(at_ns, "note", wrap(f"{sign}{text}{wanted}", LABEL), failed=True)
-    else:
-        yield _Event(at_ns, "note", wrap(text, LABEL), failed=failed)
-
-
-def _states(record: Mapping[str, Any]) -> Iterator[_Event]:
-    """Where a side's state changes; who says so is gathered over the entries that say the same in a row."""
-    seen = [(entry["at_ns"], entry["side"], entry["state"], entry["by"]) for entry in record["states"]]
-    seen += [
-        (step["at_ns"], step.get("side", "target"), step["state"], "")
-        for step in record["steps"]
-        if step["kind"] == "state" and step.get("state") and step.get("ok") is not False
-    ]
-    current: dict[str, tuple[_Event, list[str]]] = {}
-    for at_ns, side, state, by in sorted(seen, key=lambda entry: entry[0]):
-        if side in current and current[side][0].text == wrap(state, SIDE):
-            event, said = current[side]
-        else:
-            event, said = _Event(at_ns, "state", wrap(state, SIDE), side=side), []
-            current[side] = event, said
-            yield event
-        if by and by not in said:
-            said.append(by)
-            event.notes = wrap(f"by {', '.join(said)}", SIDE)
-
-
-def _heads(canvas: _Canvas, record: Mapping[str, Any]) -> None:
-    target, tester = record["target"], record["tester"]
-    left = ["tester", tester["address"], f"port {tester['port']}"]
-    name = f"{target['name']} {target['version']}".strip()
-    right = [*wrap(name or "target", 34)[:2], target["address"], f"port {tester['target_port']}"]
+def _heads(canvas: _Canvas, record: CaseRecord) -> None:
+    target, tester = record.target, record.tester
+    left = ["tester", tester.address, f"port {tester.port}"]
+    name = f"{target.name} {target.version}".strip()
+    right = [*wrap(name or "target", 34)[:2], target.address, f"port {tester.target_port}"]
     deepest = 0
     for x, lines in (TESTER_X, left), (TARGET_X, right):
         canvas.y = 4
@@ -235,7 +124,7 @@ def _break(canvas: _Canvas, waited: int) -> None:
     canvas.y = canvas.row = top + 24
 
 
-def _draw(canvas: _Canvas, event: _Event, last_frame: int | None) -> None:
+def _draw(canvas: _Canvas, event: LadderEvent, last_frame: int | None) -> None:
     failed = "failed" if event.failed else ""
     if event.kind == "state":
         canvas.state(event.side, [*event.text, *event.notes])

@@ -9,16 +9,16 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from conformance.record.case import CaseRecord
 from conformance.report.text import clean
 
 WORST = ("violates", "error", "breaks should", "deviates", "inconclusive", "conforms", "not applicable")
 
 
-class Case(Protocol):
+class RequirementCase(Protocol):
     """What the matrix needs to know of a case."""
 
     @property
@@ -28,7 +28,7 @@ class Case(Protocol):
 
 
 @dataclass(slots=True)
-class Row:
+class RequirementRow:
     """One requirement in this run; `level` and what follows is empty where a record names it without its sentence.
 
     `partly` is what no case of it sees, empty where the cases see all of it.
@@ -40,7 +40,7 @@ class Row:
     text: str = ""
     url: str = ""
     partly: str = ""
-    cases: list[Case] = field(default_factory=list)
+    cases: list[RequirementCase] = field(default_factory=list)
 
     @property
     def document(self) -> str:
@@ -48,7 +48,7 @@ class Row:
         return self.id.rpartition(":")[0]
 
     @property
-    def worst_first(self) -> list[Case]:
+    def worst_first(self) -> list[RequirementCase]:
         """The cases, the one that decides first; of equals, by id."""
         return sorted(self.cases, key=lambda case: (WORST.index(case.verdict), case.id))
 
@@ -74,30 +74,30 @@ class Matrix:
     """Every requirement that the records name, with the cases."""
 
     def __init__(self) -> None:
-        self._rows: dict[str, Row] = {}
+        self._rows: dict[str, RequirementRow] = {}
 
-    def add(self, record: Mapping[str, Any], case: Case) -> None:
+    def add(self, record: CaseRecord, case: RequirementCase) -> None:
         """Take in what a case's record says of its requirements."""
-        sentences = {one["id"]: one for one in record["sentences"]}
-        for name in dict.fromkeys((*record["requirements"], *sentences)):
-            row = self._rows.setdefault(name, Row(name))
+        sentences = {one.id: one for one in record.sentences}
+        for name in dict.fromkeys((*record.requirements, *sentences)):
+            row = self._rows.setdefault(name, RequirementRow(name))
             if name in sentences and not row.level:
                 one = sentences[name]
-                row.level, row.section, row.text, row.url = one["level"], one["section"], one["text"], one["url"]
-                row.partly = one.get("partly", "")
+                row.level, row.section, row.text, row.url = one.level, one.section, one.text, one.url
+                row.partly = one.partly
             row.cases.append(case)
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[RequirementRow]:
         """All of them, by document, section and id; 3.10 comes after 3.9."""
         return sorted(self._rows.values(), key=lambda row: tuple(map(_natural, (row.document, row.section, row.id))))
 
 
-def counts(rows: list[Row]) -> Counter[tuple[str, str]]:
+def counts(rows: list[RequirementRow]) -> Counter[tuple[str, str]]:
     """How many requirements of a level have a verdict."""
     return Counter((row.level, row.verdict) for row in rows)
 
 
-def as_csv(rows: list[Row]) -> str:
+def as_csv(rows: list[RequirementRow]) -> str:
     """The table for a spreadsheet; the cases of a requirement stand in one field, with `; ` between them."""
     file = io.StringIO()
     writer = csv.DictWriter(
@@ -114,7 +114,7 @@ def as_csv(rows: list[Row]) -> str:
     return file.getvalue()
 
 
-def as_json(rows: list[Row]) -> str:
+def as_json(rows: list[RequirementRow]) -> str:
     """The same as a JSON list."""
     return json.dumps([row.exported() for row in rows], indent=1) + "\n"
 

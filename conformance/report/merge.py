@@ -1,5 +1,6 @@
 """Several runs as one: workers' shares, address families, machines, or targets beside each other."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -9,8 +10,8 @@ from pathlib import Path, PurePosixPath
 from conformance.record.errors import RecordError
 from conformance.record.names import case_name
 from conformance.record.results import ResultsWriter, scan_results
+from conformance.report.files import clear, put
 from conformance.report.junit import JUnit
-from conformance.report.pages import clear, put
 
 
 def merge(runs: Sequence[Path], output: Path) -> list[str]:
@@ -32,8 +33,8 @@ def merge(runs: Sequence[Path], output: Path) -> list[str]:
             if line.record is None:
                 problems.append(f"{run}: {line.problem}")
                 continue
-            key = (line.record["target"]["name"], line.record["id"])
-            newest[key] = max(newest.get(key, (-1, -1, -1)), (line.record["started_ns"], at, line.number))
+            key = (line.record.target.name, line.record.id)
+            newest[key] = max(newest.get(key, (-1, -1, -1)), (line.record.started_ns, at, line.number))
     kept = {(at, number) for _, at, number in newest.values()}
     several = len({target for target, _ in newest}) > 1
     junit = JUnit()
@@ -46,12 +47,12 @@ def merge(runs: Sequence[Path], output: Path) -> list[str]:
                     if line.record is None or (at, line.number) not in kept:
                         continue
                     record = line.record
-                    if record["capture"] is not None:
-                        prefix = f"{record['target']['name']}:" if several else ""
-                        capture = f"captures/{case_name(prefix + record['id'])}.pcapng"
-                        if not _take(run, record["capture"], output / capture):
-                            problems.append(f"{run}: no capture {json.dumps(record['capture'])}")
-                        record = {**record, "capture": capture}
+                    if record.capture is not None:
+                        prefix = f"{record.target.name}:" if several else ""
+                        capture = f"captures/{case_name(prefix + record.id)}.pcapng"
+                        if not _take(run, record.capture, output / capture):
+                            problems.append(f"{run}: no capture {json.dumps(record.capture)}")
+                        record = dataclasses.replace(record, capture=capture)
                     results.append(record)
                     junit.add(record)
         put(output / "junit.xml", junit.written())

@@ -3,17 +3,21 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
+from conformance.record.case import CaseRecord, RunFacts, TargetFacts, TrafficFacts
 from conformance.record.names import case_name
 from conformance.record.results import read_records, scan_results
 from conformance.report import matrix, state_map, timing
-from conformance.report.baseline import Baseline, Changes, Result, changes, earlier, result_of, usual
+from conformance.report.baseline import Baseline, Result, result_of, usual
+from conformance.report.baseline_files import earlier
+from conformance.report.changes import Changes, changes
 
+TimerKey = tuple[str, float | None, float | None, str, str]
+"""Name, bounds in seconds, their source, and how it was measured."""
 LINKS = 8  # cases named beside a reason, a choice, a timer
 
 
@@ -64,37 +68,59 @@ class Group:
 
 
 @dataclass
-class Traffic:
-    """What left for the targets: of each run (by when it started) what its last record says, and the case that sent most."""
+class TrafficOfRuns:
+    """The packets sent to the targets: by each run (keyed by its start) as its last record says, and by the busiest case."""
 
-    runs: dict[int, dict[str, Any]] = field(default_factory=dict)
+    runs: dict[int, TrafficFacts] = field(default_factory=dict)
     most: int = 0
     by: Entry | None = None
 
-    def add(self, record: Mapping[str, Any], entry: Entry) -> None:
+    def add(self, record: CaseRecord, entry: Entry) -> None:
         """Count a case in; older records say nothing."""
-        run = record["run"]
-        if "sent" in run:
-            before = self.runs.get(run["started_ns"], run["sent"])
-            self.runs[run["started_ns"]] = max(before, run["sent"], key=lambda sent: int(sent["packets"]))
-        packets = record.get("sent", {"packets": 0})["packets"]
+        run = record.run
+        if run.sent is not None:
+            before = self.runs.get(run.started_ns, run.sent)
+            self.runs[run.started_ns] = max(before, run.sent, key=lambda sent: sent.packets)
+        packets = record.sent.packets if record.sent is not None else 0
         if packets > self.most:
             self.most, self.by = packets, entry
 
     @property
     def packets(self) -> int:
         """Of all runs."""
-        return sum(run["packets"] for run in self.runs.values())
+        return sum(run.packets for run in self.runs.values())
 
     @property
     def peak_per_s(self) -> int:
         """In the busiest second of any run."""
-        return max((run["peak_per_s"] for run in self.runs.values()), default=0)
+        return max((run.peak_per_s for run in self.runs.values()), default=0)
 
     @property
     def to(self) -> list[str]:
         """The addresses."""
-        return sorted({address for run in self.runs.values() for address in run["to"]})
+        return sorted({address for run in self.runs.values() for address in run.to})
+
+
+@dataclass(slots=True)
+class TargetSeen:
+    """A target as the overview shows it: its facts, all its addresses, and how many cases ran with which settings (as JSON)."""
+
+    name: str
+    version: str
+    profile: str
+    addresses: list[str] = field(default_factory=list)
+    seen: Counter[str] = field(default_factory=Counter)
+
+    def add(self, target: TargetFacts) -> None:
+        """Count a case's target in."""
+        self.seen[json.dumps(target.settings)] += 1
+        if target.address not in self.addresses:
+            self.addresses.append(target.address)
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The settings that most of its cases ran with."""
+        return usual(self.seen)
 
 
 @dataclass
@@ -108,13 +134,13 @@ class Overview:
     entries: dict[tuple[str, str], Entry] = field(default_factory=dict)
     results: dict[str, Result] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
-    targets: dict[tuple[str, ...], dict[str, Any]] = field(default_factory=dict)
-    runs: dict[str, dict[str, Any]] = field(default_factory=dict)
-    sent: Traffic = field(default_factory=Traffic)
+    targets: dict[tuple[str, ...], TargetSeen] = field(default_factory=dict)
+    runs: dict[str, RunFacts] = field(default_factory=dict)
+    sent: TrafficOfRuns = field(default_factory=TrafficOfRuns)
     deviations: dict[tuple[str, ...], Group] = field(default_factory=dict)
     skipped: dict[str, Group] = field(default_factory=dict)
     choices: dict[tuple[str, ...], Group] = field(default_factory=dict)
-    timings: dict[tuple[Any, ...], Group] = field(default_factory=dict)
+    timings: dict[TimerKey, Group] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     table: Counter[tuple[str, str]] = field(default_factory=Counter)
     machine: state_map.Machine = field(default_factory=state_map.Machine)
@@ -129,9 +155,9 @@ class Overview:
         return len({entry.target for entry in self.entries.values()}) > 1
 
     @property
-    def run(self) -> dict[str, Any]:
-        """The facts of the last run in the record; empty without any."""
-        return max(self.runs.values(), key=lambda run: int(run["started_ns"]), default={})
+    def run(self) -> RunFacts | None:
+        """The facts of the last run in the record; None without any."""
+        return max(self.runs.values(), key=lambda run: run.started_ns, default=None)
 
     @cached_property
     def order(self) -> list[Entry]:
@@ -140,17 +166,9 @@ class Overview:
 
     def now(self, name: str = "this run") -> Baseline:
         """The results as a baseline has them: of several targets, that of the first."""
-        nothing: dict[str, Any] = {"name": "", "version": "", "settings": {}}
-        target = next(iter(self.targets.values()), nothing)
-        return Baseline(
-            name,
-            target["name"],
-            target["version"],
-            self.results,
-            self.problems,
-            self.run.get("id", ""),
-            target["settings"],
-        )
+        target = next(iter(self.targets.values()), TargetSeen("", "", ""))
+        at = self.run.id if self.run else ""
+        return Baseline(name, target.name, target.version, self.results, self.problems, at, target.settings)
 
     def hold_against(self, baseline: Baseline, *, whole: bool, left_out: Collection[str] = ()) -> None:
         """Find what has changed since; of a whole run, no selection, also what is gone and was not `left_out`."""
@@ -170,7 +188,7 @@ def gather(run_dir: Path, *, check: bool = True) -> Overview:
         if line.record is None:
             overview.problems.append(line.problem or "")
             continue
-        key = line.record["target"]["name"], line.record["id"]
+        key = line.record.target.name, line.record.id
         plain = plain and key not in offsets and (not offsets or key[0] == next(iter(offsets))[0])
         offsets[key] = line.offset
         if plain:
@@ -179,35 +197,14 @@ def gather(run_dir: Path, *, check: bool = True) -> Overview:
         overview = Overview(problems=overview.problems)
         several = len({target for target, _ in offsets}) > 1
         for (target, _), record in zip(offsets, read_records(results, offsets.values()), strict=True):
-            _add(overview, record, offsets[target, record["id"]], prefix=f"{target}:" if several else "")
-    for facts in overview.targets.values():
-        facts["settings"] = usual(facts.pop("seen"))
+            _add(overview, record, offsets[target, record.id], prefix=f"{target}:" if several else "")
     overview.history = earlier(run_dir)
     return overview
 
 
-def _add(overview: Overview, record: dict[str, Any], offset: int, *, prefix: str) -> None:
-    copied = ("id", "title", "verdict", "level", "document", "section", "family", "duration_s", "message")
-    broken = (step.get("frame") for step in record["steps"] if step.get("ok") is False)
-    target, run, deviation = record["target"], record["run"], record["deviation"]
-    seen = [one["state"] for one in record["states"] if one["side"] == "target"]
-    source = record.get("source") or {}
-    beside = f", {target['name']}" if prefix else ""
-    entry = Entry(
-        **{name: record[name] for name in copied},
-        page=case_name(prefix + record["id"]),
-        stem=prefix + re.sub(r"-?\bipv[46]\b-?(?=[^\[]*\]$)", "", record["id"]).removesuffix("[]"),
-        name=f"{record['title'] or record['id']} (IPv{record['family']}{beside})",
-        target=target["name"],
-        requirements=tuple(record["requirements"]),
-        cells=tuple(record["cells"]),
-        states=tuple(dict.fromkeys((*seen, *(row["state"] for row in record.get("rows", ()))))),
-        reason=deviation["reason"] if deviation else "",
-        broke=next((number for number in broken if number is not None), None),
-        file=source.get("file", ""),
-        line=source.get("line", 1),
-        offset=offset,
-    )
+def _add(overview: Overview, record: CaseRecord, offset: int, *, prefix: str) -> None:
+    target, run, deviation = record.target, record.run, record.deviation
+    entry = _entry(record, offset, prefix)
     overview.entries[entry.target, entry.id] = entry
     overview.results[prefix + entry.id] = result_of(record)
     overview.counts[entry.verdict] += 1
@@ -215,32 +212,58 @@ def _add(overview: Overview, record: dict[str, Any], offset: int, *, prefix: str
     overview.machine.add(record, entry)
     overview.requirements.add(record, entry)
     overview.times.add(record, entry)
-    key = (target["name"], target["version"], target["profile"])
-    facts = overview.targets.setdefault(key, {**target, "addresses": [], "seen": Counter()})
-    facts["seen"][json.dumps(target["settings"])] += 1
-    if target["address"] not in facts["addresses"]:
-        facts["addresses"].append(target["address"])
-    overview.runs[run["id"]] = run
+    key = (target.name, target.version, target.profile)
+    overview.targets.setdefault(key, TargetSeen(*key)).add(target)
+    overview.runs[run.id] = run
     overview.sent.add(record, entry)
     if deviation:
-        known = (deviation["reason"], deviation["source"], deviation.get("date", ""))
+        known = (deviation.reason, deviation.source, deviation.date)
         overview.deviations.setdefault(known, Group()).add(entry)
     if entry.verdict == "not applicable":
-        reason = entry.message or f"needs {', '.join(record['needs'])}"
+        reason = entry.message or f"needs {', '.join(record.needs)}"
         overview.skipped.setdefault(reason, Group()).add(entry)
-    for choice in record["choices"]:
-        taken = (choice["name"], choice["taken"], ", ".join(choice["allowed"]))
+    for choice in record.choices:
+        taken = (choice.name, choice.taken, ", ".join(choice.allowed))
         overview.choices.setdefault(taken, Group()).add(entry)
-    for one in record["timings"]:
-        span = (one["name"], one["low_s"], one["high_s"], one["source"], one["how"])
+    for one in record.timings:
+        span = (one.name, one.low_s, one.high_s, one.source, one.how)
         group = overview.timings.setdefault(span, Group())
-        if one["measured_s"] is not None:
-            group.measured.append(one["measured_s"])
-        group.failed += one["ok"] is False
+        if one.measured_s is not None:
+            group.measured.append(one.measured_s)
+        group.failed += one.ok is False
         group.add(entry)
 
 
-def _place(entry: Entry) -> tuple[Any, ...]:
+def _entry(record: CaseRecord, offset: int, prefix: str) -> Entry:
+    broken = (step.frame for step in record.steps if step.ok is False)
+    seen = [state.state for state in record.states if state.side == "target"]
+    beside = f", {record.target.name}" if prefix else ""
+    return Entry(
+        page=case_name(prefix + record.id),
+        id=record.id,
+        stem=prefix + re.sub(r"-?\bipv[46]\b-?(?=[^\[]*\]$)", "", record.id).removesuffix("[]"),
+        name=f"{record.title or record.id} (IPv{record.family}{beside})",
+        title=record.title,
+        verdict=record.verdict,
+        level=record.level,
+        document=record.document,
+        section=record.section,
+        family=record.family,
+        duration_s=record.duration_s,
+        message=record.message,
+        target=record.target.name,
+        requirements=record.requirements,
+        cells=record.cells,
+        states=tuple(dict.fromkeys((*seen, *(row.state for row in record.rows)))),
+        reason=record.deviation.reason if record.deviation else "",
+        broke=next((number for number in broken if number is not None), None),
+        file=record.source.file if record.source else "",
+        line=record.source.line if record.source else 1,
+        offset=offset,
+    )
+
+
+def _place(entry: Entry) -> tuple[str, list[tuple[int, int, str]], str, int, str]:
     return entry.document, _section_order(entry.section), entry.stem, entry.family, entry.id
 
 

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterable, Mapping
 from functools import cache, lru_cache
-from typing import Any
 
 from markupsafe import Markup
 
@@ -50,7 +49,7 @@ def _table(name: str, caption: str, columns: tuple[str, ...], kind: str) -> Mark
     )
 
 
-def settings(found: Mapping[str, Any]) -> Markup:
+def settings(found: Mapping[str, object]) -> Markup:
     """A target's settings, folded up."""
     return _settings(tuple((key, str(value)) for key, value in found.items()))
 
@@ -64,7 +63,7 @@ def _settings(found: tuple[tuple[str, str], ...]) -> Markup:
     return Markup(f'<details><summary>{many}</summary>\n<dl class="facts small">\n{rows}</dl></details>\n')
 
 
-def jitter(found: Mapping[str, Any]) -> str:
+def jitter(found: Mapping[str, float]) -> str:
     """How late the harness itself was, in words."""
     said = (f"{key.replace('_us', '').replace('_', ' ')} {value} µs" for key, value in found.items())
     return ", ".join(said) or "not measured"

@@ -10,7 +10,7 @@ from hashlib import blake2s
 from typing import Any
 from urllib.parse import quote
 
-from conformance.report.matrix import Row
+from conformance.report.matrix import RequirementRow
 from conformance.report.overview import Entry, Overview
 from conformance.report.text import clean
 
@@ -19,7 +19,7 @@ SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 _LEVELS = {"violates": "error", "breaks should": "warning", "deviates": "note"}
 
 
-def as_sarif(overview: Overview, rows: Sequence[Row]) -> str:
+def as_sarif(overview: Overview, rows: Sequence[RequirementRow]) -> str:
     """The run as a SARIF log with one run."""
     shown = [entry for entry in overview.order if entry.verdict in _LEVELS]
     rules = _rules(rows, shown)
@@ -38,7 +38,7 @@ def as_sarif(overview: Overview, rows: Sequence[Row]) -> str:
         "tool": {
             "driver": {
                 "name": "tcp-conformance",
-                **({"semanticVersion": overview.run["harness"]} if overview.run else {}),
+                **({"semanticVersion": overview.run.harness} if overview.run else {}),
                 "rules": rules,
             }
         },
@@ -46,13 +46,13 @@ def as_sarif(overview: Overview, rows: Sequence[Row]) -> str:
         "columnKind": "unicodeCodePoints",
         "results": [_result(entry, index, new) for entry in shown],
         "properties": {
-            "targets": [f"{clean(one['name'])} {clean(one['version'])}" for one in overview.targets.values()],
+            "targets": [f"{clean(one.name)} {clean(one.version)}" for one in overview.targets.values()],
         },
     }
     return json.dumps({"$schema": SCHEMA, "version": VERSION, "runs": [run]}) + "\n"
 
 
-def _rules(rows: Iterable[Row], shown: Iterable[Entry]) -> list[dict[str, Any]]:
+def _rules(rows: Iterable[RequirementRow], shown: Iterable[Entry]) -> list[dict[str, Any]]:
     """The requirements that a result rests on."""
     needed = {_rule(entry) for entry in shown}
     found = []

@@ -12,8 +12,8 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from conformance.record.errors import RecordError
+from conformance.report.files import MAIN, put, static
 from conformance.report.overview import gather
-from conformance.report.pages import MAIN, put, static
 
 _QUIET = ("conforms", "not applicable")
 _BODY = re.compile(r"<body>(.*)</body>", re.DOTALL)

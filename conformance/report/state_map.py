@@ -5,12 +5,13 @@ row alone decides over one that checks others too, one that ran over one that di
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from markupsafe import Markup
 
+from conformance.record.case import CaseRecord, CellFacts
 from conformance.report.text import VERDICTS, clean, escape, wrap
 
 STATES = (
@@ -48,7 +49,7 @@ MOST_ACROSS = 10  # tiles beside each other in one field
 _WORST = list(VERDICTS)
 
 
-class Case(Protocol):
+class CellCase(Protocol):
     """What the map needs to know of a case."""
 
     @property
@@ -72,8 +73,8 @@ C = TypeVar("C")
 class Tile:
     """One row of the machine in this run. `case` is the one that decides, `families` tells the verdicts by family."""
 
-    row: Mapping[str, Any]
-    case: Case
+    row: CellFacts
+    case: CellCase
     families: str
 
     @property
@@ -84,41 +85,41 @@ class Tile:
     @property
     def id(self) -> str:
         """The row's id, as `ESTABLISHED/rst-left-edge`."""
-        return str(self.row["id"])
+        return self.row.id
 
     @property
     def told(self) -> str:
         """The row in one line: where, what, what may follow, what came of it."""
-        following = " or ".join(self.row["next"])
-        answers = " or ".join(self.row.get("responses", ()))
+        following = " or ".join(self.row.next)
+        answers = " or ".join(self.row.responses)
         allowed = f"{answers}, then {following}" if answers else following
-        return f"{self.id}: {self.row['event']}. Allowed: {allowed}. {self.families}"
+        return f"{self.id}: {self.row.event}. Allowed: {allowed}. {self.families}"
 
 
 class Machine:
     """Every row that this run's cases name, with the cases."""
 
     def __init__(self) -> None:
-        self._rows: dict[str, Mapping[str, Any]] = {}
-        self._cases: dict[str, list[tuple[bool, Case]]] = defaultdict(list)
+        self._rows: dict[str, CellFacts] = {}
+        self._cases: dict[str, list[tuple[bool, CellCase]]] = defaultdict(list)
         self.total = 0
         """How many rows the table has, as the record says; 0 when it does not."""
 
-    def add(self, record: Mapping[str, Any], case: Case) -> None:
+    def add(self, record: CaseRecord, case: CellCase) -> None:
         """Take in what a case's record says of its rows."""
-        rows = {row["id"]: row for row in record.get("rows", ())}
-        self.total = max(self.total, record["run"].get("cells", 0))
+        rows = {row.id: row for row in record.rows}
+        self.total = max(self.total, record.run.cells)
         for name, row in rows.items():
             self._rows.setdefault(name, row)
             self._cases[name].append((len(rows) == 1, case))
 
     def tiles(self) -> list[Tile]:
         """One per row, by the running numbers of the table."""
-        return [self._tile(row) for row in sorted(self._rows.values(), key=lambda row: (len(row["row"]), row["row"]))]
+        return [self._tile(row) for row in sorted(self._rows.values(), key=lambda row: (len(row.row), row.row))]
 
-    def _tile(self, row: Mapping[str, Any]) -> Tile:
+    def _tile(self, row: CellFacts) -> Tile:
         # Of equals, the first by id: which ended first is chance.
-        cases = sorted(self._cases[row["id"]], key=lambda one: one[1].id)
+        cases = sorted(self._cases[row.id], key=lambda one: one[1].id)
         case = decides([(alone, one.verdict, one) for alone, one in cases])
         by_family = {
             family: decides([(alone, one.verdict, one.verdict) for alone, one in cases if one.family == family])
@@ -152,11 +153,11 @@ def said(counts: Counter[str], total: int) -> str:
     return f"{run}, {skipped} not applicable" if skipped else run
 
 
-def family_of(row: Mapping[str, Any]) -> str:
+def family_of(row: CellFacts) -> str:
     """The family of events that a row belongs to, by its stimulus as its id says it."""
-    stimulus = row["id"].partition("/")[2]
-    if row["kind"] in ("call", "timeout"):
-        return f"{row['kind']}s"
+    stimulus = row.id.partition("/")[2]
+    if row.kind in ("call", "timeout"):
+        return f"{row.kind}s"
     if "security" in stimulus:
         return "security"
     if stimulus.startswith(("no-", "data-no-ack", "fin-no-ack")):
@@ -176,8 +177,8 @@ def draw_map(tiles: Sequence[Tile]) -> Markup:
     """
     fields: dict[tuple[str, str], list[Tile]] = defaultdict(list)
     for tile in tiles:
-        if tile.row["kind"] != "arc":
-            fields[tile.row["state"], family_of(tile.row)].append(tile)
+        if tile.row.kind != "arc":
+            fields[tile.row.state, family_of(tile.row)].append(tile)
     if not fields:
         return Markup("")
     states = [*STATES, *sorted({state for state, _ in fields} - set(STATES))]

@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from conformance.report.baseline import Change
+from conformance.report.changes import Change
 from conformance.report.overview import Entry, Overview
 from conformance.report.text import LEVELS, NOTHING, VERDICTS, clean, count
 
@@ -28,11 +28,11 @@ def headline(counts: Counter[str]) -> tuple[str, str]:
 def as_markdown(overview: Overview) -> str:
     """The run as GitHub and GitLab show it: headline, counts, what violates, what has changed since the baseline."""
     verdict, words = headline(overview.counts)
-    targets = ", ".join(f"{one['name']} {one['version']}" for one in overview.targets.values())
+    targets = ", ".join(f"{one.name} {one.version}" for one in overview.targets.values())
     lines = [f"## {VERDICTS[verdict]} TCP conformance: {words}", ""]
     if overview.run:
         run = overview.run
-        lines += [f"{_said(targets)}, {_said(run['id'])}, harness {_said(run['harness'])}", ""]
+        lines += [f"{_said(targets)}, {_said(run.id)}, harness {_said(run.harness)}", ""]
     if overview.problems:
         lines += [f"{count(len(overview.problems), 'line')} of the record can't be read.", ""]
     shown = [one for one in VERDICTS if overview.counts[one]]

@@ -3,10 +3,8 @@
 import html
 import re
 import textwrap
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
 
 # Control characters, what turns the direction of text around, and halves of surrogate pairs: none of them
 # has a place on a page, all of them can come from a target.
@@ -57,11 +55,6 @@ def duration(ns: int) -> str:
     if size < 100_000_000:
         return f"{ns / 1e6:.2f} ms"
     return f"{ns / 1e9:.3f} s" if size < 10_000_000_000 else f"{ns / 1e9:.2f} s"
-
-
-def step(found: Mapping[str, Any]) -> str:
-    """A step in one line: what it is for, and of a segment that was sent, the segment."""
-    return ": ".join(part for part in (found.get("text"), found.get("line")) if part)
 
 
 def seconds(value: float | None) -> str:

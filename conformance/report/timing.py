@@ -1,12 +1,12 @@
 """The timing page: each series of repetitions against its bounds, each single timer within its own."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import log10
-from typing import Any
+from typing import Protocol
 
 from markupsafe import Markup, escape
 
+from conformance.record.case import CaseRecord, SeriesFacts
 from conformance.report.text import count, seconds
 
 WIDTH, ROW, TOP, LEFT, RIGHT = 640, 20, 26, 30, 78
@@ -14,8 +14,18 @@ DRAWN = 300  # series drawn on a page; their numbers are in the tables of all
 _LEAST_S = 1e-4  # what is shorter lies at the edge of the logarithmic axis
 
 
+_Key = tuple[str, float | None, float | None, str, str, str]
+
+
+class TimedCase(Protocol):
+    """A case as the page links to it."""
+
+    @property
+    def id(self) -> str: ...
+
+
 @dataclass(slots=True)
-class Single:
+class SingleTime:
     """Measured times of one name with the same bounds, from one way of measuring: the cases and the times in their order."""
 
     name: str
@@ -24,7 +34,7 @@ class Single:
     source: str
     how: str
     shortened: str
-    cases: list[Any] = field(default_factory=list)
+    cases: list[TimedCase] = field(default_factory=list)
     measured: list[float] = field(default_factory=list)
     failed: int = 0
     unclear: int = 0
@@ -36,52 +46,52 @@ class Single:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class SeriesOfCase:
     """One series and the case that saw it."""
 
-    case: Any
-    series: Mapping[str, Any]
+    case: TimedCase
+    series: SeriesFacts
 
 
 @dataclass(slots=True)
 class Times:
     """All times of a run, gathered record by record."""
 
-    singles: dict[tuple[Any, ...], Single] = field(default_factory=dict)
-    series: list[Row] = field(default_factory=list)
+    singles: dict[_Key, SingleTime] = field(default_factory=dict)
+    series: list[SeriesOfCase] = field(default_factory=list)
 
-    def add(self, record: Mapping[str, Any], case: Any) -> None:
+    def add(self, record: CaseRecord, case: TimedCase) -> None:
         """Take what one case measured; `case` is what the page links to."""
-        for one in record["timings"]:
-            key = (one["name"], one["low_s"], one["high_s"], one["source"], one["how"], one.get("shortened", ""))
-            single = self.singles.setdefault(key, Single(*key))
+        for one in record.timings:
+            key = (one.name, one.low_s, one.high_s, one.source, one.how, one.shortened)
+            single = self.singles.setdefault(key, SingleTime(*key))
             if case not in single.cases:
                 single.cases.append(case)
-            if one["measured_s"] is not None:
-                single.measured.append(one["measured_s"])
-            single.failed += one["ok"] is False
-            single.unclear += one["ok"] is None
-        self.series += [Row(case, one) for one in record.get("series", ())]
+            if one.measured_s is not None:
+                single.measured.append(one.measured_s)
+            single.failed += one.ok is False
+            single.unclear += one.ok is None
+        self.series += [SeriesOfCase(case, one) for one in record.series]
 
-    def rows(self) -> list[Single]:
+    def rows(self) -> list[SingleTime]:
         """The single times by name, what failed first."""
         return sorted(self.singles.values(), key=lambda one: (one.ok is not False, one.name, one.low_s or 0))
 
-    def ordered(self) -> list[Row]:
+    def ordered(self) -> list[SeriesOfCase]:
         """The series by name, what failed first."""
-        return sorted(self.series, key=lambda row: (row.series["ok"] is not False, row.series["name"], row.case.id))
+        return sorted(self.series, key=lambda row: (row.series.ok is not False, row.series.name, row.case.id))
 
 
-def draw_series(series: Mapping[str, Any], name: str) -> Markup:
+def draw_series(series: SeriesFacts, name: str) -> Markup:
     """An SVG of the intervals, one to a row on a logarithmic axis: the band allowed, a diamond within it, a cross outside.
 
     `name` makes its ids unique on the page.
     """
-    intervals: Sequence[Mapping[str, Any]] = series["intervals"]
+    intervals = series.intervals
     known = [
         max(value, _LEAST_S)
         for one in intervals
-        for value in (one["measured_s"], one["low_s"], one["high_s"])
+        for value in (one.measured_s, one.low_s, one.high_s)
         if value is not None
     ]
     least, most = log10(min(known)) - 0.05, log10(max(known)) + 0.05
@@ -98,17 +108,17 @@ def draw_series(series: Mapping[str, Any], name: str) -> Markup:
         parts.append(f'<text class="tick" x="{x}" y="{TOP - 10}" text-anchor="middle">{seconds(tick)}</text>')
     for number, one in enumerate(intervals, 1):
         y = TOP + ROW * number - ROW // 2
-        left = LEFT if one["low_s"] is None else place(one["low_s"])
-        right = WIDTH - RIGHT if one["high_s"] is None else place(one["high_s"])
+        left = LEFT if one.low_s is None else place(one.low_s)
+        right = WIDTH - RIGHT if one.high_s is None else place(one.high_s)
         parts.append(f'<text class="number" x="{LEFT - 8}" y="{y + 4}" text-anchor="end">{number}</text>')
         parts.append(f'<rect class="allowed" x="{left}" y="{y - 6}" width="{max(right - left, 1):.1f}" height="12"/>')
-        x = place(one["measured_s"])
-        shape = f"M{x} {y - 5}l5 5l-5 5l-5 -5z" if one["ok"] else f"M{x - 4} {y - 4}l8 8m0 -8l-8 8"
-        parts.append(f'<path class="{"point" if one["ok"] else "point failed"}" d="{shape}"/>')
-        parts.append(f'<text class="value" x="{WIDTH - RIGHT + 8}" y="{y + 4}">{seconds(one["measured_s"])}</text>')
+        x = place(one.measured_s)
+        shape = f"M{x} {y - 5}l5 5l-5 5l-5 -5z" if one.ok else f"M{x - 4} {y - 4}l8 8m0 -8l-8 8"
+        parts.append(f'<path class="{"point" if one.ok else "point failed"}" d="{shape}"/>')
+        parts.append(f'<text class="value" x="{WIDTH - RIGHT + 8}" y="{y + 4}">{seconds(one.measured_s)}</text>')
     return Markup(
         f'<svg class="bar series" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" role="img"'
-        f' aria-labelledby="{name}-title {name}-desc"><title id="{name}-title">{escape(series["name"])}</title>'
+        f' aria-labelledby="{name}-title {name}-desc"><title id="{name}-title">{escape(series.name)}</title>'
         f'<desc id="{name}-desc">{escape(told(series))}</desc>{"".join(parts)}</svg>'
     )
 
@@ -120,29 +130,29 @@ def _ticks(least: float, most: float) -> list[float]:
     return [step * 10.0**power for power in powers for step in steps if least <= log10(step * 10.0**power) <= most]
 
 
-def told(series: Mapping[str, Any]) -> str:
+def told(series: SeriesFacts) -> str:
     """A series in words: how many intervals, from what to what, their growth, cap, end, and whether all is as allowed."""
-    intervals = series["intervals"]
+    intervals = series.intervals
     words = [
-        f"{count(len(intervals), 'interval')}, the first {seconds(intervals[0]['measured_s'])},"
-        f" the last {seconds(intervals[-1]['measured_s'])}"
+        f"{count(len(intervals), 'interval')}, the first {seconds(intervals[0].measured_s)},"
+        f" the last {seconds(intervals[-1].measured_s)}"
     ]
-    if series["growth"] is not None:
-        cap = f" up to {seconds(series['cap_s'])}" if series["cap_s"] is not None else ""
-        words.append(f"each {series['growth']:g} times the one before{cap}")
-    words.append(f"{count(series['count'], 'repetition')}{counted(series)}")
-    if series["end"]:
-        words.append(f"ended by {series['end']}")
-    if series["faults"]:
-        words.append("; ".join(series["faults"]))
+    if series.growth is not None:
+        cap = f" up to {seconds(series.cap_s)}" if series.cap_s is not None else ""
+        words.append(f"each {series.growth:g} times the one before{cap}")
+    words.append(f"{count(series.count, 'repetition')}{counted(series)}")
+    if series.end:
+        words.append(f"ended by {series.end}")
+    if series.faults:
+        words.append("; ".join(series.faults))
     else:
         words.append("all as allowed")
     return "; ".join(words)
 
 
-def counted(series: Mapping[str, Any]) -> str:
+def counted(series: SeriesFacts) -> str:
     """How many repetitions there may be, as words behind their number; empty where any number may."""
-    low, high = series["count_low"], series["count_high"]
+    low, high = series.count_low, series.count_high
     if low is None and high is None:
         return ""
     return f" ({low if low == high else f'{low} to {high}'} allowed)"

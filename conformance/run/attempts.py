@@ -91,7 +91,7 @@ class Attempts:
         judgement = judge(raised, info.level, strict=self._strict, own=own, may_show=may_show)
         line = raised and line_of(raised, function)
         failed_at = f"{info.file or function.__code__.co_filename}:{line}" if line else ""
-        seen = [one["state"] for one in case.trace.states if one["side"] == "target"] if case is not None else []
+        seen = [state.state for state in case.trace.states if state.side == "target"] if case is not None else []
         return Outcome(
             info,
             judgement,

@@ -10,7 +10,6 @@ from conformance.judge import Inconclusive, NotApplicable, Violation
 from conformance.judge.judgement import one_line
 from conformance.record import capture_name
 from conformance.target import HarnessFault
-from conformance.tester.trace import step_line
 
 
 def failure_text(info: CaseInfo, case: Case | None, raised: BaseException | None, failed_at: str) -> str:
@@ -19,12 +18,12 @@ def failure_text(info: CaseInfo, case: Case | None, raised: BaseException | None
         return ""
     lines = [one_line(raised), ""]
     for sentence in info.sentences():
-        lines.append(f"{sentence['id']} ({sentence['level']}, section {sentence['section']}): {sentence['text']}")
+        lines.append(f"{sentence.id} ({sentence.level}, section {sentence.section}): {sentence.text}")
     if case is not None:
-        last = next((one for one in reversed(case.trace.states) if one["side"] == "target"), None)
-        sent = next((step for step in reversed(case.trace.steps) if step["kind"] in ("send", "app")), None)
-        lines.append(f"State: {last['state'] if last else 'unknown'}")
-        lines.append(f"Stimulus: {step_line(sent) if sent else 'none'}")
+        last = next((one for one in reversed(case.trace.states) if one.side == "target"), None)
+        sent = next((step for step in reversed(case.trace.steps) if step.kind in ("send", "app")), None)
+        lines.append(f"State: {last.state if last else 'unknown'}")
+        lines.append(f"Stimulus: {sent or 'none'}")
     if failed_at:
         lines.append(f"Case: {failed_at}")
     if isinstance(raised, Violation):

@@ -65,7 +65,7 @@ class Run:
     async def _open(self) -> None:
         places = await self._executor.open(self.concurrency)
         self._schedule.open(places, virtual=self.target.virtual)
-        self._recorder.facts["seed"] = self._executor.seed
+        self._recorder.note_seed(self._executor.seed)
 
     def stop(self) -> None:
         """Cancel what runs, leave nothing behind."""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from conformance.judge import Base, Difference, Expectation, Violation, describe
+from conformance.record.case import FieldDifference
 from conformance.tester.clock import SECOND
 from conformance.tester.prepared import Answered
 from conformance.tester.sending import Sender
@@ -183,7 +184,7 @@ class WireConnection(Sender):
             ok=False,
             text=line,
             expected=said,
-            differences=[one._asdict() for one in differences],
+            differences=[FieldDifference(*difference) for difference in differences],
         )
         miss = "; ".join(map(str, differences))
         return Violation(f"expected {said}, came {line}", f"Nearest miss: {miss}")

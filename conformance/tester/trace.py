@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 
 from conformance.judge import Series, Timing
+from conformance.record.case import ChoiceTaken, FieldDifference, Side, StateSeen, Step, StepKind, TrafficFacts
 from conformance.target import HarnessFault
 from conformance.tester.clock import SECOND
 from conformance.wire.ip import destination
@@ -48,31 +48,27 @@ class Traffic:
                 self.peak_per_s = max(self.peak_per_s, seconds[second])
                 self.to.add(to)
 
-    def facts(self) -> dict[str, Any]:
-        """As the record has it."""
-        return {"packets": self.packets, "peak_per_s": self.peak_per_s, "to": sorted(self.to)}
-
-
-def step_line(step: Mapping[str, Any]) -> str:
-    """A step in one line: what it is for, and what was sent."""
-    return ": ".join(part for part in (step.get("text"), step.get("line")) if part)
+    def facts(self) -> TrafficFacts:
+        """Return the numbers for the record."""
+        return TrafficFacts(self.packets, self.peak_per_s, tuple(sorted(self.to)))
 
 
 @dataclass
 class Trace:
     """Frames, steps, states, timings and choices of a case, in the order they came.
 
-    A step is a dict of the record's schema, but for `frame`, which holds the Frame until `numbered` counts them.
+    A step about a frame gets the frame's time and number from `numbered`: the kernel may stamp the frame later.
     """
 
     frames: list[Frame] = field(default_factory=list)
-    steps: list[dict[str, Any]] = field(default_factory=list)
-    states: list[dict[str, Any]] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+    states: list[StateSeen] = field(default_factory=list)
     timings: list[Timing] = field(default_factory=list)
     series: list[Series] = field(default_factory=list)
-    choices: list[dict[str, Any]] = field(default_factory=list)
+    choices: list[ChoiceTaken] = field(default_factory=list)
     dropped: int = 0
     sent: int = 0
+    _frames_of_steps: list[Frame | None] = field(default_factory=list)
     _lately: deque[float] = field(default_factory=lambda: deque(maxlen=MOST_A_SECOND))
 
     def frame(self, at_ns: int, data: bytes, *, inbound: bool, comment: str = "") -> Frame:
@@ -96,38 +92,63 @@ class Trace:
         self.sent += 1
         self._lately.append(now_s)
 
-    def step(self, kind: str, at_ns: int, **fields: Any) -> None:
-        """Keep a step."""
-        self.steps.append({"kind": kind, "at_ns": at_ns, **fields})
+    def step(
+        self,
+        kind: StepKind,
+        at_ns: int,
+        text: str,
+        *,
+        frame: Frame | None = None,
+        line: str = "",
+        ok: bool | None = None,
+        expected: str | None = None,
+        differences: Iterable[FieldDifference] = (),
+        until_ns: int | None = None,
+        side: Side | None = None,
+        state: str = "",
+    ) -> None:
+        """Keep a step; the parameters are the fields of `Step`, but for `frame`."""
+        self.steps.append(
+            Step(
+                kind,
+                at_ns,
+                text,
+                line=line,
+                ok=ok,
+                expected=expected,
+                differences=tuple(differences),
+                until_ns=until_ns,
+                side=side,
+                state=state,
+            )
+        )
+        self._frames_of_steps.append(frame)
 
-    def state(self, at_ns: int, state: str, by: str, *, side: str = "target") -> None:
-        """Keep the state that a side was seen in, unless that is where it was."""
-        last = next((one for one in reversed(self.states) if one["side"] == side), None)
-        if last is None or last["state"] != state:
-            self.states.append({"at_ns": at_ns, "side": side, "state": state, "by": by})
+    def state(self, at_ns: int, state: str, by: str, *, side: Side = "target") -> None:
+        """Keep the state that a side was seen in, unless it was last seen in the same."""
+        last = next((seen for seen in reversed(self.states) if seen.side == side), None)
+        if last is None or last.state != state:
+            self.states.append(StateSeen(at_ns, side, state, by))
 
-    def numbered(self) -> tuple[list[Frame], list[dict[str, Any]]]:
-        """The frames in order of time, and the steps with the frames' numbers (from 1) in that order."""
+    def numbered(self) -> tuple[list[Frame], list[Step]]:
+        """Return the frames in order of time, and the steps with the frames' numbers (from 1) in that order."""
         frames = sorted(self.frames, key=lambda frame: frame.at_ns)
         numbers = {id(frame): number for number, frame in enumerate(frames, 1)}
-        steps = []
-        for step in self.steps:
-            frame = step.get("frame")
-            if frame is None:
-                steps.append(step)
-            else:
-                steps.append({**step, "at_ns": frame.at_ns, "frame": numbers.get(id(frame))})
-        return frames, sorted(steps, key=lambda step: int(step["at_ns"]))
+        steps = [
+            step if frame is None else replace(step, at_ns=frame.at_ns, frame=numbers.get(id(frame)))
+            for step, frame in zip(self.steps, self._frames_of_steps, strict=True)
+        ]
+        return frames, sorted(steps, key=lambda step: step.at_ns)
 
     def listing(self) -> str:
-        """Every segment of the case with its relative time, one line each: what a failure prints."""
+        """Return every segment of the case with its relative time, one line each: what a failure prints."""
         frames, steps = self.numbered()
         first = frames[0].at_ns if frames else 0
         lines = []
         for step in steps:
-            at = (int(step["at_ns"]) - first) / SECOND
-            sign = {"send": "->", "receive": "<-"}.get(step["kind"], "  ")
-            mark = "" if step.get("ok", True) else "   <== " + str(step.get("expected") or "not allowed")
-            number = f"#{step['frame']}" if step.get("frame") else ""
-            lines.append(f"{at:12.6f} {number:>5} {sign} {step_line(step)}{mark}")
+            at = (step.at_ns - first) / SECOND
+            sign = {"send": "->", "receive": "<-"}.get(step.kind, "  ")
+            mark = f"   <== {step.expected or 'not allowed'}" if step.ok is False else ""
+            number = f"#{step.frame}" if step.frame else ""
+            lines.append(f"{at:12.6f} {number:>5} {sign} {step}{mark}")
         return "\n".join(lines)

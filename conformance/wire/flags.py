@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import enum
 
+from conformance.wire.names import flags_text
+
 
 class Flags(enum.IntFlag):
     """Control bits, by their place in the header; printed as the field writes them: `FIN+ACK`."""
@@ -19,21 +21,8 @@ class Flags(enum.IntFlag):
     CWR = 0x80
 
     def __str__(self) -> str:
-        return _TEXT[int(self) & 0xFF]
+        return flags_text(int(self) & 0xFF)
 
-
-# SYN, FIN and RST say what a segment is for, so they are written first.
-_ORDER = (
-    Flags.SYN,
-    Flags.FIN,
-    Flags.RST,
-    Flags.PSH,
-    Flags.URG,
-    Flags.ECE,
-    Flags.CWR,
-    Flags.ACK,
-)
-_TEXT = tuple("+".join(str(f.name) for f in _ORDER if bits & f) or "no flags" for bits in range(256))
 
 FIN, SYN, RST, PSH = Flags.FIN, Flags.SYN, Flags.RST, Flags.PSH
 ACK, URG, ECE, CWR = Flags.ACK, Flags.URG, Flags.ECE, Flags.CWR

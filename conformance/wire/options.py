@@ -6,21 +6,49 @@ import struct
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from conformance.wire.names import (
+    EOL,
+    FAST_OPEN,
+    MSS,
+    NOP,
+    SACK,
+    SACK_PERMITTED,
+    TIMESTAMPS,
+    USER_TIMEOUT,
+    WINDOW_SCALE,
+    option_name,
+    option_text,
+    sack_edges,
+)
 from conformance.wire.seq import Seq
 
-EOL, NOP, MSS, WINDOW_SCALE, SACK_PERMITTED, SACK, TIMESTAMPS = 0, 1, 2, 3, 4, 5, 8
-USER_TIMEOUT, FAST_OPEN = 28, 34
-NAMES = {
-    EOL: "EOL",
-    NOP: "NOP",
-    MSS: "MSS",
-    WINDOW_SCALE: "WScale",
-    SACK_PERMITTED: "SACK-permitted",
-    SACK: "SACK",
-    TIMESTAMPS: "Timestamps",
-    USER_TIMEOUT: "User-Timeout",
-    FAST_OPEN: "Fast-Open",
-}
+__all__ = [
+    "EOL",
+    "FAST_OPEN",
+    "MSS",
+    "NOP",
+    "SACK",
+    "SACK_PERMITTED",
+    "TIMESTAMPS",
+    "USER_TIMEOUT",
+    "WINDOW_SCALE",
+    "Option",
+    "blocks",
+    "encode",
+    "fast_open",
+    "find",
+    "mss",
+    "name_of",
+    "options_text",
+    "parse",
+    "sack",
+    "sack_permitted",
+    "stamped",
+    "stamps",
+    "timestamps",
+    "user_timeout",
+    "window_scale",
+]
 
 
 class Option(NamedTuple):
@@ -38,22 +66,20 @@ class Option(NamedTuple):
         return bytes((self.kind, length)) + self.data
 
     def __str__(self) -> str:
-        name = name_of(self.kind)
-        if self.kind == MSS and len(self.data) == 2:
-            return f"{name}={int.from_bytes(self.data, 'big')}"
-        if self.kind == WINDOW_SCALE and len(self.data) == 1:
-            return f"{name}={self.data[0]}"
-        if self.kind == TIMESTAMPS and len(self.data) == 8:
-            value, echo = struct.unpack("!II", self.data)
-            return f"TSval={value} TSecr={echo}"
-        if self.kind == SACK and (edges := blocks((self,))):
-            return f"{name}={','.join(f'{left}..{right}' for left, right in edges)}"
-        return f"{name}={self.data.hex()}" if self.data else name
+        return option_text(self.kind, self.data)
+
+    def __repr__(self) -> str:
+        return str(self)  # a message may print a tuple of options
+
+
+def options_text(options: Iterable[Option]) -> str:
+    """Return all options in one line: `MSS=1460, SACK-permitted`, or `no options`."""
+    return ", ".join(map(str, options)) or "no options"
 
 
 def name_of(kind: int) -> str:
     """Return an option's name as this program writes it, `option 77` for one without a name here."""
-    return NAMES.get(kind, f"option {kind}")
+    return option_name(kind)
 
 
 def mss(size: int) -> Option:
@@ -140,9 +166,7 @@ def stamps(options: Iterable[Option]) -> tuple[int, int] | None:
 
 
 def blocks(options: Iterable[Option]) -> tuple[tuple[Seq, Seq], ...]:
-    """The SACK blocks in their order; none where there is no whole SACK option."""
+    """Return the SACK blocks in their order; none where there is no whole SACK option."""
     found = find(options, SACK)
-    if found is None or len(found.data) % 8:
-        return ()
-    numbers = struct.unpack(f"!{len(found.data) // 4}I", found.data)
-    return tuple((Seq(left), Seq(right)) for left, right in zip(numbers[::2], numbers[1::2], strict=True))
+    edges = sack_edges(found.data) if found is not None else ()
+    return tuple((Seq(left), Seq(right)) for left, right in edges)

@@ -59,7 +59,8 @@ async def test_option_is_offered_in_the_syn_when_it_is_on(tcp: Case, setting: st
     """
     conn = await tcp.connect()
     opens = await conn.expect(SYN, length=0)
-    assert offers(opens) == wanted(setting, on), f"{setting} is {on}, the SYN carries {opens.segment.option_list}"
+    carried = opt.options_text(opens.segment.option_list)
+    assert offers(opens) == wanted(setting, on), f"{setting} is {on}, the SYN carries {carried}"
     await opens_actively(conn)
 
 
@@ -75,7 +76,8 @@ async def test_option_is_taken_in_the_syn_ack_when_it_is_on(tcp: Case, setting: 
     conn = await tcp.listen()
     await conn.send(SYN, options=(opt.mss(1400), *OFFER.values()))
     answer = await conn.expect(SYN | ACK, ack=conn.snd_nxt, length=0)
-    assert offers(answer) == wanted(setting, on), f"{setting} is {on}, the SYN,ACK carries {answer.segment.option_list}"
+    carried = opt.options_text(answer.segment.option_list)
+    assert offers(answer) == wanted(setting, on), f"{setting} is {on}, the SYN,ACK carries {carried}"
     conn.tsval = 1_000 if opt.TIMESTAMPS in offers(answer) else None
     await opens_passively(conn)
 

@@ -123,7 +123,9 @@ def check_told(tcp: Case, received: Received) -> int:
     """Return the size that a SYN of the target announces, which must be one that it can receive."""
     option = opt.find(received.segment.option_list, opt.MSS)
     if option is None or len(option.data) != 2:
-        raise Violation(f"the target's SYN announces no Maximum Segment Size: {received.segment.option_list}")
+        raise Violation(
+            f"the target's SYN announces no Maximum Segment Size: {opt.options_text(received.segment.option_list)}"
+        )
     announced = int.from_bytes(option.data, "big")
     # The largest datagram is 65535 octets long, IPv6's without its header.
     most = 65535 - (40 if tcp.family == 4 else 20)

@@ -50,7 +50,7 @@ async def test_zero_window_probes_come_at_doubling_intervals(tcp: Case) -> None:
     conn.window = 0
     await conn.send(ACK, text="closes our window")
     await conn.app.send(DATA)
-    stamps = [int(tcp.trace.steps[-1]["at_ns"])]
+    stamps = [tcp.trace.steps[-1].at_ns]
     first = tcp.timeout_after(conn.round_trip_s).widened(CALL_LATE_S, 0)
     stamps += await probe_stamps(tcp, conn, first)
     tcp.check_series(

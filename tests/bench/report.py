@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from conformance.record import ResultsWriter
+from conformance.record import ResultsWriter, record_of
 from conformance.target import HarnessFault
 from tests.bench.numbers import Number, number
 from tests.unit.test_report import make_record, save, simultaneous_close
@@ -31,7 +31,7 @@ def write_run(folder: Path, cases: int = CASES, *, captures: bool = True) -> Non
             save(folder, record, frames)
         else:
             with ResultsWriter(folder / "results.jsonl") as results:
-                results.append({**record, "capture": None, "steps": [], "states": record["states"][:2]})
+                results.append(record_of({**record, "capture": None, "steps": [], "states": record["states"][:2]}))
 
 
 def records(cases: int) -> Iterator[dict[str, Any]]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from conformance.report import clear, make_comparison, make_report, make_single
-from conformance.report.baseline import BEFORE, load
+from conformance.report.baseline_files import BEFORE, load
 from conformance.report.compare import compare
 from tests.unit.test_report import T0, S, make_record, make_run, save, simultaneous_close
 

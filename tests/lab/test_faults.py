@@ -83,7 +83,7 @@ def test_sigkill_of_the_run_leaves_nothing_and_loses_nothing(suite: Callable[[st
     assert _interfaces() == before
     results = read_results(made.folder / "out" / "results.jsonl")
     assert results.problems == []
-    assert {record["id"].rpartition("::")[2] for record in results.records} == QUICK
+    assert {record.id.rpartition("::")[2] for record in results.records} == QUICK
     done = subprocess.run(
         [sys.executable, "-m", "conformance.cli", "report", "out"],
         cwd=made.folder,
@@ -227,7 +227,7 @@ def test_a_full_disk_is_said_and_earlier_lines_stay(suite: Callable[[str], Suite
     results = read_results(made.folder / "kept" / "results.jsonl")
     assert results.problems == []
     assert results.records
-    assert {record["verdict"] for record in results.records} == {"conforms"}
+    assert {record.verdict for record in results.records} == {"conforms"}
 
 
 @pytest.mark.parametrize("workers", [(), ("-n2",)])
@@ -475,9 +475,9 @@ def _is_whole(made: Suite, out: str) -> None:
         return
     results = read_results(path)
     assert results.problems == []
-    names = {record["id"].rpartition("::")[2] for record in results.records}
+    names = {record.id.rpartition("::")[2] for record in results.records}
     assert {one or other for one, other in ended} <= names
-    assert {record["verdict"] for record in results.records} <= {"conforms", "error"}
+    assert {record.verdict for record in results.records} <= {"conforms", "error"}
 
 
 def _kill(victim: str, process: subprocess.Popen[str], processes: Sequence[int]) -> None:

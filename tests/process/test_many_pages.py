@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from conformance.report import make_report, pages
+from conformance.report import case_pages, files, make_report
 from conformance.standard.cells import cells
 from tests.unit.test_report import HANDSHAKE, Page, assert_sound, make_record, save
 from tests.unit.test_state_map import a_case
@@ -20,7 +20,7 @@ def pages_of(run: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("fails", [False, True], ids=["shared", "alone"])
 def test_processes_share_the_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: bool) -> None:
-    here, put = os.getpid(), pages.put
+    here, put = os.getpid(), files.put
     written: list[str] = []
 
     def watched(path: Path, content: str) -> None:
@@ -35,9 +35,9 @@ def test_processes_share_the_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     alone = pages_of(tmp_path)
     for name in alone:
         (tmp_path / "cases" / name).unlink()
-    monkeypatch.setattr(pages, "SHARE", 2)
+    monkeypatch.setattr(case_pages, "SHARE", 2)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2})
-    monkeypatch.setattr(pages, "put", watched)
+    monkeypatch.setattr(case_pages, "put", watched)
     make_report(tmp_path)
     assert len(alone) == 7 and pages_of(tmp_path) == alone
     assert written.count("cases") == (7 if fails else 3)

@@ -6,13 +6,13 @@ import multiprocessing
 from pathlib import Path
 
 from conformance.record import ResultsWriter, read_results
-from tests.unit.test_results import sample
+from tests.unit.test_results import record
 
 
 def _append(path: Path, name: str) -> None:
     with ResultsWriter(path) as writer:
         for number in range(50):
-            writer.append(sample(id=f"{name}{number}", failure="x" * 5000))
+            writer.append(record(id=f"{name}{number}", failure="x" * 5000))
 
 
 def test_several_processes_write_whole_lines(tmp_path: Path) -> None:

@@ -10,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conformance.cli import main
-from conformance.record import RecordError, ResultsWriter
+from conformance.record import CaseRecord, RecordError, ResultsWriter, record_of
 from conformance.report import make_comparison, make_report
-from conformance.report.baseline import Baseline, Result, Time, changes, load, of_records, save, told, written
+from conformance.report.baseline import Baseline, Result, Time, of_records
+from conformance.report.baseline_files import load, save, written
+from conformance.report.changes import changes, told
 from conformance.report.compare import compare
 from conformance.report.text import NOTHING, VERDICTS
 from tests.unit.test_results import SAMPLE
@@ -20,8 +22,8 @@ from tests.unit.test_results import SAMPLE
 CASE = "rfc9293/test_s3_6_closing.py::test_{}[ipv4]"
 
 
-def record(name: str, verdict: str = "conforms", **rest: Any) -> dict[str, Any]:
-    return {**SAMPLE, "id": CASE.format(name), "verdict": verdict, "timings": [], "choices": [], **rest}
+def record(name: str, verdict: str = "conforms", **rest: Any) -> CaseRecord:
+    return record_of(SAMPLE | {"id": CASE.format(name), "verdict": verdict, "timings": [], "choices": []} | rest)
 
 
 def timing(name: str, measured_s: float | None) -> dict[str, Any]:
@@ -36,7 +38,7 @@ def run(name: str = "then", **verdicts: str) -> Baseline:
     return of_records(name, [record(case, verdict) for case, verdict in verdicts.items()])
 
 
-def recorded(folder: Path, *records: dict[str, Any]) -> Path:
+def recorded(folder: Path, *records: CaseRecord) -> Path:
     with ResultsWriter(folder / "results.jsonl") as results:
         for one in records:
             results.append(one)
@@ -174,7 +176,7 @@ def test_only_a_whole_run_tells_that_a_case_is_gone() -> None:
     assert (part.gone, part.mended, part.not_run, part.compared) == ([], [], 1, 1)
     assert told(part) == ["since then (linux 6.18): nothing got worse", "1 case compared, 1 of the baseline not run"]
     assert changes(then, now, whole=True).gone == [CASE.format("a")]
-    elsewhere = of_records("now", [{**record("b"), "id": "linux/test_own.py::test_b[ipv4]"}])
+    elsewhere = of_records("now", [record("b", id="linux/test_own.py::test_b[ipv4]")])
     assert (changes(then, elsewhere, whole=True).gone, changes(then, elsewhere, whole=True).not_run) == ([], 2)
 
 
@@ -348,7 +350,7 @@ def test_runs_differ_by_requirement_cell_state_and_setting(here: Path, capsys: p
 # -- what deviates -------------------------------------------------------------------------------------------
 
 
-def deviating(name: str, *steps: dict[str, Any]) -> dict[str, Any]:
+def deviating(name: str, *steps: dict[str, Any]) -> CaseRecord:
     known = {"reason": "it <does> so", "source": "tcp.c", "sentence": "It MUST NOT."}
     return record(name, "deviates", deviation=known, message=f"{name} failed", steps=list(steps))
 

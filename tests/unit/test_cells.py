@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conformance.report import baseline
+from conformance.report import baseline_files
 from conformance.standard import _data, catalogue, cells, diagram
 from conformance.standard.cells import COLUMNS, Cell, Outcome
 from conformance.standard.states import FIN_ACKNOWLEDGED, FIN_OUTSTANDING, FIN_RECEIVED, SYNCHRONIZED, State
@@ -517,7 +517,7 @@ def test_no_case_denies_an_outcome_that_the_table_allows() -> None:
     """Where a target took an alternative of a row, no scripted case of the same cell may break by the row's own sentences."""
     contradictions = []
     for path in sorted((Path(__file__).parents[2] / "reports" / "baselines").glob("*.json")):
-        kept = baseline.load(str(path))
+        kept = baseline_files.load(str(path))
         sentences = {one.key: one.sentence for one in kept.deviations}
         rows_of = {name: one for name, one in kept.cases.items() if "::test_segment_arrives[" in name}
         outcomes = {(name.partition("[")[2][:4], one.cells[0]): one for name, one in rows_of.items() if one.cells}

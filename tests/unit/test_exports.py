@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from conformance.report import clear, gather, make_report
-from conformance.report.baseline import BEFORE, LAST, load
+from conformance.report.baseline_files import BEFORE, LAST, load
 from conformance.report.summary import as_markdown
 from tests.unit.test_report import assert_sound, make_record, make_run, page_of, save, simultaneous_close
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from conformance.report.baseline import Baseline, load, written
+from conformance.report.baseline import Baseline
+from conformance.report.baseline_files import load, written
 from conformance.report.compare import Comparison, compare
 
 ROOT = Path(__file__).parent.parent.parent

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from conformance.record import ResultsWriter
+from conformance.record import ResultsWriter, record_of
 from conformance.report import make_report
 from conformance.report.matrix import WORST
 from conformance.report.text import VERDICTS
@@ -39,7 +39,7 @@ def report(run: Path, *records: dict[str, Any]) -> str:
     """Write the record and its pages; the matrix as HTML."""
     with ResultsWriter(run / "results.jsonl") as results:
         for record in records:
-            results.append(record)
+            results.append(record_of(record))
     make_report(run)
     return (run / "requirements.html").read_text()
 

@@ -9,7 +9,7 @@ import pytest
 from conformance.cli import main
 from conformance.record import RecordError, read_pcapng, read_results
 from conformance.report import make_report, merge
-from conformance.report.baseline import load
+from conformance.report.baseline_files import load
 from tests.unit.test_report import HANDSHAKE, assert_sound, make_record, save, simultaneous_close
 
 
@@ -27,8 +27,8 @@ def test_families_become_one_report(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert not said.err
     (tmp_path / "both" / "report.html").unlink()
     records = read_results(tmp_path / "both" / "results.jsonl").records
-    assert [one["family"] for one in records] == [4, 6]
-    assert all(read_pcapng(tmp_path / "both" / one["capture"]).frames for one in records)
+    assert [one.family for one in records] == [4, 6]
+    assert all(read_pcapng(tmp_path / "both" / (one.capture or "")).frames for one in records)
     assert_sound(tmp_path / "both")
 
 
@@ -36,7 +36,7 @@ def test_of_the_same_case_the_one_that_began_last_counts(tmp_path: Path) -> None
     save(tmp_path / "new", make_record(verdict="conforms", started_ns=2), list(HANDSHAKE))
     save(tmp_path / "old", make_record(verdict="violates", started_ns=1), list(HANDSHAKE))
     assert merge([tmp_path / "new", tmp_path / "old"], tmp_path / "all") == []
-    assert [one["verdict"] for one in read_results(tmp_path / "all" / "results.jsonl").records] == ["conforms"]
+    assert [one.verdict for one in read_results(tmp_path / "all" / "results.jsonl").records] == ["conforms"]
 
 
 def test_targets_stand_beside_each_other_under_their_names(tmp_path: Path) -> None:

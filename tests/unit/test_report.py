@@ -24,6 +24,7 @@ from conformance.record import (
     capture_name,
     case_name,
     read_pcapng,
+    record_of,
 )
 from conformance.report import make_report
 from conformance.report.bar import draw_bar
@@ -176,7 +177,7 @@ def make_record(
 def save(run: Path, record: dict[str, Any], frames: list[tuple[Any, ...]]) -> None:
     """Append the record and write its capture: (time after T0, inbound, flags or a whole frame, seq, ack, data)."""
     with ResultsWriter(run / "results.jsonl") as results:
-        results.append(record)
+        results.append(record_of(record))
     path = run / (record["capture"] or capture_name(record["id"]))
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
@@ -705,7 +706,7 @@ def test_text_has_the_contrast_of_wcag_aa(run: Path, mode: int) -> None:
 def ladder_of(tmp_path: Path, record: dict[str, Any], frames: list[tuple[Any, ...]]) -> ET.Element:
     save(tmp_path, record, frames)
     captured = read_pcapng(tmp_path / record["capture"]).frames
-    return ET.fromstring(draw_ladder(record, relate(captured, record)))
+    return ET.fromstring(draw_ladder(record_of(record), relate(captured, record_of(record))))
 
 
 def texts(svg: ET.Element) -> list[ET.Element]:
@@ -808,7 +809,7 @@ def test_a_sent_segment_is_described_once(tmp_path: Path) -> None:
     make_report(tmp_path)
     whole = "does not cover the target&#x27;s FIN: FIN+ACK seq=+1 ack=+1 win=64240"
     assert page_of(tmp_path, record).count(whole) == 1
-    without_capture = said(ET.fromstring(draw_ladder(record, [])))
+    without_capture = said(ET.fromstring(draw_ladder(record_of(record), [])))
     at = without_capture.index("FIN+ACK seq=+1 ack=+1 win=64240")
     assert without_capture[at + 1] == "does not cover the target's FIN"
 
@@ -832,7 +833,7 @@ def test_a_flood_is_drawn_from_both_ends(tmp_path: Path) -> None:
 
 
 def test_nothing_happened_draws_nothing() -> None:
-    assert draw_ladder(make_record(), []) == ""
+    assert draw_ladder(record_of(make_record()), []) == ""
 
 
 # -- numbers and frames -----------------------------------------------------------------------------------------
@@ -840,7 +841,7 @@ def test_nothing_happened_draws_nothing() -> None:
 
 def _seen(*frames: bytes, **changes: Any) -> list[Any]:
     captured = [CapturedFrame(number, T0, None, frame) for number, frame in enumerate(frames, 1)]
-    return relate(captured, make_record(**changes))
+    return relate(captured, record_of(make_record(**changes)))
 
 
 def test_numbers_count_from_the_first_ones_and_wrap() -> None:
@@ -869,7 +870,7 @@ def test_other_connections_count_from_their_own_syn() -> None:
 def test_options_and_faults_are_read() -> None:
     options = MSS + bytes([5, 10]) + struct.pack("!II", IRS + 10, IRS + 20) + bytes([1, 0])
     (seen,) = _seen(segment(False, SYN, 0, options=options))
-    assert seen.options == "MSS 1460, SACK permitted, TS 9/0, WS 7, SACK +10:+20"
+    assert seen.options == "MSS=1460, SACK-permitted, TSval=9 TSecr=0, WScale=7, SACK=+10..+20"
     assert seen.packet.problems == ()
     assert dissect(segment(True, ACK, 1, 1, spoil=True)).problems == ("TCP checksum wrong",)
     assert dissect(segment(True, ACK, 1, 1, spoil=True, family=6)).problems == ("TCP checksum wrong",)
@@ -937,11 +938,11 @@ def test_scapy_reads_the_same_header() -> None:
     assert packet.tcp is not None
     assert packet.problems == ()
     assert (packet.tcp.seq, packet.tcp.ack, packet.tcp.window, packet.tcp.length) == (9, 10, 11, 4)
-    assert packet.tcp.flag_names == "SYN+ACK+ECE"
+    assert packet.tcp.flag_names == "SYN+ECE+ACK"
     assert [option for option in packet.tcp.options if option not in ("NOP", "EOL")] == [
-        "MSS 1400",
-        "WS 3",
-        "SACK permitted",
+        "MSS=1400",
+        "WScale=3",
+        "SACK-permitted",
     ]
 
 

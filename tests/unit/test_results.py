@@ -1,9 +1,12 @@
 """`results.jsonl`: whole lines, whatever the disk does; every line that is no record is named, the rest read."""
 
 import copy
+import dataclasses
 import errno
 import json
 import os
+import re
+import types
 import typing
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,9 +16,41 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conformance.record import RecordError, ResultsWriter, capture_name, case_name, read_results, results, scan_results
+from conformance.record import (
+    CaseRecord,
+    CellFacts,
+    ChoiceTaken,
+    DeviationFacts,
+    FieldDifference,
+    IntervalFacts,
+    RecordError,
+    ResultsWriter,
+    RunFacts,
+    Sentence,
+    SeriesFacts,
+    Source,
+    StateSeen,
+    Step,
+    TargetFacts,
+    TimingFacts,
+    TrafficFacts,
+    capture_name,
+    case,
+    case_name,
+    current_id,
+    decode,
+    encode,
+    lines,
+    read_results,
+    record_of,
+    results,
+    scan_results,
+    shape,
+)
+from conformance.record.case import Side, StepKind, Verdict
+from conformance.record.renamed import RENAMED
 
-SAMPLE: results.CaseRecord = {
+SAMPLE: dict[str, Any] = {
     "schema": 2,
     "id": "rfc9293/test_s3_6_closing.py::test_simultaneous_close[ipv4]",
     "title": "Both ends close at once.",
@@ -106,7 +141,11 @@ SAMPLE: results.CaseRecord = {
 
 
 def sample(**changes: Any) -> dict[str, Any]:
-    return {**copy.deepcopy(dict(SAMPLE)), **changes}
+    return {**copy.deepcopy(SAMPLE), **changes}
+
+
+def record(**changes: Any) -> CaseRecord:
+    return record_of(sample(**changes))
 
 
 @pytest.fixture
@@ -116,41 +155,115 @@ def path(tmp_path: Path) -> Path:
 
 def test_what_is_written_is_read(path: Path) -> None:
     with ResultsWriter(path) as writer:
-        writer.append(SAMPLE)
-        writer.append(sample(id="another", deviation=None, capture=None))
+        writer.append(record())
+        writer.append(record(id="another", deviation=None, capture=None))
         assert path.read_bytes().count(b"\n") == 2, "on disk at once"
     found = read_results(path)
     assert found.problems == []
-    assert found.records == [sample(), sample(id="another", deviation=None, capture=None)]
+    assert found.records == [record(), record(id="another", deviation=None, capture=None)]
 
 
-def test_the_schema_says_what_the_types_say() -> None:
-    schema = results._schema()
-    assert set(schema["required"]) == results.CaseRecord.__required_keys__
-    assert set(schema["properties"]) == set(results.CaseRecord.__annotations__)
-    assert schema["properties"]["verdict"]["enum"] == list(typing.get_args(results.Verdict))
-    step = schema["properties"]["steps"]["items"]
-    assert set(step["properties"]) == set(results.Step.__annotations__)
-    assert set(step["required"]) == results.Step.__required_keys__
-    for key, kind in (
-        ("timings", results.Timing),
-        ("states", results.StateSeen),
-        ("sentences", results.Sentence),
-        ("rows", results.Row),
-    ):
-        assert set(schema["properties"][key]["items"]["required"]) == kind.__required_keys__
-        assert set(schema["properties"][key]["items"]["properties"]) == set(kind.__annotations__)
-    for key, facts in (("target", results.TargetFacts), ("run", results.RunFacts), ("tester", results.TesterEnd)):
-        assert set(schema["properties"][key]["required"]) == facts.__required_keys__
+PARTS: dict[str, type] = {
+    "row": CellFacts,
+    "source": Source,
+    "sentence": Sentence,
+    "target": TargetFacts,
+    "run": RunFacts,
+    "sent": TrafficFacts,
+    "timing": TimingFacts,
+    "series": SeriesFacts,
+    "interval": IntervalFacts,
+    "state": StateSeen,
+    "choice": ChoiceTaken,
+    "deviation": DeviationFacts,
+    "difference": FieldDifference,
+    "step": Step,
+    "tester": case.TesterEnd,
+}
 
 
-def test_records_from_before_rows_and_lines_are_read(path: Path) -> None:
-    old = {key: value for key, value in sample().items() if key != "rows"}
-    old["steps"] = [{"kind": "send", "at_ns": 0, "frame": 3, "text": "cover it: ACK seq=+1 ack=+1"}]
-    with ResultsWriter(path) as writer:
-        writer.append(old)
-    found = read_results(path)
-    assert (found.records, found.problems) == ([old], [])
+def the_schema() -> dict[str, Any]:
+    text = Path(shape.__file__).with_name("results.schema.json").read_text("utf-8")
+    schema: dict[str, Any] = json.loads(text)
+    return schema
+
+
+@pytest.mark.parametrize("name", ["", *PARTS])
+def test_the_schema_says_what_the_types_say(name: str) -> None:
+    """The same fields, those without a default required, and the JSON types of the fields' types."""
+    schema, kind = the_schema(), PARTS.get(name, CaseRecord)
+    definitions = schema["$defs"]
+    part = definitions[name] if name else schema
+    assert set(part["properties"]) == {field.name for field in dataclasses.fields(kind)}
+    assert set(part["required"]) == {one.name for one in dataclasses.fields(kind) if one.default is dataclasses.MISSING}
+    hints = typing.get_type_hints(kind)
+    for field, about in part["properties"].items():
+        target = definitions[about["$ref"].rpartition("/")[2]] if "$ref" in about else about
+        assert {*allowed(target)} >= json_types(hints[field]), field
+        if "items" in target and dataclasses.is_dataclass(item := typing.get_args(hints[field])[0]):
+            assert PARTS[target["items"]["$ref"].rpartition("/")[2]] is item
+
+
+def allowed(schema: dict[str, Any]) -> list[str]:
+    """The JSON types that a schema allows; one with a list of words allows strings."""
+    kinds = schema.get("type", "string")
+    return [kinds] if isinstance(kinds, str) else kinds
+
+
+def json_types(hint: Any) -> set[str]:
+    """The JSON types of a field; None is not asked for where a default leaves the field out."""
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
+        return set().union(*(json_types(one) for one in typing.get_args(hint) if one is not type(None)))
+    origin = typing.get_origin(hint) or hint
+    if origin is typing.Literal:
+        return {"string"}
+    if origin is tuple:
+        return {"array"}
+    names = {str: "string", bool: "boolean", int: "integer", float: "number"}
+    return {names.get(origin, "object")}
+
+
+def test_the_schema_has_the_words_of_the_types() -> None:
+    schema = the_schema()
+    assert schema["properties"]["verdict"]["enum"] == list(typing.get_args(Verdict))
+    assert schema["$defs"]["step"]["properties"]["kind"]["enum"] == list(typing.get_args(StepKind))
+    assert schema["$defs"]["side"]["enum"] == list(typing.get_args(Side))
+    assert set(PARTS) == {name for name, one in schema["$defs"].items() if "object" in allowed(one)}
+
+
+def test_a_line_holds_all_that_a_record_says() -> None:
+    """Each part's fields go out and come back; a field at its default may be missing."""
+    content = json.loads(encode(record()))
+    assert content == sample(series=content["series"], timings=content["timings"])
+    assert decode(encode(record())) == record()
+    assert record().steps[1].differences == (FieldDifference("ack", "+2", "+1"),)
+    assert record().rows[0].next == ("CLOSING",)
+    assert record().run.sent is None
+    with_traffic = record(run=SAMPLE["run"] | {"sent": {"packets": 2, "peak_per_s": 1, "to": ["10.77.0.1"]}})
+    assert with_traffic.run.sent == TrafficFacts(2, 1, ("10.77.0.1",))
+    assert decode(encode(with_traffic)) == with_traffic
+
+
+OLD = """{"schema": 1, "id": "rfc9293/test_s3_5_handshake.py::test_opens[ipv4]", "title": "t", "description": "",
+"verdict": "conforms", "level": "MUST", "document": "RFC9293", "section": "3.5", "family": 4, "requirements": [],
+"cells": [], "claims": [], "sentences": [], "needs": [], "target": {"name": "linux", "version": "6", "profile": "linux",
+"address": "10.77.0.1", "settings": {}}, "run": {"id": "2026-11-20T10:00:00Z", "started_ns": 1, "harness": "0.1.0",
+"python": "3.11.7", "command": "pytest", "jitter": {}}, "started_ns": 2, "duration_s": 0.5, "timings": [], "states": [],
+"choices": [], "deviation": null, "steps": [{"kind": "send", "at_ns": 3, "frame": null, "text": "SYN"}], "tester":
+{"address": "10.77.1.5", "port": 1, "iss": 2, "target_port": 3, "irs": null}, "capture": null, "message": "", "failure":
+""}""".replace("\n", " ")
+
+
+def test_a_record_of_schema_1_is_read() -> None:
+    """Of version 0.1: no rows, no source, no series, no traffic; a step says in its text what was sent."""
+    old = decode(OLD.encode() + b"\n")
+    assert (old.schema, old.rows, old.series, old.source, old.sent, old.ran_again) == (1, (), (), None, None, "")
+    assert [str(step) for step in old.steps] == ["SYN"]
+    assert decode(encode(old)) == old
+
+
+def test_fields_of_a_later_version_are_left_out() -> None:
+    assert record(colour="red", target=SAMPLE["target"] | {"weight": 3}) == record()
 
 
 def wrong_records() -> dict[str, dict[str, Any]]:
@@ -174,37 +287,51 @@ def wrong_records() -> dict[str, dict[str, Any]]:
     }
 
 
-@pytest.mark.parametrize(("problem", "record"), wrong_records().items(), ids=list(wrong_records()))
-def test_what_is_no_record_is_refused_by_both_ends(path: Path, problem: str, record: dict[str, Any]) -> None:
-    with ResultsWriter(path) as writer, pytest.raises(RecordError) as caught:
-        writer.append(record)
-    assert problem in str(caught.value)
-    assert path.read_bytes() == b""
-    path.write_text(json.dumps(record) + "\n" + json.dumps(sample()) + "\n")
+@pytest.mark.parametrize(("problem", "content"), wrong_records().items(), ids=list(wrong_records()))
+def test_what_is_no_record_is_refused(path: Path, problem: str, content: dict[str, Any]) -> None:
+    with pytest.raises(RecordError, match=f"not a case record: {re.escape(problem)}"):
+        record_of(content)
+    path.parent.mkdir()
+    path.write_text(json.dumps(content) + "\n" + json.dumps(sample()) + "\n")
     found = read_results(path)
     assert len(found.records) == 1
     assert len(found.problems) == 1
     assert found.problems[0].startswith(f"results.jsonl:1: not a case record: {problem}")
 
 
+def test_what_breaks_the_schema_is_not_written(path: Path) -> None:
+    wrong = [
+        dataclasses.replace(record(), family=5),
+        dataclasses.replace(record(), level="perhaps"),
+        dataclasses.replace(record(), steps=(Step("note", -1, ""),)),
+    ]
+    with ResultsWriter(path) as writer:
+        for one, problem in zip(wrong, ("family is 5", "level is 'perhaps'", r"steps\[0\].at_ns is -1"), strict=True):
+            with pytest.raises(RecordError, match=problem) as caught:
+                writer.append(one)
+            assert str(path) in str(caught.value)
+    assert path.read_bytes() == b""
+
+
 def test_samples_validate_against_the_schema_as_others_read_it() -> None:
     jsonschema = pytest.importorskip("jsonschema")
-    text = Path(results.__file__).with_name("results.schema.json").read_text("utf-8")
-    jsonschema.Draft202012Validator.check_schema(json.loads(text))
-    validator = jsonschema.Draft202012Validator(json.loads(text))
+    jsonschema.Draft202012Validator.check_schema(the_schema())
+    validator = jsonschema.Draft202012Validator(the_schema())
+    assert validator.is_valid(json.loads(encode(record())))
+    assert validator.is_valid(json.loads(OLD))
     assert validator.is_valid(sample())
     assert validator.is_valid(sample(deviation=None, capture=None, steps=[], timings=[]))
-    for problem, record in wrong_records().items():
-        assert not validator.is_valid(record), problem
+    for problem, content in wrong_records().items():
+        assert not validator.is_valid(content), problem
 
 
 @pytest.mark.parametrize("odd", [float("nan"), float("inf")])
 def test_numbers_that_json_has_not_are_refused(path: Path, odd: float) -> None:
     with ResultsWriter(path) as writer:
         with pytest.raises(RecordError, match="can't record case"):
-            writer.append(sample(target=SAMPLE["target"] | {"settings": {"x": odd}}))
+            writer.append(record(target=SAMPLE["target"] | {"settings": {"x": odd}}))
         with pytest.raises(RecordError, match="can't record case"):
-            writer.append(sample(target=SAMPLE["target"] | {"settings": {"x": object()}}))
+            writer.append(record(target=SAMPLE["target"] | {"settings": {"x": object()}}))
     assert path.read_bytes() == b""
 
 
@@ -225,7 +352,7 @@ def test_lines_that_are_no_record_are_named_and_the_rest_is_read(path: Path) -> 
     path.parent.mkdir()
     path.write_bytes(b"\n".join(lines))
     found = read_results(path)
-    assert [record["id"] for record in found.records] == [SAMPLE["id"], "b"]
+    assert [one.id for one in found.records] == [SAMPLE["id"], "b"]
     assert [problem.split(": ")[0] for problem in found.problems] == [
         f"results.jsonl:{number}" for number in (3, 4, 5, 6, 7, 8, 10)
     ]
@@ -238,8 +365,8 @@ def test_lines_that_are_no_record_are_named_and_the_rest_is_read(path: Path) -> 
 def test_of_a_case_that_ran_again_the_last_record_counts(path: Path) -> None:
     with ResultsWriter(path) as writer:
         for case_id, verdict in (("a", "violates"), ("b", "error"), ("a", "conforms")):
-            writer.append(sample(id=case_id, verdict=verdict))
-    assert [(record["id"], record["verdict"]) for record in read_results(path).records] == [
+            writer.append(record(id=case_id, verdict=verdict))
+    assert [(one.id, one.verdict) for one in read_results(path).records] == [
         ("a", "conforms"),
         ("b", "error"),
     ]
@@ -248,7 +375,7 @@ def test_of_a_case_that_ran_again_the_last_record_counts(path: Path) -> None:
 def test_offsets_lead_back_to_the_record(path: Path) -> None:
     with ResultsWriter(path) as writer:
         for case_id in "abc":
-            writer.append(sample(id=case_id))
+            writer.append(record(id=case_id))
     for line in scan_results(path):
         assert [line.record] == list(results.read_records(path, [line.offset]))
     with pytest.raises(RecordError, match="changed while it was read"):
@@ -258,8 +385,8 @@ def test_offsets_lead_back_to_the_record(path: Path) -> None:
 def test_record_is_checked_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """To check it takes longer than to read it: what was checked as it was written is taken as it is."""
     with ResultsWriter(path) as writer:
-        writer.append(sample(id="a"))
-    monkeypatch.setattr(results, "_differences", lambda *_: pytest.fail("checked again"))
+        writer.append(record(id="a"))
+    monkeypatch.setattr(shape, "_differences", lambda *_: pytest.fail("checked again"))
     (line,) = scan_results(path, check=False)
     assert [line.record] == list(results.read_records(path, [line.offset]))
 
@@ -284,33 +411,33 @@ def test_a_full_disk_leaves_all_earlier_lines(path: Path, monkeypatch: pytest.Mo
         return done
 
     with ResultsWriter(path) as writer:
-        writer.append(sample(id="a"))
+        writer.append(record(id="a"))
         before = path.read_bytes()
         with monkeypatch.context() as patch, pytest.raises(RecordError) as caught:
             patch.setattr(os, "write", write)
-            writer.append(sample(id="b"))
+            writer.append(record(id="b"))
         assert str(caught.value) == f"can't write {path}: No space left on device"
         assert path.read_bytes() == before
-        writer.append(sample(id="c"))
-    assert [record["id"] for record in read_results(path).records] == ["a", "c"]
+        writer.append(record(id="c"))
+    assert [one.id for one in read_results(path).records] == ["a", "c"]
 
 
 def test_dev_full_is_one_clear_line() -> None:
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full")
     with ResultsWriter(Path("/dev/full")) as writer, pytest.raises(RecordError, match="can't write /dev/full: "):
-        writer.append(SAMPLE)
+        writer.append(record())
 
 
 def test_a_line_cut_off_by_a_kill_spoils_no_other(path: Path) -> None:
     with ResultsWriter(path) as writer:
-        writer.append(sample(id="a"))
+        writer.append(record(id="a"))
     with path.open("ab") as file:
         file.write(b'{"schema": 1, "id": "ha')
     with ResultsWriter(path) as writer:
-        writer.append(sample(id="c"))
+        writer.append(record(id="c"))
     found = read_results(path)
-    assert [record["id"] for record in found.records] == ["a", "c"]
+    assert [one.id for one in found.records] == ["a", "c"]
     assert len(found.problems) == 1
 
 
@@ -342,8 +469,49 @@ def test_threads_that_append_at_once_do_not_meet(tmp_path: Path) -> None:
     """The run writes from several threads: a lock between processes does not keep these apart."""
     path = tmp_path / "results.jsonl"
     with ResultsWriter(path) as writer, ThreadPoolExecutor(8) as threads:
-        list(threads.map(lambda number: writer.append(sample(id=f"test_{number}", failure="x" * 20_000)), range(200)))
+        list(threads.map(lambda number: writer.append(record(id=f"test_{number}", failure="x" * 20_000)), range(200)))
     lines = path.read_text().split("\n")
     assert len(lines) == 201
     assert lines[-1] == ""
     assert all(lines[:-1])
+
+
+# -- renamed cases ------------------------------------------------------------------------------------------------
+
+
+RENAMED_HERE = {
+    "rfc9293/test_a.py": "rfc9293/test_b.py",
+    "rfc9293/test_c.py::test_old": "rfc9293/test_c.py::test_new",
+    "rfc9293/test_c.py::test_p[ipv4-1]": "rfc9293/test_c.py::test_p[ipv4-first]",
+}
+
+
+@pytest.mark.parametrize(
+    ("old", "today"),
+    [
+        ("rfc9293/test_a.py::test_x[ipv4]", "rfc9293/test_b.py::test_x[ipv4]"),
+        ("rfc9293/test_c.py::test_old[ipv6-a[b]]", "rfc9293/test_c.py::test_new[ipv6-a[b]]"),
+        ("rfc9293/test_c.py::test_p[ipv4-1]", "rfc9293/test_c.py::test_p[ipv4-first]"),
+        ("rfc9293/test_c.py::test_p[ipv6-1]", "rfc9293/test_c.py::test_p[ipv6-1]"),
+        ("lwip:rfc9293/test_c.py::test_old[ipv4]", "lwip:rfc9293/test_c.py::test_new[ipv4]"),
+        ("rfc9293/test_d.py::test_x[ipv4]", "rfc9293/test_d.py::test_x[ipv4]"),
+        ("", ""),
+    ],
+)
+def test_an_old_id_is_read_as_todays(old: str, today: str) -> None:
+    assert current_id(old, RENAMED_HERE) == today
+    assert current_id(old, {}) == old
+
+
+def test_records_are_read_by_todays_ids(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lines, "current_id", lambda case_id: current_id(case_id, RENAMED_HERE))
+    assert record(id="rfc9293/test_c.py::test_old[ipv4]").id == "rfc9293/test_c.py::test_new[ipv4]"
+
+
+def test_no_renaming_is_chained_and_every_new_file_is_there() -> None:
+    assert not set(RENAMED) & set(RENAMED.values())
+    cases = Path(__file__).parents[2] / "testcases"
+    for today in RENAMED.values():
+        file, _, function = today.partition("[")[0].partition("::")
+        assert (cases / file).is_file(), today
+        assert not function or f"def {function}(" in (cases / file).read_text("utf-8"), today

@@ -8,6 +8,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from conformance.record import SeriesFacts, record_of
 from conformance.report import make_report
 from conformance.report.timing import draw_series, told
 from tests.unit.test_report import assert_sound, make_record, save
@@ -40,6 +41,12 @@ def series(*intervals: dict[str, Any], **changes: Any) -> dict[str, Any]:
     return one | changes
 
 
+def as_facts(one: dict[str, Any]) -> SeriesFacts:
+    """Return the series as a record holds it."""
+    (facts,) = record_of(make_record(series=[one])).series
+    return facts
+
+
 BROKEN = series(
     interval(1.0),
     interval(1.1, 1.7, 2.3, ok=False, ratio=1.1),
@@ -50,11 +57,11 @@ BROKEN = series(
 
 def test_a_series_says_in_words_what_its_picture_shows() -> None:
     whole = series(interval(1.0), interval(2.0, ratio=2.0), end="RST", count=1)
-    assert told(whole) == (
+    assert told(as_facts(whole)) == (
         "2 intervals, the first 1 s, the last 2 s; each 2 times the one before up to 120 s;"
         " 1 repetition (2 to 3 allowed); ended by RST; all as allowed"
     )
-    assert told(BROKEN).endswith("interval 2 took 1.1 s, allowed is 1.7 s to 2.3 s (RFC 6298, 5.5)")
+    assert told(as_facts(BROKEN)).endswith("interval 2 took 1.1 s, allowed is 1.7 s to 2.3 s (RFC 6298, 5.5)")
 
 
 @pytest.mark.parametrize(
@@ -68,7 +75,7 @@ def test_a_series_says_in_words_what_its_picture_shows() -> None:
     ],
 )
 def test_a_picture_is_whole_and_says_itself_to_a_screen_reader(drawn: dict[str, Any]) -> None:
-    picture = ET.fromstring(str(draw_series(drawn, "series-1")))
+    picture = ET.fromstring(str(draw_series(as_facts(drawn), "series-1")))
     names = {one.get("id"): (one.text or "") for one in picture if one.get("id")}
     assert picture.get("role") == "img"
     assert (picture.get("aria-labelledby") or "").split() == list(names) == ["series-1-title", "series-1-desc"]

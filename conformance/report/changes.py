@@ -1,0 +1,150 @@
+"""What has changed since a baseline: what got worse, what was mended, what else is not as it was."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from conformance.report.baseline import Baseline, Result
+from conformance.report.text import NOTHING, VERDICTS, bounds, clean, count, seconds
+
+LISTED = 20  # lines of one kind of change
+BAD = ("violates", "error")
+"""Verdicts that make a run fail."""
+_BROKEN = (*BAD, "breaks should", "deviates")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One thing of a case, or a setting of the target, that was one way and is another."""
+
+    case: str
+    then: str
+    now: str
+    what: str = "verdict"
+
+    @property
+    def told(self) -> str:
+        """The change in one line."""
+        thing = self.case if self.what in ("verdict", "setting") else f"{self.case}: {self.what}"
+        return f"{thing}: {self.now}, was {self.then}"
+
+
+@dataclass(slots=True)
+class Changes:
+    """What has changed since a baseline, of the cases that ran; `as_before` counts those that were as bad then."""
+
+    since: Baseline
+    violations: list[Change] = field(default_factory=list)
+    errors: list[Change] = field(default_factory=list)
+    mended: list[Change] = field(default_factory=list)
+    otherwise: list[Change] = field(default_factory=list)
+    settings: list[Change] = field(default_factory=list)
+    choices: list[Change] = field(default_factory=list)
+    times: list[Change] = field(default_factory=list)
+    added: list[str] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
+    compared: int = 0
+    as_before: int = 0
+    not_run: int = 0
+
+    @property
+    def worse(self) -> bool:
+        """Whether a case violates, or ends in an error, that did not do so."""
+        return bool(self.violations or self.errors)
+
+    def groups(self) -> list[tuple[str, list[Change] | list[str]]]:
+        """What has changed by its kind, the worst first."""
+        return [
+            ("new violations", self.violations),
+            ("new errors", self.errors),
+            ("other settings", self.settings),  # they may be why the rest is as it is
+            ("mended", self.mended),
+            ("other verdicts", self.otherwise),
+            ("other choices", self.choices),
+            ("timers that drifted", self.times),
+            ("added", self.added),
+            ("gone", self.gone),
+        ]
+
+
+def changes(then: Baseline, now: Baseline, *, whole: bool, left_out: Collection[str] = ()) -> Changes:
+    """What has changed from `then` to `now`.
+
+    Where `now` is a whole run, no selection, a case that is missing from a module that ran is gone, unless it was `left_out`.
+    """
+    found = Changes(then, compared=len(then.cases.keys() & now.cases.keys()))
+    found.settings += _settings(then.settings, now.settings)
+    for case, new in sorted(now.cases.items()):
+        old = then.cases.get(case)
+        if old is None:
+            found.added.append(case)
+        if old is None or old.verdict != new.verdict:
+            _sort_in(found, Change(case, old.verdict if old else "not there", new.verdict))
+        else:
+            found.as_before += new.verdict in BAD
+        if old is not None:
+            found.choices += _choices(case, old, new)
+            found.times += _times(case, old, new)
+    modules = {_module(case) for case in now.cases}
+    for case in sorted(then.cases.keys() - now.cases.keys()):
+        if whole and case not in left_out and _module(case) in modules:
+            found.gone.append(case)
+        else:
+            found.not_run += 1
+    return found
+
+
+def _module(case: str) -> str:
+    return case.partition("::")[0]
+
+
+def _sort_in(found: Changes, change: Change) -> None:
+    if change.now == "violates":
+        found.violations.append(change)
+    elif change.now == "error":
+        found.errors.append(change)
+    elif change.then in _BROKEN and change.now == "conforms":
+        found.mended.append(change)
+    elif change.then in VERDICTS:
+        found.otherwise.append(change)
+
+
+def _settings(then: Mapping[str, str], now: Mapping[str, str]) -> Iterator[Change]:
+    """Settings of the target that are others; a baseline that has none at all is not asked."""
+    for name in sorted(then.keys() | now.keys() if then and now else ()):
+        if then.get(name) != now.get(name):
+            yield Change(name, then.get(name, NOTHING), now.get(name, NOTHING), "setting")
+
+
+def _choices(case: str, old: Result, new: Result) -> Iterator[Change]:
+    for what, taken in new.choices.items():
+        if old.choices.get(what, taken) != taken:
+            yield Change(case, old.choices[what], taken, what)
+
+
+def _times(case: str, old: Result, new: Result) -> Iterator[Change]:
+    for what, time in new.times.items():
+        if what in old.times and old.times[what].drifted(time):
+            allowed = f"{seconds(time.measured_s)} (allowed: {bounds(time.low_s, time.high_s)})"
+            yield Change(case, seconds(old.times[what].measured_s), allowed, what)
+
+
+def told(found: Changes) -> list[str]:
+    """The changes as lines of text."""
+    since = found.since
+    lines = [
+        f"since {since.name} ({since.target} {since.version}): {'worse' if found.worse else 'nothing got worse'}",
+        f"{count(found.compared, 'case')} compared"
+        + (f", {found.as_before:,} as bad as before" if found.as_before else "")
+        + (f", {found.not_run:,} of the baseline not run" if found.not_run else ""),
+        *([f"of the baseline, {count(len(since.problems), 'line')} can't be read"] if since.problems else []),
+    ]
+    for title, group in found.groups():
+        lines += _listed(title, [one if isinstance(one, str) else one.told for one in group])
+    return [clean(line) for line in lines]
+
+
+def _listed(title: str, lines: Sequence[str]) -> list[str]:
+    if not lines:
+        return []
+    more = [f"  and {len(lines) - LISTED:,} more"] if len(lines) > LISTED else []
+    return ["", f"{title} ({len(lines):,}):", *(f"  {line}" for line in lines[:LISTED]), *more]

@@ -1,0 +1,77 @@
+"""Jinja's environment for the pages: what the templates may use, and that nothing odd gets onto a page."""
+
+import contextlib
+import sys
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemBytecodeCache, PackageLoader, StrictUndefined, Template
+from jinja2.bccache import Bucket
+
+from conformance.report import filters, parts, state_map, text, timing
+from conformance.report.bar import draw_bar
+from conformance.report.overview import LINKS
+from conformance.report.text import LEVELS, VERDICTS
+
+LISTED = 150  # rows of an overview's table
+
+
+class _Template(Template):
+    """One that puts nothing on a page but what has a place there."""
+
+    def render(self, *args: Any, **kwargs: Any) -> str:
+        """The page."""
+        return text.clean(super().render(*args, **kwargs))
+
+
+class _CompiledTemplates(FileSystemBytecodeCache):
+    """Templates as bytecode, where Python keeps ours: to compile them takes longer than to write the main pages."""
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        """Keep one, where that is wanted and may be done."""
+        if not sys.dont_write_bytecode:
+            with contextlib.suppress(OSError):
+                Path(self.directory).mkdir(exist_ok=True)
+                super().dump_bytecode(bucket)
+
+
+def make_environment() -> Environment:
+    """Return the environment with the filters and functions that our templates call."""
+    environment = Environment(
+        loader=PackageLoader("conformance.report"),
+        bytecode_cache=_CompiledTemplates(str(Path(__file__).parent / "templates" / "__pycache__")),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    environment.template_class = _Template
+    environment.filters.update(
+        seconds=text.seconds,
+        moment=text.moment,
+        slug=parts.slug,
+        count=text.count,
+    )
+    environment.globals.update(
+        verdicts=VERDICTS,
+        levels=LEVELS,
+        bar=draw_bar,
+        bounds=text.bounds,
+        LISTED=LISTED,
+        LINKS=LINKS,
+        sign=state_map.draw_sign,
+        draw_series=timing.draw_series,
+        tell_series=timing.told,
+        tokens=filters.tokens,
+        part_tokens=filters.part_tokens,
+        requirement_tokens=filters.requirement_tokens,
+        places={},
+        outcomes=parts.OUTCOMES,
+        TABLE_END=parts.TABLE_END,
+        badge=parts.badge,
+        jitter=parts.jitter,
+        settings=parts.settings,
+        table_start=parts.table,
+    )
+    return environment
