@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
-from conformance.judge import Violation
+from conformance.judge import NotApplicable, Violation
 from conformance.standard.states import State
 from conformance.target import AgentFault, AppError
 from conformance.target.protocol import CALLS
@@ -28,6 +28,8 @@ class Application:
         self._sockets: list[AppSocket] = []
         self.reckoned: Collection[str] = ()
         """Codes of failures that the case reckons with: they are no fault in the record."""
+        self.lacking: NotApplicable | None = None
+        """The first call that the case made and the target lacks: nothing that follows judges it."""
 
     async def listen(
         self,
@@ -112,12 +114,19 @@ class Application:
         raise Violation(f"the application's call {op} succeeded, it had to fail with {' or '.join(codes)}")
 
     def _require(self, op: str) -> None:
-        """Raise NotApplicable where the target lacks the call, before anything is asked of the agent."""
+        """Raise NotApplicable where the target lacks the call, before anything is asked of the agent.
+
+        It stays as `lacking`: a case may wait elsewhere for what the call causes, and must not judge that it does not come.
+        """
         capability = CALLS[op].capability
         if op == "listen" and self._case.can("open-port"):
             return  # of a black box a port that listens is known
         if capability and not capability.endswith("NAME"):  # each option is refused by the agent itself
-            self._case.needs(capability)
+            try:
+                self._case.needs(capability)
+            except NotApplicable as lacking:
+                self.lacking = self.lacking or lacking
+                raise
 
     async def _call(
         self, op: str, codes: Collection[str], wait_s: float | None, arguments: dict[str, Any]

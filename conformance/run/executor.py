@@ -148,10 +148,10 @@ class Executor:
             await case.open()
             await function(**arguments, tcp=case)
         except Exception as error:
-            raised = error if case is None else await cause_of(error, case.agent)
+            raised = error if case is None else case.app.lacking or await cause_of(error, case.agent)
         else:
             # Only a stack of our own can say that it crashed.
-            raised = await cause_of(None, case.agent) if station.target.isolated else None
+            raised = case.app.lacking or (await cause_of(None, case.agent) if station.target.isolated else None)
         finally:
             closed = await self._close(case)
         return Ended(case, raised or closed, started, clock.now_ns())

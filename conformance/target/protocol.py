@@ -166,7 +166,7 @@ class CodeOrNull(Code):
 
 @dataclass(frozen=True)
 class OptionValue:
-    """What a socket option is set to: a whole number, [onoff, seconds], or octets."""
+    """A value of a socket option: a whole number, [onoff, seconds], or octets."""
 
     words = 'whole number of 64 bits, `[onoff, seconds]`, `{"bytes": base64}`, or a text (a setting of the host)'
     _number = Whole(-(1 << 63), (1 << 63) - 1)

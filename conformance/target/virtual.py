@@ -35,7 +35,7 @@ _MOST_FRAMES = 20_000
 _MOST_IDLE = 100
 _MOST_REPLIES = 20_000
 _MOST_STILL = 1000
-"""How often in a row the stack may answer `clock` without moving it, sending or answering anything: it owes one of them."""
+"""Give up a stack that so often in a row answers `clock` and neither moves it nor sends or answers anything."""
 _SLOWEST, _SLOW_S = 1000, 30.0
 """A clock is as good as still that for so many seconds goes slower than the machine's by this factor."""
 _WIRE_NS = 100_000  # from the stack to us: a stack may take a round trip of no time at all for none

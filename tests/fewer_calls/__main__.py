@@ -17,6 +17,8 @@ from tests.fewer_calls.plugin import VARIABLE
 CAPABILITIES = (*APPLICATION, "state")
 NOTHING = "nothing"
 _BROKEN = ("violates", "breaks should", "error")
+_FOLLOW = {"listen": ("open-port", "discard-port")}
+"""Capabilities that follow from others."""
 _UNDECIDED = ("not applicable", "inconclusive")
 
 
@@ -39,7 +41,9 @@ def compare(without: str, full: dict[str, dict[str, str]], fewer: dict[str, dict
             otherwise.append(f"{case}: {before}, without {without}: {after['verdict']}: {after['message']}")
         elif after["verdict"] in _UNDECIDED and before not in _UNDECIDED:
             lost += 1
-            if not after["message"].startswith(f"needs {without},"):
+            if not after["message"].startswith(
+                tuple(f"needs {name}," for name in (without, *_FOLLOW.get(without, ())))
+            ):
                 unexplained.append(f"{case}: {before}, without {without}: {after['verdict']}: {after['message']}")
     return Compared(without, lost, tuple(otherwise), tuple(unexplained))
 

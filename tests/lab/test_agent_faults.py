@@ -38,6 +38,8 @@ def answers():
     for line in agent.stdout:
         if mode == "wrong-count" and b'"frames_out"' in line and failing:
             line = json.dumps({**(said := json.loads(line)), "ok": {**said["ok"], "frames_out": 4711}}).encode() + b"\\n"
+        if mode == "names-no-send" and b'"hello"' in line:
+            line = line.replace(b'"send",', b"")
         if mode == "past" and b'"frames_out"' in line and failing:
             said = json.loads(line)
             line = json.dumps({**said, "ok": {**said["ok"], "now_ns": said["ok"]["now_ns"] + 7200 * 10**9}}).encode() + b"\\n"
@@ -182,7 +184,6 @@ def test_agent_that_fails_is_an_error(faulty: Callable[..., Ran], mode: str, sai
     [
         ("wrong-count", "4711 frames were sent"),
         ("backwards", "the stack's clock went back"),
-        ("still", "the stack's clock stands still"),
         ("past", "the stack's clock ran past `until_ns`"),
         ("floods-the-wire", "floods the wire"),
     ],
@@ -191,6 +192,28 @@ def test_stack_that_lies_about_clock_or_wire_is_an_error(faulty: Callable[..., R
     ran = faulty(mode)
     assert ran.verdicts["test_accepts[ipv4]"] == "error", ran.out
     assert said in ran.results["test_accepts[ipv4]"]["message"]
+
+
+WAITS = """
+    @verifies("RFC9293:3.5-handshake")
+    async def test_accepts(tcp):
+        \"""Time has to pass after it.\"""
+        conn = await tcp.drive_to(State.ESTABLISHED)
+        await conn.silence(for_=5)
+
+    @verifies("RFC9293:3.5-handshake")
+    async def test_listens(tcp):
+        \"""The next instance is as good as new.\"""
+        await tcp.drive_to(State.LISTEN)
+"""
+
+
+def test_clock_that_stands_still_ends_its_case_alone(faulty: Callable[..., Ran]) -> None:
+    before = time.monotonic()
+    ran = faulty("still", cases=WAITS)
+    assert ran.verdicts == {"test_accepts[ipv4]": "error", "test_listens[ipv4]": "conforms"}, ran.out
+    assert "the stack's clock stands still" in ran.results["test_accepts[ipv4]"]["message"]
+    assert time.monotonic() - before < 60
 
 
 def test_stack_of_which_a_part_crashes_violates(faulty: Callable[..., Ran]) -> None:
@@ -203,6 +226,24 @@ def test_stack_of_which_a_part_crashes_violates(faulty: Callable[..., Ran]) -> N
 def test_call_that_an_application_lacks_is_not_applicable(faulty: Callable[..., Ran]) -> None:
     ran = faulty("lacks-accept")
     assert ran.verdicts == {"test_accepts[ipv4]": "not applicable", "test_asks_nobody[ipv4]": "conforms"}, ran.out
+
+
+IN_A_TASK = """
+    @verifies("RFC9293:3.5-handshake")
+    async def test_sends_in_a_task(tcp):
+        \"""The application sends while the case already waits for the segment.\"""
+        conn = await tcp.drive_to(State.ESTABLISHED)
+        sending = asyncio.ensure_future(conn.app.send(b"data"))
+        await conn.expect(ACK, payload=b"data")
+        await sending
+"""
+
+
+def test_call_that_is_lacking_judges_nothing_that_waits_for_it(faulty: Callable[..., Ran]) -> None:
+    """Its hello names no `send`: the segment can't come, and is not owed."""
+    ran = faulty("names-no-send", cases=IN_A_TASK)
+    assert ran.verdicts == {"test_sends_in_a_task[ipv4]": "not applicable"}, ran.out
+    assert "needs send" in ran.results["test_sends_in_a_task[ipv4]"]["message"]
 
 
 def test_clock_of_the_agent_may_be_another_one(faulty: Callable[..., Ran]) -> None:

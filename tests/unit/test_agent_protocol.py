@@ -160,11 +160,13 @@ class Lacking:
     "op", [op for op, call in CALLS.items() if call.capability and call.capability != "options:NAME"]
 )
 def test_call_that_the_target_lacks_is_not_applicable_and_not_made(op: str) -> None:
-    """What a case needs follows from what it calls: the agent of this case would raise another error if it were asked."""
+    """The agent of this case would raise another error if it were asked."""
     capability = CALLS[op].capability
     case: Any = Lacking(capability)
+    app = Application(case)
     with pytest.raises(NotApplicable, match=f"needs {capability}"):
-        asyncio.run(Application(case).call(op))
+        asyncio.run(app.call(op))
+    assert str(app.lacking) == f"needs {capability}"
 
 
 def test_every_method_of_the_handle_goes_through_the_check() -> None:
