@@ -98,6 +98,8 @@ class Timings:
         timing = Timing(name, measured_s, bound, how, shortened, jitter_s)
         self.trace.timings.append(timing)
         if not timing.ok:
+            if timing.impossible:
+                raise Inconclusive(f"{timing}: its two stamps are in the wrong order")
             self._fails(timing.unclear, str(timing), how, bound.outside_s(measured_s), jitter_s)
 
     def check_series(
@@ -123,6 +125,8 @@ class Timings:
             name, tuple(stamps_ns), tuple(bounds), how, growth, cap, count, end, shortened, jitters_s=jitters
         )
         self.trace.series.append(series)
+        if series.impossible:
+            raise Inconclusive(f"{name}: stamps of the series are in the wrong order")
         if faults := series.faults():
             outside_s = max(one.bound.outside_s(one.measured_s) for step in series.steps() for one in step.timings)
             self._fails(series.unclear, faults[0], "\n".join((how, *faults[1:])), outside_s, max(jitters))

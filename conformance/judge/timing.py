@@ -60,9 +60,14 @@ class Timing:
         return self.bound.low_s <= self.measured_s <= self.bound.high_s
 
     @property
+    def impossible(self) -> bool:
+        """Return True for a negative interval: the stamps are in the wrong order, so it says nothing of the target."""
+        return self.measured_s < 0
+
+    @property
     def unclear(self) -> bool:
-        """Whether it is outside by no more than the tester's own lateness, which alone may be the reason."""
-        return not self.ok and self.bound.outside_s(self.measured_s) <= self.jitter_s
+        """Return True where it is impossible, or outside by no more than the tester's own lateness."""
+        return not self.ok and (self.impossible or self.bound.outside_s(self.measured_s) <= self.jitter_s)
 
     def __str__(self) -> str:
         return f"{self.name} took {self.measured_s:.4g} s, allowed is {self.bound}"
@@ -81,6 +86,9 @@ class Growth:
 
     def after(self, before_s: float, cap: Bound | None) -> Bound:
         """The bound of the interval that follows one of `before_s` seconds."""
+        before_s = max(
+            0.0, before_s
+        )  # an impossible interval makes the series unclear, and must have bounds all the same
         low_s = max(0.0, self.factor * (before_s - self.late_s) / (1 + self.late_fraction))
         high_s = self.factor * before_s * (1 + self.late_fraction) + self.late_s
         if cap is None:
@@ -178,8 +186,15 @@ class Series:
         return tuple(found)
 
     @property
+    def impossible(self) -> bool:
+        """Return True where an interval is negative: then the whole series judges nothing."""
+        return any(later < earlier for earlier, later in pairwise(self.stamps_ns))
+
+    @property
     def unclear(self) -> bool:
-        """Whether the tester's own lateness alone may be the reason for all that is wrong."""
+        """Return True where it is impossible, or the tester's own lateness may be the reason for all that is wrong."""
+        if self.impossible:
+            return True
         outside = [step for step in self.steps() if not step.ok]
         faults = sum(not one.ok for step in outside for one in step.timings)
         return bool(outside) and faults == len(self.faults()) and all(step.unclear for step in outside)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from conformance.case.timings import Timings
 from conformance.judge import (
     Base,
     Bound,
@@ -23,7 +24,10 @@ from conformance.judge import (
     retransmission_timeout,
 )
 from conformance.judge.verdict import verdict_of
+from conformance.standard.profile import profile
 from conformance.target import HarnessFault
+from conformance.tester.clock import Clock
+from conformance.tester.trace import Trace
 from conformance.wire import ACK, FIN, PSH, SYN, Segment, Seq
 from conformance.wire import options as opt
 
@@ -185,6 +189,31 @@ def test_timeout_after_round_trips_is_that_of_rfc_6298(round_trips: tuple[float,
 def test_jitter_excuses_what_it_alone_could_have_broken(jitter: float, unclear: bool) -> None:
     assert Timing("RTO", 1.3, Bound(1.0, 1.2, "x"), jitter_s=jitter).unclear is unclear
     assert not Timing("RTO", 1.1, Bound(1.0, 1.2, "x"), jitter_s=jitter).unclear
+
+
+def test_a_negative_interval_judges_nothing() -> None:
+    backwards = Timing("probe 2", -6.602, Bound(0, 1.2, "x"))
+    assert backwards.impossible
+    assert backwards.unclear
+    assert not backwards.ok
+    assert not Timing("probe 2", 0.0, Bound(0.1, 1.2, "x")).unclear
+    mixed = series(1.0, 9.0, -0.5, 2.0, count=(7, 7))
+    assert mixed.impossible
+    assert mixed.unclear
+    assert mixed.faults()
+    assert not series(1.0, 9.0, count=(7, 7)).unclear
+
+
+@pytest.mark.parametrize("check", ["timing", "series"])
+def test_a_case_with_a_negative_interval_is_inconclusive(check: str) -> None:
+    timings = Timings(profile("linux"), Clock(), Trace(), 0)
+    bound = Bound(0.0, 1.2, "x")
+    with pytest.raises(Inconclusive, match="in the wrong order"):
+        if check == "timing":
+            timings.check_timing("probe 2", -6.602, bound)
+        else:
+            timings.check_series("probes", [0, 10**9, 5 * 10**8], [bound, bound], how="between probes")
+    assert timings.trace.timings or timings.trace.series
 
 
 def test_a_bound_with_its_ends_swapped_is_refused() -> None:
