@@ -8,7 +8,7 @@ from pathlib import Path
 
 @cache
 def cases_folder() -> Path:
-    """Where the cases are: beside the package in a checkout, inside it when installed."""
+    """Return the folder of cases: beside the package in a checkout, inside it when installed."""
     package = Path(__file__).parent.parent
     inside = package / "testcases"
     return inside if inside.is_dir() else package.parent / "testcases"

@@ -66,6 +66,6 @@ def with_clock_set(judgement: Judgement, by_s: float) -> Judgement:
     return replace(judgement, verdict=Verdict.INCONCLUSIVE, message=message)
 
 
-def _alike(message: str, other: str) -> bool:
+def _alike(message: str, another: str) -> bool:
     """Return True where two messages differ in nothing but times and absolute sequence numbers."""
-    return _NUMBERS.sub("#", message) == _NUMBERS.sub("#", other)
+    return _NUMBERS.sub("#", message) == _NUMBERS.sub("#", another)

@@ -1,4 +1,4 @@
-"""One object for what a segment has to look like: it matches, tells the difference, and describes itself."""
+"""State what a segment must be: match it, name the differences, and describe it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from conformance.wire.options import Option, blocks, find, stamps
 
 
 class Base(NamedTuple):
-    """Where the numbers of the sending side (`seq`) and of the other side (`ack`) begin, for relative printing."""
+    """The initial numbers of the sending side (`seq`) and of its peer (`ack`), for relative printing."""
 
     seq: Seq | None
     ack: Seq | None
 
 
 class Difference(NamedTuple):
-    """One field that is not as it had to be, both sides as text."""
+    """A field that is not as it must be, both values as text."""
 
     field: str
     expected: str
@@ -30,7 +30,7 @@ class Difference(NamedTuple):
 
 
 def describe(segment: Segment, base: Base) -> str:
-    """One line: flags, relative numbers, length and options."""
+    """Return a segment as one line: flags, relative numbers, length and options."""
     words = [str(segment.flags), f"seq={relative(segment.seq, base.seq)}"]
     if segment.flags & Flags.ACK:
         words.append(f"ack={relative(segment.ack, base.ack)}")
@@ -47,7 +47,7 @@ def describe(segment: Segment, base: Base) -> str:
 
 @dataclass(frozen=True)
 class Expectation:
-    """What a segment must be. An unset field matches anything; PSH is compared only where `flags` has it.
+    """The fields that a segment must have. An unset field matches anything; PSH is compared only where `flags` has it.
 
     `options` maps an option's kind to the option that must be there, or to None where it must be absent; `has` are kinds
     that must be there, whatever they say. `tsecr` is the timestamp that must be echoed; `sack` are the SACK blocks in their
@@ -94,22 +94,22 @@ class Expectation:
 
     def _walk_options(self, options: tuple[Option, ...], base: Base) -> Iterator[Difference]:
         for kind, wanted in self.options:
-            found = find(options, kind)
-            if found != wanted:
+            option = find(options, kind)
+            if option != wanted:
                 name = option_name(kind)
-                yield Difference(name, str(wanted or "absent"), str(found or "absent"))
+                yield Difference(name, str(wanted or "absent"), str(option or "absent"))
         for kind in self.has:
             if find(options, kind) is None:
                 yield Difference(option_name(kind), "there", "absent")
         if self.tsecr is not None:
-            came = stamps(options)
-            if came is None or came[1] != self.tsecr:
-                yield Difference("TSecr", str(self.tsecr), "absent" if came is None else str(came[1]))
-        if self.sack is not None and (found_blocks := blocks(options)) != self.sack:
-            yield Difference("SACK", sack_text(self.sack, base.ack), sack_text(found_blocks, base.ack))
+            pair = stamps(options)
+            if pair is None or pair[1] != self.tsecr:
+                yield Difference("TSecr", str(self.tsecr), "absent" if pair is None else str(pair[1]))
+        if self.sack is not None and (reported := blocks(options)) != self.sack:
+            yield Difference("SACK", sack_text(self.sack, base.ack), sack_text(reported, base.ack))
 
     def describe(self, base: Base) -> str:
-        """What is expected, in the words of `describe`."""
+        """Return the expectation as one line, in the words of the function `describe`."""
         words = [self.label] if self.label else []
         if self.flags is not None:
             words.append(str(self.flags))

@@ -56,7 +56,7 @@ class Timing:
 
     @property
     def ok(self) -> bool:
-        """Whether the interval is within its bound."""
+        """Return True where the interval is within its bound."""
         return self.bound.low_s <= self.measured_s <= self.bound.high_s
 
     @property
@@ -75,8 +75,9 @@ class Timing:
 
 @dataclass(frozen=True)
 class Growth:
-    """Each interval is `factor` times the one before, as far as a timer keeps time that is late by up to
-    `late_fraction` of the interval and `late_s` seconds, the interval before and this one alike.
+    """Each interval is `factor` times the one before.
+
+    The timer may be late in both intervals, by up to `late_fraction` of the interval and `late_s` seconds.
     """
 
     factor: float
@@ -106,22 +107,22 @@ class Step:
 
     @property
     def measured_s(self) -> float:
-        """How long it was, in seconds."""
+        """The length of the interval in seconds."""
         return self.timings[0].measured_s
 
     @property
     def ok(self) -> bool:
-        """Whether it is within all its bounds."""
+        """Return True where the interval is within all its bounds."""
         return all(one.ok for one in self.timings)
 
     @property
     def unclear(self) -> bool:
-        """Whether it is outside only where the tester's own lateness may be why."""
+        """Return True where the tester's own lateness may be why it is outside."""
         return not self.ok and all(one.ok or one.unclear for one in self.timings)
 
     @property
     def allowed(self) -> Bound:
-        """What all bounds allow; the first alone where they contradict each other."""
+        """Return the bound that all bounds allow; the first where they contradict each other."""
         low_s = max(one.bound.low_s for one in self.timings)
         high_s = min(one.bound.high_s for one in self.timings)
         sources = dict.fromkeys(one.bound.source for one in self.timings)
@@ -156,7 +157,7 @@ class Series:
 
     @property
     def repetitions(self) -> int:
-        """How many repetitions came."""
+        """The number of repetitions that arrived."""
         return len(self.stamps_ns) - 1 - bool(self.end)
 
     def steps(self) -> tuple[Step, ...]:
@@ -177,13 +178,13 @@ class Series:
             yield Step(what, tuple(timings), interval_s / before_s if before_s else None)
 
     def faults(self) -> tuple[str, ...]:
-        """One line for each thing that is not as it had to be, in the order of time; the count last."""
-        found = [str(one) for step in self.steps() for one in step.timings if not one.ok]
+        """Return a line for each fault, in the order of time; the count comes last."""
+        faults = [str(one) for step in self.steps() for one in step.timings if not one.ok]
         if self.count is not None and not self.count[0] <= self.repetitions <= self.count[1]:
             least, most = self.count
             allowed = str(least) if least == most else f"{least} to {most}"
-            found.append(f"{self.name}: {self.repetitions} repetitions came, allowed is {allowed}")
-        return tuple(found)
+            faults.append(f"{self.name}: {self.repetitions} repetitions came, allowed is {allowed}")
+        return tuple(faults)
 
     @property
     def impossible(self) -> bool:
@@ -201,13 +202,13 @@ class Series:
 
 
 def retransmission_timeout(round_trips_s: Sequence[float], *, least_variation_s: float = 0.0) -> float:
-    """The timeout in seconds after those round trips, measured one after the other (RFC 6298, 2.2 and 2.3).
+    """Return the timeout in seconds after those round trips, measured one after the other (RFC 6298, 2.2 and 2.3).
 
     `least_variation_s` is what K*RTTVAR is raised to: the clock's granularity G, or a stack's minimum where it puts it there.
     """
     first, *later = round_trips_s
     smoothed, variation = first, first / 2
-    for one in later:
-        variation += (abs(smoothed - one) - variation) / 4
-        smoothed += (one - smoothed) / 8
+    for round_trip_s in later:
+        variation += (abs(smoothed - round_trip_s) - variation) / 4
+        smoothed += (round_trip_s - smoothed) / 8
     return smoothed + max(least_variation_s, 4 * variation)

@@ -1,4 +1,4 @@
-"""What a case can come to."""
+"""The verdicts on a case, and the exceptions by which a case ends."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ Result = TypeVar("Result")
 
 
 class ChangedTargets:
-    """Those of one run; `target` is the one whose settings are as they were."""
+    """The changed targets of one run; `target` itself keeps its own settings."""
 
     def __init__(self, target: Target, clock: Clock) -> None:
         self._target, self._clock = target, clock

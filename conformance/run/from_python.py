@@ -28,7 +28,7 @@ class RunResult:
     output: Path
     page: Path
     problems: tuple[str, ...] = ()
-    """What the record of the run lacks, one line each."""
+    """Faults of the record itself, one line each."""
 
     @property
     def failed(self) -> tuple[Outcome, ...]:

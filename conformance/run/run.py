@@ -28,7 +28,7 @@ class Run:
         self.engine = Engine()
         self.clock = Clock(jitter=self.engine.jitter)
         self.done = 0
-        """How many cases are recorded."""
+        """The number of cases that are recorded."""
         known = profile(target.profile)
         self._schedule = Schedule(self.clock)
         self._executor = Executor(target, self.clock, known)
@@ -45,7 +45,7 @@ class Run:
 
     @property
     def problems(self) -> list[str]:
-        """What went wrong with the record itself, one line each."""
+        """Faults of the record itself, one line each."""
         return self._recorder.problems
 
     @property

@@ -182,6 +182,6 @@ def test_functions_expand_to_the_cases_that_pytest_collects(tmp_path: Path) -> N
         env={**clean_environment(), "PYTHONPATH": str(tmp_path), "DIFFERENCES": str(differences)},
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    found = json.loads(differences.read_text())
-    assert found["cases"] == found["ours"] > 3_000
-    assert found["differ"] == []
+    compared = json.loads(differences.read_text())
+    assert compared["cases"] == compared["ours"] > 3_000
+    assert compared["differ"] == []

@@ -1,4 +1,4 @@
-"""What a case raised, put into a statement about the target, and the case's own line."""
+"""An exception put into a statement about the target, and the case's own line."""
 
 from __future__ import annotations
 
