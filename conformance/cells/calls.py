@@ -37,6 +37,12 @@ _HAND_OVERS: Final = 3
 _WAITS_S: Final = 30.0
 _BEFORE_DATA: Final = frozenset({State.SYN_SENT, State.SYN_RECEIVED})
 
+_BEFORE_OUR_FIN: Final = {
+    State.CLOSE_WAIT: State.ESTABLISHED,
+    State.LAST_ACK: State.ESTABLISHED,
+    State.CLOSING: State.FIN_WAIT_1,
+}
+
 
 @dataclass
 class Scene:
@@ -253,14 +259,18 @@ async def scene_of(case: Case, cell: Cell) -> Scene:
     if "unread" not in cell.needs and cell.id != "CLOSE-WAIT/call-receive":
         conn = await case.drive_to(state, by=by)
         return _scene(case, cell, conn, conn.listener if state is State.LISTEN else None)
-    # Data comes before the FIN of whichever side.
-    conn = await case.drive_to(State.ESTABLISHED if state is State.CLOSE_WAIT else state, by=by)
-    ack = conn.fin_seen.seq if state is State.FIN_WAIT_1 and conn.fin_was_seen else conn.rcv_nxt
+    # Text comes before our FIN, whoever closes first.
+    before = _BEFORE_OUR_FIN.get(state, state)
+    conn = await case.drive_to(before, by=by)
+    ack = conn.fin_seen.seq if before is State.FIN_WAIT_1 and conn.fin_was_seen else conn.rcv_nxt
     await conn.send(ACK | PSH, ack=ack, payload=DATA, text="data that stays unread")
     await conn.expect_ack()
-    if state is State.CLOSE_WAIT:
-        await conn.send(FIN | ACK)
+    if before is not state:
+        await conn.send(FIN | ACK, ack=ack)
         await conn.expect_ack()
+    if state is State.LAST_ACK:
+        await conn.app.shutdown("send")
+        await conn.expect(FIN | ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
     return _scene(case, cell, conn)
 
 

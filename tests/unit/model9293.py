@@ -16,6 +16,8 @@ MODULUS = 1 << 32
 CHALLENGES = 10
 """Acknowledgments of one burst that RFC 5961, 7, gives as an example."""
 
+_HALF_CLOSED = frozenset({State.FIN_WAIT_1, State.FIN_WAIT_2, State.CLOSE_WAIT, State.CLOSING, State.LAST_ACK})
+
 
 def less(a: int, b: int) -> bool:
     """a < b modulo 2^32 (RFC 9293, 3.4)."""
@@ -455,8 +457,8 @@ class Endpoint:
     def _call_close(self, _how: str) -> None:
         if self.state in (State.LISTEN, State.SYN_SENT):
             self._end("")
-        elif self.state is State.ESTABLISHED and self.unread and self._does("MAY-1"):
-            self._abort()  # SHLD-3
+        elif self.state in _HALF_CLOSED | {State.ESTABLISHED} and self.unread and self._does("MAY-1"):
+            self._abort()  # SHLD-3: "issues a CLOSE call while received data is still pending", whoever has closed before
         elif self.state is State.SYN_RECEIVED and self.pending:
             self.result = "queued"
         elif self.state in (State.SYN_RECEIVED, State.ESTABLISHED, State.CLOSE_WAIT):
