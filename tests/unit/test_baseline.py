@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conformance.cli import main
-from conformance.record import CaseRecord, RecordError, ResultsWriter, record_of
-from conformance.report import make_comparison, make_report
+from conformance.record import CaseRecord, RecordError, ResultsWriter, current_id, record_of
+from conformance.report import baseline_files, make_comparison, make_report
 from conformance.report.baseline import Baseline, Result, Time, of_records
 from conformance.report.baseline_files import load, save, written
 from conformance.report.changes import changes, told
@@ -386,3 +386,19 @@ def test_a_deviation_is_kept_and_shown_with_the_frames_that_show_it(
     assert main(["compare", "known", "other", "--json"]) == 0
     (told_as_json,) = json.loads(capsys.readouterr().out)["runs"][0]["deviations"]
     assert told_as_json["cases"] == [CASE.format("long"), CASE.format("short")]
+
+
+# -- renamed cases ---------------------------------------------------------------------------------------------
+
+
+def test_a_baseline_is_read_by_todays_ids(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A case that was renamed since is compared with itself, not new beside one that is gone."""
+    recorded(here / "run", deviating("old", {"kind": "app", "at_ns": 6, "text": "connect()"}), record("same"))
+    save("then", here / "run")
+    renamed = {CASE.format("old").partition("[")[0]: CASE.format("new").partition("[")[0]}
+    monkeypatch.setattr(baseline_files, "current_id", lambda case_id: current_id(case_id, renamed))
+    then = load("then")
+    assert set(then.cases) == {CASE.format("new"), CASE.format("same")}
+    assert then.deviations[0].case == CASE.format("new")
+    found = changes(then, run("now", new="deviates", same="conforms"), whole=True)
+    assert (found.added, found.gone, found.compared) == ([], [], 2)

@@ -1,59 +1,82 @@
-"""The architecture page shows the rooms as they are, and names files that exist."""
+"""Data crosses rooms as frozen dataclasses: no public function takes or returns a plain dict of anything."""
 
-from __future__ import annotations
-
+import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests import rooms
-
-ROOMS = rooms.ROOT / "conformance"
-PAGES = [
-    "CONTRIBUTING.md",
-    "docs/architecture.md",
-    *sorted(str(path.relative_to(rooms.ROOT)) for path in (rooms.ROOT / "docs" / "decisions").glob("*.md")),
-]
-
-
-def test_the_picture_is_drawn_from_the_contract() -> None:
-    page = rooms.PAGE.read_text()
-    assert rooms.updated(page) == page, "run `python -m tests.rooms`"
-    assert page.count("subgraph") == len(rooms.layers())
-
-
-def test_every_room_is_in_the_picture_and_says_its_purpose() -> None:
-    drawn = {room for layer in rooms.layers() for room in layer}
-    there = {path.name for path in ROOMS.iterdir() if (path / "__init__.py").is_file()}
-    assert there <= drawn
-    assert all(rooms.purpose(room) for room in drawn)
-
-
-def missing(page: str, text: str) -> list[str]:
-    """Return the paths in code font and the links that lead nowhere."""
-    bases = (rooms.ROOT, ROOMS, rooms.ROOT / "tests", (rooms.ROOT / page).parent)
-    named = [name for name in re.findall(r"`([\w.-]+/[\w./-]*)`", text) if "NAME" not in name and "NNNN" not in name]
-    links = [link for link in re.findall(r"\]\(([^)#]+)", text) if "://" not in link]
-    made = ("reports/latest", "captures/")
-    return [
-        name
-        for name in (*named, *links)
-        if not name.startswith(made) and not any((base / name).exists() for base in bases)
-    ]
+PACKAGE = Path(__file__).parents[2] / "conformance"
+PLAIN = ("dict[str, Any]", "Mapping[str, Any]", "dict[str, object]", "dict[Any, Any]", "TypedDict")
+OPEN = {
+    # The JSON of a file that others read, on its way into that file.
+    "report/compare.py:Comparison.as_json",
+    "report/matrix.py:RequirementRow.exported",
+    # The JSON object of a line, on its way out of the file.
+    "record/lines.py:record_of",
+    # The keyword arguments of a case's function or of its mark, as their author wrote them.
+    "case/info.py:Verified.of",
+    "case/info.py:describe",
+    "case/titles.py:title_of",
+    "run/attempts.py:Attempts.outcome_of",
+    "run/executor.py:Executor.execute",
+    "run/run.py:Run.submit",
+    # The arguments of an agent's call.
+    "case/app.py:Application.call",
+}
+"""Functions at the edge of the program, where a dict is JSON or holds keyword arguments."""
+ASIDE = ("target/", "agent_check.py", "testcases/")
+"""The agent's protocol is JSON objects in the client, too: typed by its schema, not by its annotations."""
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_files_that_a_page_names_exist(page: str) -> None:
-    assert not missing(page, (rooms.ROOT / page).read_text())
+def functions_with_plain_dicts(path: Path) -> Iterator[str]:
+    """Yield the public functions and methods of a file that have such an annotation, as FILE:NAME."""
+    name = path.relative_to(PACKAGE).as_posix()
+    tree = ast.parse(path.read_text("utf-8"))
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_")]
+    for prefix, body in [("", tree.body), *((f"{node.name}.", node.body) for node in classes)]:
+        for node in body:
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("_"):
+                arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+                annotations = [argument.annotation for argument in arguments] + [node.returns]
+                text = " ".join(ast.unparse(one) for one in annotations if one is not None)
+                if any(plain in text for plain in PLAIN):
+                    yield f"{name}:{prefix}{node.name}"
 
 
-def test_a_file_that_does_not_exist_is_noticed() -> None:
-    text = "see `run/nowhere.py`, `run/` and [this](nothing.md), `reports/latest/`, `stacks/NAME/stack.toml`"
-    assert missing("docs/architecture.md", text) == ["run/nowhere.py", "nothing.md"]
+def files() -> list[Path]:
+    """Return the files of the rooms; a module of a room's own (`_data.py`) crosses none."""
+    names = {path: path.relative_to(PACKAGE).as_posix() for path in sorted(PACKAGE.rglob("*.py"))}
+    private = re.compile(r"(.*/)?_(?!_init_)[^/]*")
+    return [path for path, name in names.items() if not name.startswith(ASIDE) and not private.fullmatch(name)]
 
 
-def test_a_page_outside_of_the_list_of_decisions_is_noticed() -> None:
-    folder: Path = rooms.ROOT / "docs" / "decisions"
-    index = (folder / "README.md").read_text()
-    assert [path.name for path in folder.glob("0*.md") if f"({path.name})" not in index] == []
+def test_no_plain_dict_crosses_a_room() -> None:
+    found = {name for path in files() for name in functions_with_plain_dicts(path)}
+    assert not found - OPEN, "give it a frozen dataclass, or if it is JSON at the edge, add it to OPEN"
+    assert not [name for name in OPEN if not (PACKAGE / name.partition(":")[0]).is_file()]
+
+
+def test_a_plain_dict_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(globals(), "PACKAGE", tmp_path)
+    (tmp_path / "room.py").write_text(
+        "def a(record: dict[str, Any]) -> None: ...\n"
+        "def b() -> list[Mapping[str, Any]]: ...\n"
+        "def _c(record: dict[str, Any]) -> None: ...\n"
+        "class D:\n    async def e(self, *, one: dict[str, Any] | None = None) -> int: ...\n"
+        "def f(names: dict[str, int]) -> None: ...\n"
+    )
+    assert list(functions_with_plain_dicts(tmp_path / "room.py")) == ["room.py:a", "room.py:b", "room.py:D.e"]
+
+
+def test_names_of_classes_are_unique_in_a_room() -> None:
+    """Two classes of one name in one package are a mistake waiting to happen."""
+    for room in ("record", "report", "wire"):
+        names = [
+            node.name
+            for path in (PACKAGE / room).glob("*.py")
+            for node in ast.parse(path.read_text("utf-8")).body
+            if isinstance(node, ast.ClassDef)
+        ]
+        assert sorted(names) == sorted(set(names)), room
