@@ -5,8 +5,9 @@ from conformance.case.connection import Connection
 from conformance.case.info import CaseInfo, InvalidCase
 from conformance.case.kinds import KINDS, Kind
 from conformance.case.path import Path, size_of
+from conformance.case.steps import app_accepts, app_closes, app_reads, app_sends
 from conformance.judge import Bound, Expectation, Growth, Inconclusive, NotApplicable, Verdict, Violation
-from conformance.plugin.marks import verifies, verifies_cell
+from conformance.plugin.marks import in_state, verifies, verifies_cell
 from conformance.run.from_python import RunResult, run
 from conformance.run.outcome import Outcome
 from conformance.standard.cells import Cell, cells
@@ -56,8 +57,13 @@ __all__ = [
     "State",
     "Verdict",
     "Violation",
+    "app_accepts",
+    "app_closes",
+    "app_reads",
+    "app_sends",
     "cells",
     "icmp",
+    "in_state",
     "opt",
     "resets",
     "run",

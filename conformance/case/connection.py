@@ -6,6 +6,7 @@ import asyncio
 
 from conformance.case.app import AppSocket
 from conformance.case.confirm import Confirmer
+from conformance.case.steps import reads
 from conformance.judge import Violation
 from conformance.standard.states import State
 from conformance.tester.clock import SECOND
@@ -107,9 +108,7 @@ class Connection(WireConnection):
         """Send data in order, which the target must acknowledge and hand to its application. Raises Violation."""
         await self.send(ACK | PSH, payload=data)
         await self.expect_ack(label="the data acknowledged:")
-        came = await self.app.receive(len(data))
-        if came != data:
-            raise Violation(f"the application read {came!r}, sent was {data!r}")
+        await reads(self.app, data)
 
     async def collect(self, data: bytes) -> None:
         """Have the application send data, which must come as the next segment, and acknowledge it. Raises Violation."""

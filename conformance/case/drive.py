@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from conformance.case.app import SocketOption
 from conformance.case.connection import Connection
+from conformance.case.steps import app_closes
 from conformance.standard.states import State
 from conformance.tester.clock import SECOND
 from conformance.tester.variables import Offer
@@ -112,13 +113,9 @@ async def _opened(way: _Way) -> Connection:
     return conn
 
 
-async def _app_closes(way: _Way, conn: Connection) -> None:
-    await (conn.app.close() if way.how == "close" else conn.app.shutdown("send"))
-
-
 async def _fin_wait_1(way: _Way) -> Connection:
     conn = await _established(way)
-    await _app_closes(way, conn)
+    await app_closes(conn, way.how)
     await conn.expect(FIN | ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
     return conn
 
@@ -145,7 +142,7 @@ async def _closing(way: _Way) -> Connection:
 
 async def _last_ack(way: _Way) -> Connection:
     conn = await _close_wait(way)
-    await _app_closes(way, conn)
+    await app_closes(conn, way.how)
     await conn.expect(FIN | ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
     return conn
 

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from conformance.case.connection import Connection
-from conformance.judge import Violation
+from conformance.case.steps import app_reads
 from conformance.standard.states import State
 from conformance.wire import ACK, FIN, PSH, RST, SYN, Flags
 
@@ -34,9 +34,7 @@ class Kind(NamedTuple):
             await conn.expect(self.answer, seq=seq, ack=conn.snd_nxt, length=0)
         await self.confirm(conn, self.then)
         if self.payload:
-            got = await conn.app.receive(len(self.payload))
-            if got != self.payload:
-                raise Violation(f"the application read {got!r}, sent was {self.payload!r}")
+            await app_reads(conn, self.payload)
 
     @staticmethod
     async def confirm(conn: Connection, state: State) -> None:

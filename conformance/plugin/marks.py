@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from conformance.standard.cells import Cell
+from conformance.standard.states import State
 
 
 def verifies(
@@ -44,3 +45,8 @@ def verifies_cell(cell: Cell, *ids: str, needs: Sequence[str] = (), **keywords: 
     """One row of the documented machine as a parameter called `cell` of a generated case, which may verify more `ids`."""
     mark = verifies(*cell.requirements, *ids, cells=[cell.id, cell.row], level=cell.strength, needs=needs, **keywords)
     return pytest.param(cell, id=cell.id, marks=mark)
+
+
+def in_state(state: State, *then: State, marks: pytest.MarkDecorator) -> Any:
+    """Return a parameter set for a case that begins in `state`; its id names that state."""
+    return pytest.param(state, *then, id=f"in-{state.value.lower()}", marks=marks)

@@ -60,8 +60,8 @@ class Sorter:
         tables: tuple[dict[bytes, Receiver] | dict[bytes, IcmpReceiver] | dict[bytes, Answerer], ...]
         tables = self._receivers, self._openers, self._icmp_receivers, self._answerers
         for table in tables:
-            for one in [one for one in table if key in one]:
-                del table[one]
+            for ends_of_address in [ends_seen for ends_seen in table if key in ends_seen]:
+                del table[ends_of_address]
 
     def on_frame(self, data: bytes, at_ns: int) -> None:
         """Take a frame from the link.

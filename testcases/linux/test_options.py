@@ -4,7 +4,21 @@ from typing import Any
 
 import pytest
 
-from conformance.api import ACK, CWR, ECE, SYN, Case, Connection, Flags, Received, State, opt, verifies
+from conformance.api import (
+    ACK,
+    CWR,
+    ECE,
+    SYN,
+    Case,
+    Connection,
+    Flags,
+    Received,
+    State,
+    app_accepts,
+    app_sends,
+    opt,
+    verifies,
+)
 
 SWITCHES = {
     "tcp_window_scaling": opt.WINDOW_SCALE,
@@ -244,7 +258,6 @@ async def test_reflect_tos_answers_with_the_dscp_of_the_syn(tcp: Case, on: int) 
     await conn.send(SYN, **af21)
     answer = await conn.expect(SYN | ACK, ack=conn.snd_nxt, length=0)
     await conn.send(ACK, **af21)
-    conn.app = await conn.listener.accept()
-    await conn.app.send(b"data")
-    data = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=b"data")
+    await app_accepts(conn)
+    data = await app_sends(conn, b"data")
     assert [one.ip.tos >> 2 for one in (answer, data)] == [18 if on else 0] * 2

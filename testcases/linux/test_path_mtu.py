@@ -2,7 +2,7 @@
 
 import pytest
 
-from conformance.api import ACK, SYN, Case, Path, State, size_of, verifies
+from conformance.api import ACK, SYN, Case, Path, State, app_accepts, app_sends, size_of, verifies
 
 DATA = bytes(range(256)) * 12
 LEAST = "net.ipv4.route.min_pmtu"
@@ -21,9 +21,8 @@ async def test_no_pmtu_disc_allows_fragmentation(tcp: Case, mode: int, forbidden
     await conn.send(SYN)
     await conn.expect(SYN | ACK, ack=conn.snd_nxt, length=0)
     await conn.send(ACK)
-    conn.app = await conn.listener.accept()
-    await conn.app.send(b"data")
-    data = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=b"data")
+    await app_accepts(conn)
+    data = await app_sends(conn, b"data")
     assert data.ip.dont_fragment is forbidden, f"ip_no_pmtu_disc is {mode}, Don't Fragment is {data.ip.dont_fragment}"
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from conformance.api import ACK, RST, SYN, Case, Connection, Expectation, State, verifies
+from conformance.api import ACK, RST, SYN, Case, Connection, Expectation, State, app_accepts, verifies
 from conformance.case.app import AppSocket
 
 COOKIES = "net.ipv4.tcp_syncookies"
@@ -134,7 +134,7 @@ async def test_syncookies_always_keeps_nothing_of_a_syn(tcp: Case) -> None:
     wrong = await conn.inject(ACK, ack=answer.segment.seq + 100_000, text="no cookie of the target's")
     await conn.expect(RST, seq=wrong.segment.ack, length=0)
     await conn.send(ACK)
-    conn.app = await conn.listener.accept()
+    await app_accepts(conn)
     await conn.deliver(b"let in by a cookie")
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from conformance.api import ACK, FIN, Bound, Case, Connection, Expectation, Received, State, verifies
+from conformance.api import ACK, FIN, Bound, Case, Connection, Expectation, Received, State, app_sends, verifies
 
 HOW = "between the receive stamps of one transmission and the next"
 
@@ -39,8 +39,7 @@ async def is_given_up(tcp: Case, conn: Connection, first: Received, retries: int
 async def sends(tcp: Case) -> tuple[Connection, Received]:
     """Return a connection whose application has sent data that we leave unacknowledged."""
     conn = await tcp.drive_to(State.ESTABLISHED)
-    await conn.app.send(b"is anybody there?")
-    return conn, await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=b"is anybody there?")
+    return conn, await app_sends(conn, b"is anybody there?")
 
 
 @pytest.mark.parametrize("retries", [1, 2, 3])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from conformance.api import ACK, RST, SECOND, SYN, Case, Connection, Inconclusive, State, verifies
+from conformance.api import ACK, RST, SECOND, SYN, Case, Connection, Inconclusive, State, app_accepts, verifies
 
 IDS = ("IP-SYSCTL:tcp_synack_retries", "RFC9293:3.10.8-retransmission", "claim:C-40")
 
@@ -54,6 +54,6 @@ async def test_synack_retries_leave_time_for_the_third_segment(tcp: Case, retrie
     third = await conn.send(ACK)
     if (passed_s := (third.at_ns - last_ns) / SECOND) > 2**retries - 0.01:
         raise Inconclusive(f"the third segment left {passed_s:.3f} s after the last SYN,ACK, which is too late")
-    conn.app = await conn.listener.accept()
+    await app_accepts(conn)
     await conn.deliver(b"just in time")
     await conn.confirm(State.ESTABLISHED)

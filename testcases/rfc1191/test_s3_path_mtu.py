@@ -4,7 +4,21 @@ from itertools import combinations
 
 import pytest
 
-from conformance.api import ACK, SECOND, SYN, Case, Connection, Path, Received, State, icmp, opt, size_of, verifies
+from conformance.api import (
+    ACK,
+    SECOND,
+    SYN,
+    Case,
+    Connection,
+    Path,
+    Received,
+    State,
+    app_accepts,
+    icmp,
+    opt,
+    size_of,
+    verifies,
+)
 
 HEADERS = {4: 40, 6: 60}
 FULL = {4: 1460, 6: 1440}
@@ -248,7 +262,7 @@ async def test_every_segment_forbids_fragmentation(tcp: Case) -> None:
     await conn.send(SYN)
     seen = [await conn.expect(SYN | ACK, ack=conn.snd_nxt, length=0)]
     await conn.send(ACK)
-    conn.app = await conn.listener.accept()
+    await app_accepts(conn)
     await conn.app.send(b"data")
     seen.append(await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=b"data"))
     await conn.send(ACK, payload=b"data of ours")

@@ -4,7 +4,21 @@ from typing import Any
 
 import pytest
 
-from conformance.api import ACK, FIN, SYN, Case, Connection, Expectation, Offer, Received, Seq, State, opt, verifies
+from conformance.api import (
+    ACK,
+    FIN,
+    SYN,
+    Case,
+    Connection,
+    Expectation,
+    Offer,
+    Received,
+    Seq,
+    State,
+    app_sends,
+    opt,
+    verifies,
+)
 
 NEEDS = ("app", "sack")
 SACK = Offer(sack=True)
@@ -95,8 +109,7 @@ async def test_sack_permitted_is_on_no_other_segment(tcp: Case, by: str) -> None
     await conn.expect_ack(options=NO_PERMISSION)
     await conn.inject(ACK, seq=conn.snd_nxt + 5, payload=b"behind a hole")
     await conn.expect_ack(options=NO_PERMISSION)
-    await conn.app.send(b"lost")
-    lost = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=b"lost", options=NO_PERMISSION)
+    lost = await app_sends(conn, b"lost", options=NO_PERMISSION)
     again = await conn.expect_retransmission(lost, within=4)
     assert opt.find(again.segment.option_list, opt.SACK_PERMITTED) is None, "the retransmission has SACK-permitted"
     await conn.send(ACK)

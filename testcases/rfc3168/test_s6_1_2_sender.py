@@ -15,6 +15,7 @@ from conformance.api import (
     Inconclusive,
     Received,
     State,
+    app_sends,
     opt,
     verifies,
 )
@@ -221,8 +222,7 @@ async def test_retransmission_is_not_ect(tcp: Case) -> None:
     must be not-ECT.
     """
     conn = await with_ecn(tcp)
-    await conn.app.send(b"lost")
-    lost = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=b"lost")
+    lost = await app_sends(conn, b"lost")
     assert lost.ip.ecn == ECT_0, "new data is not ECT(0)"
     for _ in range(2):
         again = await conn.expect_retransmission(lost, within=4)
@@ -297,8 +297,7 @@ async def test_window_probe_has_neither_ect_nor_cwr(tcp: Case) -> None:
     not-ECT and without CWR, which comes with the first new data once the window opens.
     """
     conn = await with_ecn(tcp)
-    await conn.app.send(b"first")
-    first = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=b"first")
+    first = await app_sends(conn, b"first")
     edge = first.segment.end
     await conn.send(ACK | ECE, window=0)
     await conn.app.send(b"waits")

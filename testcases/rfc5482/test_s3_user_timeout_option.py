@@ -14,6 +14,8 @@ from conformance.api import (
     Expectation,
     Received,
     State,
+    app_accepts,
+    app_sends,
     opt,
     verifies,
 )
@@ -37,9 +39,8 @@ def suggestion(received: Received) -> bytes | None:
 
 async def first_data(conn: Connection) -> Received:
     """Have the application that accepts send data, and acknowledge it."""
-    conn.app = await conn.listener.accept()
-    await conn.app.send(b"first data")
-    first = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=b"first data")
+    await app_accepts(conn)
+    first = await app_sends(conn, b"first data")
     await conn.send(ACK)
     return first
 
@@ -124,8 +125,7 @@ async def test_new_user_timeout_is_announced_or_not(tcp: Case) -> None:
     opened = await conn.expect(SYN | ACK, ack=conn.snd_nxt, length=0)
     await conn.complete()
     await conn.app.option("tcp", "TCP_USER_TIMEOUT", 150_000)
-    await conn.app.send(b"from now on")
-    data = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=b"from now on")
+    data = await app_sends(conn, b"from now on")
     there = suggestion(data) is not None
     tcp.choice("new user timeout", "announced" if there else "not announced", ["announced", "not announced"])
     assert there or suggestion(opened) is None, "the SYN,ACK has the option, but the new user timeout is not announced"
@@ -146,8 +146,7 @@ async def test_user_timeout_of_the_application_stands(tcp: Case) -> None:
     bound = tcp.timer("user-timeout", 1.5)
     await conn.app.option("tcp", "TCP_USER_TIMEOUT", 1500)
     await conn.send(ACK, options=[UTO])
-    await conn.app.send(b"nobody answers")
-    sent = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=b"nobody answers")
+    sent = await app_sends(conn, b"nobody answers")
     await conn.silence(for_=bound.high_s)
     ended = await conn.app.error()
     tcp.choice("end of the connection", str(ended), ["ETIMEDOUT"])
@@ -180,8 +179,7 @@ async def test_short_user_timeout_does_not_end_the_connection(tcp: Case, option:
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
     await conn.send(ACK, options=[option])
-    await conn.app.send(b"nobody answers")
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=b"nobody answers")
+    await app_sends(conn, b"nobody answers")
     await conn.silence(for_=FOLLOWED_S)
     await conn.send(ACK)
     await conn.confirm(State.ESTABLISHED)
@@ -196,8 +194,7 @@ async def test_user_timeout_below_100_s_is_not_taken(tcp: Case) -> None:
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
     await conn.send(ACK, options=[opt.user_timeout(10)])
-    await conn.app.send(b"nobody answers")
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=b"nobody answers")
+    await app_sends(conn, b"nobody answers")
     await conn.silence(for_=FOLLOWED_S)
     await conn.send(ACK)
     await conn.confirm(State.ESTABLISHED)

@@ -18,6 +18,7 @@ from conformance.api import (
     Segment,
     Seq,
     State,
+    app_sends,
     icmp,
     verifies,
 )
@@ -77,8 +78,7 @@ def of_fin(conn: Connection) -> tuple[Seq, Any]:
 
 async def sends(conn: Connection) -> None:
     """Have the application send data that we leave unacknowledged."""
-    await conn.app.send(DATA)
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=DATA)
+    await app_sends(conn, DATA)
 
 
 SYNCHRONIZED = [

@@ -16,6 +16,7 @@ from conformance.api import (
     Seq,
     State,
     Violation,
+    app_accepts,
     resets,
     verifies,
 )
@@ -209,7 +210,7 @@ async def see_life(conn: Connection, place: Place) -> None:
         case State.SYN_RECEIVED:
             await conn.send(ACK)
             if place.by == "passive":
-                conn.app = await conn.listener.accept()
+                await app_accepts(conn)
             else:
                 await conn.app.connected()
             await conn.deliver(b"still here")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from conformance.api import ACK, PSH, URG, AppError, Case, Connection, State, verifies
+from conformance.api import ACK, PSH, URG, AppError, Case, Connection, State, app_sends, verifies
 
 NEEDS = ("app", "urgent")
 
@@ -35,8 +35,7 @@ async def test_urgent_pointer_points_behind_the_urgent_data(tcp: Case, data: byt
     await conn.app.send(data, urgent=True)
     await conn.expect(ACK | URG, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=data, urgent=len(data))
     await conn.send(ACK)
-    await conn.app.send(b"normal again")
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=b"normal again")
+    await app_sends(conn, b"normal again")
 
 
 @verifies("RFC6093:2.3-length", "RFC6093:4-pointer", needs=NEEDS)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from conformance.api import ACK, RST, SYN, Case, Connection, Expectation, Seq, State, opt, verifies
+from conformance.api import ACK, RST, SYN, Case, Connection, Expectation, Seq, State, app_accepts, opt, verifies
 
 STAMP = 1_000_000
 """The first TSval of the former connection."""
@@ -94,7 +94,7 @@ async def test_newer_syn_reopens_from_time_wait(tcp: Case, stamps: bool, tsval: 
     opened = await conn.expect(SYN | ACK, ack=conn.snd_nxt, length=0)
     assert opened.segment.seq > former.rcv_nxt, "the new initial sequence number is not above those used before"
     await conn.send(ACK)
-    conn.app = await conn.listener.accept()
+    await app_accepts(conn)
     await conn.deliver(b"there")
     await conn.collect(b"and back")
     await conn.confirm(State.ESTABLISHED)

@@ -2,20 +2,14 @@
 
 import pytest
 
-from conformance.api import ACK, SECOND, Bound, Case, Connection, Received, State, verifies
+from conformance.api import ACK, SECOND, Bound, Case, Connection, State, app_sends, verifies
 
 FIRST, LATER = b"measured", b"lost"
 
 
-async def says(conn: Connection, data: bytes) -> Received:
-    """Have the application send data; return it as it arrives."""
-    await conn.app.send(data)
-    return await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=data)
-
-
 async def measures(tcp: Case, conn: Connection, round_trip_s: float) -> float:
     """Have the target measure a round trip; return it with the wire's own, in seconds."""
-    data = await says(conn, FIRST)
+    data = await app_sends(conn, FIRST)
     await tcp.clock.sleep_until(data.at_ns + round(round_trip_s * SECOND))
     acked = await conn.send(ACK)
     return (acked.at_ns - data.at_ns) / SECOND + tcp.wire_round_trip_s
@@ -23,7 +17,7 @@ async def measures(tcp: Case, conn: Connection, round_trip_s: float) -> float:
 
 async def timeout(conn: Connection, longest_s: float) -> tuple[float, tuple[int, int]]:
     """Return the seconds from lost data to its first repetition, and the two stamps."""
-    data = await says(conn, LATER)
+    data = await app_sends(conn, LATER)
     again = await conn.expect_retransmission(data, within=longest_s * 1.5 + 1)
     return (again.at_ns - data.at_ns) / SECOND, (data.at_ns, again.at_ns)
 
@@ -96,7 +90,7 @@ async def test_acknowledgment_of_what_was_repeated_is_no_measurement(tcp: Case) 
     """
     conn = await tcp.drive_to(State.ESTABLISHED, round_trip_s=0.4)
     as_before = tcp.timeout_after(conn.round_trip_s)
-    lost = await says(conn, FIRST)
+    lost = await app_sends(conn, FIRST)
     again = await conn.expect_retransmission(lost, within=as_before.high_s + 1)
     await tcp.clock.sleep_until(again.at_ns + 2 * SECOND)
     await conn.send(ACK)

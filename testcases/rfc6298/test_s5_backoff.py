@@ -2,7 +2,7 @@
 
 import pytest
 
-from conformance.api import ACK, RST, SECOND, SYN, Case, State, verifies
+from conformance.api import ACK, RST, SECOND, SYN, Case, State, app_accepts, app_sends, verifies
 
 DATA = b"lost again and again"
 BACKOFF = ("claim:C-31", "RFC6298:5.4", "RFC6298:5.5", "RFC6298:5.6", "RFC9293:MUST-18", "RFC9293:MUST-19")
@@ -34,8 +34,7 @@ async def test_lost_data_is_sent_again_at_doubling_intervals(tcp: Case, state: S
     the one before.
     """
     conn = await tcp.drive_to(state)
-    await conn.app.send(DATA)
-    data = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=DATA)
+    data = await app_sends(conn, DATA)
     first = tcp.timeout_after(conn.round_trip_s)
     within = [first.high_s * 1.5 * 2**number + 1 for number in range(REPEATS)]
     stamps = await conn.expect_retransmissions(data, within)
@@ -75,7 +74,7 @@ async def test_syn_ack_is_repeated_until_the_handshake_is_given_up(tcp: Case) ->
         tcp.check_series("retransmissions of SYN+ACK", repeats, schedule, growth=growth, how=HOW)
     await tcp.clock.sleep_until(series[0][-1] + round((last_wait.low_s - 1) * SECOND))
     await completed.send(ACK, text="just in time")
-    completed.app = await completed.listener.accept()
+    await app_accepts(completed)
     await completed.confirm(State.ESTABLISHED)
     await given_up.silence(for_=max(0.0, last_wait.high_s - (tcp.clock.now_ns() - series[1][-1]) / SECOND), strict=True)
     late = await given_up.inject(ACK, seq=given_up.snd_nxt, ack=given_up.rcv_nxt, text="too late")

@@ -1,6 +1,6 @@
 """RFC 6298 section 5: when the retransmission timer is started, restarted and turned off."""
 
-from conformance.api import ACK, SECOND, Case, Connection, Received, State, verifies
+from conformance.api import ACK, SECOND, Case, Connection, State, app_sends, verifies
 
 ROUND_TRIP_S = 0.4
 """The round trip of the handshake: it makes a timeout of 1.2 s, long enough to act within it."""
@@ -13,12 +13,6 @@ async def opened(tcp: Case) -> Connection:
     return conn
 
 
-async def says(conn: Connection, data: bytes) -> Received:
-    """Have the application send data; return it as it arrives."""
-    await conn.app.send(data)
-    return await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=data)
-
-
 @verifies("RFC6298:5.1", "RFC6298:5.4", "RFC6298:5-early", level="text", lasts=3)
 async def test_timer_runs_from_the_earliest_segment(tcp: Case) -> None:
     """The retransmission timer runs from the earliest segment.
@@ -27,9 +21,9 @@ async def test_timer_runs_from_the_earliest_segment(tcp: Case) -> None:
     timer anew: one timeout after the first segment, the first is repeated.
     """
     conn = await opened(tcp)
-    first = await says(conn, b"first")
+    first = await app_sends(conn, b"first")
     await tcp.clock.sleep_until(first.at_ns + SECOND // 2)
-    second = await says(conn, b"second")
+    second = await app_sends(conn, b"second")
     allowed = tcp.timeout_after(conn.round_trip_s)
     again = await conn.expect_retransmission(first, second, within=allowed.high_s + 1)
     tcp.check_timing(
@@ -49,8 +43,8 @@ async def test_timer_is_off_when_all_is_acknowledged(tcp: Case) -> None:
     nothing may be repeated, however long it waits.
     """
     conn = await opened(tcp)
-    first = await says(conn, b"first")
-    await says(conn, b"second")
+    first = await app_sends(conn, b"first")
+    await app_sends(conn, b"second")
     await tcp.clock.sleep_until(first.at_ns + SECOND)
     await conn.send(ACK)
     await conn.silence(for_=tcp.timeout_after(conn.round_trip_s, 1).high_s, strict=True)
@@ -66,9 +60,9 @@ async def test_acknowledgment_of_new_data_restarts_the_timer(tcp: Case) -> None:
     repeated that long after our acknowledgment, not after it was sent.
     """
     conn = await opened(tcp)
-    first = await says(conn, b"first")
+    first = await app_sends(conn, b"first")
     await tcp.clock.sleep_until(first.at_ns + 3 * SECOND // 10)
-    second = await says(conn, b"second")
+    second = await app_sends(conn, b"second")
     await tcp.clock.sleep_until(first.at_ns + 8 * SECOND // 10)
     acked = await conn.send(ACK, ack=second.segment.seq, text="covers the first segment")
     allowed = tcp.timeout_after(conn.round_trip_s, (acked.at_ns - first.at_ns) / SECOND)

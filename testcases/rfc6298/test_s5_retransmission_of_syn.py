@@ -4,7 +4,21 @@ import itertools
 
 import pytest
 
-from conformance.api import ACK, RST, SECOND, SYN, Bound, Case, Connection, Flags, Received, Seq, State, verifies
+from conformance.api import (
+    ACK,
+    RST,
+    SECOND,
+    SYN,
+    Bound,
+    Case,
+    Connection,
+    Flags,
+    Received,
+    Seq,
+    State,
+    app_accepts,
+    verifies,
+)
 
 # How long the schedule is followed: long enough to see the backoff, not to the end of R2 (at least three minutes).
 FOLLOWED_S = 36.0
@@ -140,7 +154,7 @@ async def test_data_after_a_repeated_syn_waits_three_seconds(tcp: Case, by: str)
         syn = await conn.expect(SYN | ACK, ack=conn.iss + 1, length=0)
         await repeated(conn, syn, within=tcp.timer("syn-ack-rto").high_s + 1)
         await conn.send(ACK)
-        conn.app = await conn.listener.accept()
+        await app_accepts(conn)
     await conn.app.send(b"data")
     data = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.iss + 1, payload=b"data")
     again = await conn.expect_retransmission(data, within=5)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from conformance.api import ACK, SYN, Case, Connection, Expectation, Offer, Received, State, opt, verifies
+from conformance.api import ACK, SYN, Case, Connection, Expectation, Offer, Received, State, app_sends, opt, verifies
 
 NEEDS = ("app", "wscale")
 BY = pytest.mark.parametrize("by", ["passive", "active"])
@@ -305,8 +305,7 @@ async def test_retransmission_ignores_a_window_that_has_shrunk(tcp: Case) -> Non
     retransmit what was in the window when it was sent, send nothing new, and go on when the window opens.
     """
     conn = await tcp.drive_to(State.ESTABLISHED, offer=Offer(window_scale=7))
-    await conn.app.send(b"in the window")
-    first = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=b"in the window")
+    first = await app_sends(conn, b"in the window")
     await conn.inject(ACK, ack=first.segment.seq, window=0, text="the window shrinks")
     await conn.app.send(b"behind the window")
     await conn.expect_retransmission(first, within=4)
@@ -325,8 +324,7 @@ async def test_later_retransmissions_into_a_window_that_has_shrunk(tcp: Case) ->
     It may retransmit again, or only probe the window; it must not give up, and go on when the window opens.
     """
     conn = await tcp.drive_to(State.ESTABLISHED, offer=Offer(window_scale=7))
-    await conn.app.send(b"in the window")
-    first = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=b"in the window")
+    first = await app_sends(conn, b"in the window")
     await conn.inject(ACK, ack=first.segment.seq, window=0, text="the window shrinks")
     await conn.expect_retransmission(first, within=4)
     again = Expectation(ACK, seq=first.segment.seq, ack=conn.snd_nxt, payload=b"in the window")

@@ -4,19 +4,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from conformance.api import (
-    ACK,
-    FIN,
-    RST,
-    SYN,
-    Case,
-    Connection,
-    Expectation,
-    Offer,
-    State,
-    opt,
-    verifies,
-)
+from conformance.api import ACK, FIN, RST, SYN, Case, Connection, Expectation, Offer, State, app_sends, opt, verifies
 
 NEEDS = ("app", "timestamps")
 STAMPED = Offer(timestamps=True)
@@ -87,8 +75,7 @@ async def test_no_timestamps_where_our_syn_ack_had_none(tcp: Case) -> None:
     await conn.send(SYN | ACK)
     await conn.expect_ack(options=ABSENT)
     await conn.app.connected()
-    await conn.app.send(b"data")
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=b"data", options=ABSENT)
+    await app_sends(conn, b"data", options=ABSENT)
     await conn.send(ACK)
     await conn.confirm(State.ESTABLISHED)
 
@@ -105,8 +92,7 @@ async def test_echo_in_our_syn_is_ignored(tcp: Case, tsecr: int) -> None:
     await conn.send(SYN, options=[*conn.syn_options, *opt.stamped(conn.tsval, tsecr)])
     await conn.expect(SYN | ACK, ack=conn.snd_nxt, length=0, tsecr=conn.tsval)
     await conn.complete()
-    await conn.app.send(b"lost")
-    lost = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=b"lost")
+    lost = await app_sends(conn, b"lost")
     again = await conn.expect_retransmission(lost, within=5)
     least = tcp.timer("rto-min")
     tcp.check_timing(
@@ -145,13 +131,11 @@ Script = Callable[[Case, Connection], Awaitable[None]]
 
 async def data(tcp: Case, conn: Connection) -> None:
     """Have the target send data, its retransmission, and data after an acknowledgment."""
-    await conn.app.send(b"first")
-    first = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=b"first", tsecr=conn.tsval)
+    first = await app_sends(conn, b"first", tsecr=conn.tsval)
     again = await conn.expect_retransmission(first, within=4)
     assert again.stamps[1] == conn.tsval, "the retransmission does not echo the last TSval"
     await conn.send(ACK)
-    await conn.app.send(b"second")
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=b"second", tsecr=conn.tsval)
+    await app_sends(conn, b"second", tsecr=conn.tsval)
 
 
 async def acknowledgments(tcp: Case, conn: Connection) -> None:
@@ -283,8 +267,7 @@ async def test_ack_that_lacks_timestamps_is_dropped(tcp: Case) -> None:
     it silently: the data comes again.
     """
     conn = await tcp.drive_to(State.ESTABLISHED, offer=STAMPED)
-    await conn.app.send(b"to be acknowledged")
-    sent = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=b"to be acknowledged")
+    sent = await app_sends(conn, b"to be acknowledged")
     injected = await conn.inject(ACK, options=[])
     while (await conn.expect_retransmission(sent, within=3)).at_ns < injected.at_ns:
         pass

@@ -4,7 +4,20 @@ from itertools import pairwise
 
 import pytest
 
-from conformance.api import ACK, SECOND, Bound, Case, Connection, Expectation, Offer, Received, State, opt, verifies
+from conformance.api import (
+    ACK,
+    SECOND,
+    Bound,
+    Case,
+    Connection,
+    Expectation,
+    Offer,
+    Received,
+    State,
+    app_sends,
+    opt,
+    verifies,
+)
 
 NEEDS = ("app", "timestamps")
 STAMPED = Offer(timestamps=True)
@@ -113,8 +126,7 @@ async def test_ack_without_data_is_echoed_too(tcp: Case) -> None:
     conn = await tcp.drive_to(State.ESTABLISHED, offer=STAMPED)
     for _ in range(3):
         await conn.send(ACK)
-        await conn.app.send(b"data")
-        await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=b"data", tsecr=conn.tsval)
+        await app_sends(conn, b"data", tsecr=conn.tsval)
 
 
 @verifies("RFC7323:4.3-2", needs=NEEDS)
@@ -185,8 +197,7 @@ async def test_targets_timestamps_never_go_back(tcp: Case) -> None:
     """
     conn = await tcp.drive_to(State.ESTABLISHED, offer=STAMPED)
     seen = [(await sample(conn))[0] for _ in range(5)]
-    await conn.app.send(b"lost")
-    lost = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=b"lost")
+    lost = await app_sends(conn, b"lost")
     again = await conn.expect_retransmission(lost, within=4)
     await conn.send(ACK)
     seen += [found[0] for one in (lost, again) if (found := opt.stamps(one.segment.option_list)) is not None]
@@ -220,8 +231,7 @@ async def test_each_connection_has_its_own_timestamp_offset(tcp: Case) -> None:
 
 async def timeout_s(conn: Connection) -> float:
     """Return the seconds from data of the target to its retransmission, and acknowledge it."""
-    await conn.app.send(b"lost")
-    lost = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=b"lost")
+    lost = await app_sends(conn, b"lost")
     wanted = Expectation(ACK, seq=lost.segment.seq, ack=conn.snd_nxt, payload=b"lost")
     crossed = Expectation(ACK, ack=conn.snd_nxt, label="what has crossed our acknowledgment of it:")
     which, again = 1, lost
@@ -264,8 +274,7 @@ async def test_echo_that_acknowledges_new_data_may_be_measured(tcp: Case) -> Non
     """
     conn = await tcp.drive_to(State.ESTABLISHED, offer=STAMPED)
     usual_s = await timeout_s(conn)
-    await conn.app.send(b"acknowledged late")
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=b"acknowledged late")
+    await app_sends(conn, b"acknowledged late")
     makes_stale(conn)
     await conn.send(ACK, text="echoes what is old")
     forms = ["by the echo", "by its own clock"]

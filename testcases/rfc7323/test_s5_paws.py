@@ -15,6 +15,8 @@ from conformance.api import (
     Flags,
     Offer,
     State,
+    app_accepts,
+    app_sends,
     opt,
     verifies,
 )
@@ -137,8 +139,7 @@ async def test_acknowledgment_in_a_segment_with_an_older_timestamp_is_not_taken(
     target must drop the whole segment: its data comes again.
     """
     conn = await tcp.drive_to(State.ESTABLISHED, offer=STAMPED)
-    await conn.app.send(b"to be acknowledged")
-    sent = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=b"to be acknowledged")
+    sent = await app_sends(conn, b"to be acknowledged")
     tsecr = recent(conn)
     await conn.inject(ACK, payload=b"old", tsval=aged(conn))
     await answered(conn, tsecr)
@@ -195,7 +196,7 @@ async def test_handshake_ends_with_an_echo_of_the_latest_timestamp(tcp: Case) ->
     await conn.inject(ACK, payload=b"old", tsval=aged(conn))
     await answered(conn, recent(conn))
     await conn.send(ACK)
-    conn.app = await conn.listener.accept(wait_s=0.6)
+    await app_accepts(conn, wait_s=0.6)
     await conn.confirm(State.ESTABLISHED)
 
 

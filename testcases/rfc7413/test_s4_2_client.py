@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from conformance.api import ACK, RST, SYN, Case, Connection, Expectation, State, opt, verifies
+from conformance.api import ACK, RST, SYN, Case, Connection, Expectation, State, app_sends, opt, verifies
 
 ALONE: dict[str, Any] = {"needs": ("app", "fastopen"), "alone": True}
 """A client remembers servers, so each case needs a target of its own."""
@@ -75,8 +75,7 @@ async def test_first_syn_requests_a_cookie(tcp: Case) -> None:
     )
     which, _ = await conn.expect_any(*forms)
     if which == 0 and await conn.allow(forms[1], within=0.3) is None:
-        await conn.app.send(DATA)
-        await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=DATA)
+        await app_sends(conn, DATA)
     await conn.send(ACK)
     await conn.confirm(State.ESTABLISHED)
 

@@ -4,7 +4,19 @@ from typing import Any
 
 import pytest
 
-from conformance.api import ACK, SYN, Case, Connection, Expectation, Received, State, opt, verifies
+from conformance.api import (
+    ACK,
+    SYN,
+    Case,
+    Connection,
+    Expectation,
+    Received,
+    State,
+    app_accepts,
+    app_sends,
+    opt,
+    verifies,
+)
 
 ON: dict[str, Any] = {"needs": ("app", "fastopen", "settings"), "sysctl": {"net.ipv4.tcp_fastopen": "3"}}
 """Fast Open is on for servers too; each listener asks for it besides."""
@@ -207,7 +219,7 @@ async def test_fast_open_stops_while_too_many_are_pending(tcp: Case) -> None:
     first = await fast_listener(tcp, pending=1)
     cookie = await cookie_for(tcp, first)
     await opens_fast(first, cookie)
-    first.app = await first.listener.accept()
+    await app_accepts(first)
     await refused(beside(tcp, first), [opt.fast_open(cookie)])
     await first.send(ACK)
     await first.confirm(State.ESTABLISHED)
@@ -233,9 +245,8 @@ async def test_server_answers_before_the_handshake_is_over(tcp: Case) -> None:
     there = opened.has_option(opt.FAST_OPEN)
     tcp.choice("cookie in the SYN,ACK", "there" if there else "absent", ["there", "absent"])
     tcp.choice("data in the SYN,ACK", "there" if opened.segment.payload else "absent", ["there", "absent"])
-    first.app = await first.listener.accept()
-    await first.app.send(b"answer")
-    await first.expect(ACK, seq=first.rcv_nxt, ack=first.snd_nxt, payload=b"answer")
+    await app_accepts(first)
+    await app_sends(first, b"answer")
     await first.send(ACK)
     await first.confirm(State.ESTABLISHED)
 
@@ -252,7 +263,7 @@ async def test_answer_keeps_to_the_initial_window(tcp: Case) -> None:
     first.syn_options = (opt.mss(SEGMENT),)
     cookie = await cookie_for(tcp, first)
     await opens_fast(first, cookie)
-    first.app = await first.listener.accept()
+    await app_accepts(first)
     await first.app.send(bytes(30 * SEGMENT), wait=False)
     count = 0
     any_data = Expectation(ACK, ack=first.snd_nxt)

@@ -20,6 +20,7 @@ from conformance.api import (
     Segment,
     Seq,
     State,
+    app_accepts,
     opt,
     verifies,
 )
@@ -46,7 +47,7 @@ async def one_of_each(tcp: Case) -> list[Received]:
     await conn.send(SYN)
     seen.append(await conn.expect(SYN | ACK, ack=conn.snd_nxt, length=0))
     await conn.send(ACK)
-    conn.app = await conn.listener.accept()
+    await app_accepts(conn)
     for data in (DATA, DATA[1:], b"\0", b"\xff\xff"):
         await conn.app.send(data)
         seen.append(await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=data))

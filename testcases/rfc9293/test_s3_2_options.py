@@ -2,7 +2,22 @@
 
 import pytest
 
-from conformance.api import ACK, FIN, KINDS, PSH, RST, SYN, Case, Connection, Expectation, Kind, State, opt, verifies
+from conformance.api import (
+    ACK,
+    FIN,
+    KINDS,
+    PSH,
+    RST,
+    SYN,
+    Case,
+    Connection,
+    Expectation,
+    Kind,
+    State,
+    app_accepts,
+    opt,
+    verifies,
+)
 
 DATA = b"an option changes nothing here"
 # Of RFC 4727 and RFC 6994: experiments, and one that was never given out.
@@ -17,7 +32,7 @@ EVERY_KIND = pytest.mark.parametrize("kind", [pytest.param(one, id=name) for nam
 async def largest(conn: Connection) -> int:
     """Complete the handshake that the target has answered; return the octets of the largest of its segments."""
     await conn.send(ACK)
-    conn.app = await conn.listener.accept()
+    await app_accepts(conn)
     return max(len(received.segment.payload) for received in await conn.collect_segments(bytes(range(256)) * 16))
 
 
@@ -139,7 +154,7 @@ async def test_maximum_segment_size_is_sent_with_syn_alone(tcp: Case) -> None:
     await conn.send(SYN)
     await conn.expect(SYN | ACK, ack=conn.snd_nxt, length=0)
     await conn.send(ACK)
-    conn.app = await conn.listener.accept()
+    await app_accepts(conn)
     await conn.app.send(DATA)
     await conn.expect(ACK, payload=DATA, options=none)
     await conn.send(ACK | PSH, payload=DATA)

@@ -18,6 +18,8 @@ from conformance.api import (
     Seq,
     State,
     Violation,
+    app_accepts,
+    app_reads,
     verifies,
 )
 
@@ -27,7 +29,7 @@ STILL_WAITS_S = 0.3
 
 async def accepted(conn: Connection) -> None:
     """See that accept() gives the application this connection and no other."""
-    conn.app = await conn.listener.accept()
+    await app_accepts(conn)
     if conn.app.port != conn.port:
         raise Violation(f"accept() gave a connection from port {conn.app.port}, opened was one from {conn.port}")
 
@@ -54,13 +56,6 @@ async def opened(conn: Connection, by: str) -> None:
         await accepted(conn)
     else:
         await conn.app.connected()
-
-
-async def reads(conn: Connection, data: bytes) -> None:
-    """See that the application reads exactly `data`."""
-    got = await conn.app.receive(len(data))
-    if got != data:
-        raise Violation(f"the application read {got!r}, sent was {data!r}")
 
 
 # The three-way handshake
@@ -137,7 +132,7 @@ async def test_syn_occupies_one_sequence_number(tcp: Case, by: str, iss: int | N
     conn = await tcp.drive_to(State.ESTABLISHED, by=by, iss=iss)
     await conn.send(ACK, seq=conn.iss + 1, payload=b"first")
     await conn.expect(ACK, seq=conn.irs + 1, ack=conn.iss + 1 + len(b"first"), length=0)
-    await reads(conn, b"first")
+    await app_reads(conn, b"first")
 
     await conn.app.send(b"reply")
     await conn.expect(ACK, seq=conn.irs + 1, ack=conn.iss + 1 + len(b"first"), payload=b"reply")
@@ -177,7 +172,7 @@ async def test_third_segment_may_carry_data(tcp: Case, by: str) -> None:
     await conn.send(ACK, payload=b"early")
     await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.iss + 1 + len(b"early"), length=0)
     await opened(conn, by)
-    await reads(conn, b"early")
+    await app_reads(conn, b"early")
     await conn.confirm(State.ESTABLISHED)
 
 
@@ -218,7 +213,7 @@ async def test_data_in_the_syn_ack_is_taken(tcp: Case) -> None:
     if which:
         # The acknowledgment of the data may be one of its own, and delayed (MUST-40).
         await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.iss + 1 + len(b"early"), length=0)
-    await reads(conn, b"early")
+    await app_reads(conn, b"early")
 
 
 @verifies("RFC9293:3.10.7.3-syn-ack-more", "RFC9293:3.10.7.4-fin", cells=["SYN-SENT/syn-ack-fin"])
@@ -264,7 +259,7 @@ async def test_data_in_the_syn_is_held_until_the_third_segment(tcp: Case) -> Non
     else:
         await conn.send(ACK)
     await accepted(conn)
-    await reads(conn, b"early")
+    await app_reads(conn, b"early")
 
 
 # SYN-RECEIVED lasts until the third segment

@@ -17,6 +17,8 @@ from conformance.api import (
     Seq,
     State,
     Violation,
+    app_accepts,
+    app_sends,
     verifies,
 )
 
@@ -323,7 +325,7 @@ async def test_peer_that_lost_its_memory_opens_again(tcp: Case) -> None:
     await conn.send(SYN, seq=conn.iss, ack=0, text="the SYN again")
     await conn.expect(SYN | ACK, ack=conn.iss + 1, length=0)
     await conn.send(ACK)
-    conn.app = await conn.listener.accept()
+    await app_accepts(conn)
     await conn.deliver(b"new")
 
 
@@ -340,8 +342,7 @@ async def test_data_to_a_peer_that_lost_its_memory_is_reset(tcp: Case) -> None:
     The target must end the connection and tell the application.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
-    await conn.app.send(b"hello?")
-    data = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=b"hello?")
+    data = await app_sends(conn, b"hello?")
     await conn.inject(RST, seq=data.segment.ack)
     await conn.silence(strict=True)
     await conn.app.fails("receive", "ECONNRESET", count=1)

@@ -1,26 +1,25 @@
 """RFC 9293 section 3.6.1: a connection that is closed in one direction only, and an application that stops reading."""
 
-from typing import Any
-
 import pytest
 
-from conformance.api import ACK, FIN, PSH, RST, Case, Connection, State, resets, verifies
+from conformance.api import (
+    ACK,
+    FIN,
+    PSH,
+    RST,
+    Case,
+    Connection,
+    State,
+    app_reads,
+    app_sends,
+    in_state,
+    resets,
+    verifies,
+)
 
 DATA = b"said in the direction that is still open"
 RECEIVES = ("RFC9293:3.6-simplex-close", "RFC9293:3.6-case-1-receive", "RFC9293:3.10.7.4-text", "claim:C-15")
 DATA_LOST = ("RFC9293:SHLD-3", "RFC9293:MAY-1", "RFC1122:4.2.2.13-data-lost", "RFC1122:4.2.2.13-half-duplex")
-
-
-def in_state(state: State, *, marks: pytest.MarkDecorator) -> Any:
-    """Return a parameter set for a case that begins in `state`; its id names that state."""
-    return pytest.param(state, id=f"in-{state.value.lower()}", marks=marks)
-
-
-async def reads(conn: Connection, data: bytes) -> None:
-    """See that the application reads exactly `data`, and then the end of the stream."""
-    got = await conn.app.receive(len(data))
-    assert got == data, f"the application read {got!r}, sent was {data!r}"
-    assert await conn.app.at_end(), "the application is not told that we have closed"
 
 
 def short_of_the_fin(conn: Connection, state: State) -> int | None:
@@ -86,8 +85,7 @@ async def test_half_closed_by_us_lost_data_is_sent_again(tcp: Case) -> None:
     when we acknowledge it.
     """
     conn = await tcp.drive_to(State.CLOSE_WAIT)
-    await conn.app.send(DATA)
-    sent = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=DATA)
+    sent = await app_sends(conn, DATA)
     await conn.expect_retransmission(sent)
     await conn.send(ACK)
     await conn.silence(for_=2)
@@ -107,7 +105,7 @@ async def test_half_closed_by_us_what_was_unread_can_still_be_read(tcp: Case) ->
     await conn.send(FIN | ACK)
     await conn.expect_ack()
     await conn.confirm(State.CLOSE_WAIT)
-    await reads(conn, DATA)
+    await app_reads(conn, DATA, ended=True)
 
 
 # The target has closed, we have not
@@ -137,13 +135,12 @@ async def test_half_closed_by_the_target_it_still_receives(tcp: Case, state: Sta
     for piece in (DATA, DATA[:1], DATA * 2):
         await conn.send(ACK | PSH, ack=ack, payload=piece)
         await conn.expect_ack()
-        got = await conn.app.receive(len(piece))
-        assert got == piece, f"the application read {got!r}, sent was {piece!r}"
+        await app_reads(conn, piece)
     await conn.confirm(state)
 
     await conn.send(FIN | ACK)
     await conn.expect_ack()
-    await reads(conn, b"")
+    await app_reads(conn, b"", ended=True)
     await conn.confirm(State.TIME_WAIT)
 
 
@@ -182,15 +179,13 @@ async def test_half_closed_by_the_target_data_goes_both_ways(tcp: Case) -> None:
     """
     conn = await tcp.drive_to(State.ESTABLISHED, options=[("tcp", "TCP_NODELAY", 1)])
     await conn.collect(DATA)
-    await conn.app.send(DATA)
-    lost = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=DATA)
+    lost = await app_sends(conn, DATA)
     await conn.app.shutdown("send")
     fin = await conn.expect(FIN | ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
 
     await conn.send(ACK | PSH, ack=lost.segment.seq, payload=DATA, text="ours, covering the first piece only")
     await conn.expect_ack()
-    got = await conn.app.receive(len(DATA))
-    assert got == DATA, f"the application read {got!r}, sent was {DATA!r}"
+    await app_reads(conn, DATA)
 
     await conn.expect_retransmission(lost, fin)
     await conn.send(ACK, ack=fin.segment.seq, text="covers all but the FIN")

@@ -19,6 +19,7 @@ from conformance.api import (
     NotApplicable,
     State,
     Violation,
+    app_closes,
     verifies,
 )
 
@@ -47,7 +48,7 @@ async def enters_time_wait(
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
     await conn.deliver(DATA)
-    await (conn.app.close() if how == "close" else conn.app.shutdown("send"))
+    await app_closes(conn, how)
     fin = await conn.expect(FIN | ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
     if not listens:
         await conn.listener.close()

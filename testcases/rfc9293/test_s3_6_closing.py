@@ -1,10 +1,8 @@
 """RFC 9293 section 3.6: closing a connection, and Figure 5's arcs from ESTABLISHED to CLOSED."""
 
-from typing import Any
-
 import pytest
 
-from conformance.api import ACK, FIN, Case, Connection, Expectation, State, verifies
+from conformance.api import ACK, FIN, Case, Expectation, State, app_closes, app_reads, app_sends, in_state, verifies
 
 BY = pytest.mark.parametrize("by", ["passive", "active"])
 HOW = pytest.mark.parametrize("how", ["shutdown", "close"])
@@ -12,23 +10,6 @@ DATA = b"the last words before the end"
 HALF = len(DATA) // 2
 
 BEYOND_A_HOLE = ("RFC9293:3.10.7.4-fin", "RFC9293:3.4-syn-fin-sequence", "RFC9293:MAY-13")
-
-
-def in_state(state: State, *then: State, marks: pytest.MarkDecorator) -> Any:
-    """Return a parameter set for a case that begins in `state`; its id names that state."""
-    return pytest.param(state, *then, id=f"in-{state.value.lower()}", marks=marks)
-
-
-async def closes(conn: Connection, how: str) -> None:
-    """Make the application's CLOSE call, by shutdown(2) or by close(2)."""
-    await (conn.app.close() if how == "close" else conn.app.shutdown("send"))
-
-
-async def reads(conn: Connection, data: bytes) -> None:
-    """See that the application reads exactly `data`, and then the end of the stream."""
-    got = await conn.app.receive(len(data))
-    assert got == data, f"the application read {got!r}, sent was {data!r}"
-    assert await conn.app.at_end(), "the application is not told that we have closed"
 
 
 # Case 1 of section 3.6: the target closes first
@@ -60,7 +41,7 @@ async def test_active_close_takes_four_segments(tcp: Case, by: str) -> None:
     """
     bound = tcp.timer("time-wait")
     conn = await tcp.drive_to(State.ESTABLISHED, by=by)
-    await closes(conn, "shutdown")
+    await app_closes(conn, "shutdown")
     await conn.expect(FIN | ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
     await conn.confirm(State.FIN_WAIT_1)
 
@@ -89,12 +70,12 @@ async def test_second_close_sends_no_second_fin(tcp: Case) -> None:
     second CLOSE in FIN-WAIT-1 or FIN-WAIT-2 sends nothing. The close must still go on to TIME-WAIT.
     """
     conn = await tcp.drive_to(State.FIN_WAIT_1)  # the application has made its first CLOSE call
-    await closes(conn, "shutdown")
+    await app_closes(conn, "shutdown")
     await conn.silence()
     await conn.confirm(State.FIN_WAIT_1)
 
     await conn.send(ACK)
-    await closes(conn, "close")
+    await app_closes(conn, "close")
     await conn.silence()
     await conn.confirm(State.FIN_WAIT_2)
 
@@ -139,7 +120,7 @@ async def test_close_in_syn_received_sends_the_fin(tcp: Case, how: str) -> None:
     There is nothing else to send, so the target must send its FIN and enter FIN-WAIT-1 before the handshake ends.
     """
     conn = await tcp.drive_to(State.SYN_RECEIVED, by="active")
-    await closes(conn, how)
+    await app_closes(conn, how)
     await conn.expect(FIN | ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
     await conn.confirm(State.FIN_WAIT_1, probe=False)
 
@@ -179,9 +160,9 @@ async def test_passive_close_takes_four_segments(tcp: Case, by: str) -> None:
     await conn.send(FIN | ACK)
     await conn.expect_ack()
     await conn.confirm(State.CLOSE_WAIT)
-    await reads(conn, b"")  # no data, but the end of the stream
+    await app_reads(conn, b"", ended=True)  # no data, but the end of the stream
 
-    await closes(conn, "shutdown")
+    await app_closes(conn, "shutdown")
     await conn.expect(FIN | ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
     await conn.confirm(State.LAST_ACK)
 
@@ -239,7 +220,7 @@ async def test_close_at_once_may_take_three_segments(tcp: Case, how: str) -> Non
     await conn.send(FIN | ACK)
     assert await conn.app.at_end(), "the application is not told that we have closed"
 
-    await closes(conn, how)
+    await app_closes(conn, how)
     joined = Expectation(FIN | ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0, label="both in one:")
     separate = Expectation(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0, label="the first of two:")
     which, _ = await conn.expect_any(joined, separate)
@@ -271,7 +252,7 @@ async def test_close_wait_lasts_until_the_application_closes(tcp: Case) -> None:
     await conn.confirm(State.CLOSE_WAIT)
 
     await conn.collect(DATA)
-    await closes(conn, "shutdown")
+    await app_closes(conn, "shutdown")
     await conn.expect(FIN | ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
     await conn.send(ACK)
     await conn.confirm(State.CLOSED)
@@ -326,15 +307,14 @@ async def test_simultaneous_close_with_data_both_ways(tcp: Case) -> None:
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
     before_its_data = conn.rcv_nxt
-    await conn.app.send(DATA)
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=DATA)
-    await closes(conn, "shutdown")
+    await app_sends(conn, DATA)
+    await app_closes(conn, "shutdown")
     await conn.expect(FIN | ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
 
     await conn.send(FIN | ACK, ack=before_its_data, payload=DATA[:HALF], text="covers nothing of the target's")
     await conn.expect_ack()
     await conn.confirm(State.CLOSING)
-    await reads(conn, DATA[:HALF])
+    await app_reads(conn, DATA[:HALF], ended=True)
 
     await conn.send(ACK, text="now cover both")
     await conn.silence()
@@ -361,7 +341,7 @@ async def test_our_fin_occupies_one_number(tcp: Case, data: bytes) -> None:
     await conn.send(FIN | ACK, payload=data)
     await conn.expect(ACK, seq=conn.rcv_nxt, ack=first + len(data) + 1, length=0)
     await conn.confirm(State.CLOSE_WAIT)
-    await reads(conn, data)
+    await app_reads(conn, data, ended=True)
 
 
 @pytest.mark.parametrize("data", [pytest.param(b"", id="bare"), pytest.param(DATA, id="after-data")])
@@ -378,7 +358,7 @@ async def test_fin_of_the_target_occupies_one_number(tcp: Case, data: bytes) -> 
     first = conn.rcv_nxt
     if data:
         await conn.collect(data)
-    await closes(conn, "shutdown")
+    await app_closes(conn, "shutdown")
     await conn.expect(FIN | ACK, seq=first + len(data), ack=conn.snd_nxt, length=0)
 
     await conn.send(ACK, ack=first + len(data), text="covers all but the FIN")
@@ -499,7 +479,7 @@ async def test_fin_beyond_a_hole_waits_for_the_data_before_it(tcp: Case, state: 
     again = await conn.send(FIN | ACK, ack=ack, payload=DATA[HALF:], text="data and FIN again")
     assert again.segment.end == end
     await conn.expect(ACK, seq=conn.rcv_nxt, ack=end, length=0)
-    await reads(conn, DATA)
+    await app_reads(conn, DATA, ended=True)
     await conn.confirm(then)
 
 
@@ -533,7 +513,7 @@ async def test_fin_with_data_is_taken_with_it(tcp: Case, state: State, then: Sta
     await conn.send(FIN | ACK, ack=ack, payload=DATA)
     await conn.expect_ack()
 
-    await reads(conn, DATA)
+    await app_reads(conn, DATA, ended=True)
     await conn.confirm(then)
 
 
@@ -567,7 +547,7 @@ async def test_fin_comes_after_all_queued_data(tcp: Case, how: str, state: State
     await tcp.drive_to(state, conn=conn)
     first, data = conn.rcv_nxt, bytes(range(250))
     await conn.app.send(data, wait=False)
-    await closes(conn, how)
+    await app_closes(conn, how)
 
     sent = 0
     for end in (100, 200):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from conformance.api import ACK, PSH, SYN, Case, Connection, Received, State, Violation, opt, verifies
+from conformance.api import ACK, PSH, SYN, Case, Connection, Received, State, Violation, app_accepts, opt, verifies
 
 # 20 octets of TCP header, and 20 of IPv4's or 40 of IPv6's.
 HEADERS = {4: 40, 6: 60}
@@ -147,7 +147,7 @@ async def test_size_is_announced_and_can_be_received(tcp: Case, by: str) -> None
         await conn.send(SYN)
         announced = check_told(tcp, await conn.expect(SYN | ACK, ack=conn.snd_nxt, length=0))
         await conn.send(ACK)
-        conn.app = await conn.listener.accept()
+        await app_accepts(conn)
     else:
         conn = await tcp.connect()
         announced = check_told(tcp, await conn.expect(SYN, length=0))

@@ -1,10 +1,23 @@
 """RFC 9293 section 3.8.1: a FIN that is lost is sent again, in all three states that wait for its acknowledgment."""
 
-from typing import Any
-
 import pytest
 
-from conformance.api import ACK, FIN, SECOND, SYN, Bound, Case, Connection, Received, State, opt, verifies
+from conformance.api import (
+    ACK,
+    FIN,
+    SECOND,
+    SYN,
+    Bound,
+    Case,
+    Connection,
+    Received,
+    State,
+    app_accepts,
+    app_sends,
+    in_state,
+    opt,
+    verifies,
+)
 
 DATA = b"the last words"
 REPEATS = 7
@@ -13,11 +26,6 @@ LEAST_R2_S = 100
 """A target may give up after that long (RFC 9293 section 3.8.3)."""
 REPEATED = ("RFC9293:3.6-case-1-retransmit", "RFC9293:3.10.8-retransmission")
 DOUBLING = ("RFC9293:MUST-19", "RFC1122:4.2.3.1-backoff", "RFC6298:5.5", *REPEATED, "claim:C-22")
-
-
-def in_state(state: State, *then: State, marks: pytest.MarkDecorator) -> Any:
-    """Return a parameter set for a case that begins in `state`; its id names that state."""
-    return pytest.param(state, *then, id=f"in-{state.value.lower()}", marks=marks)
 
 
 async def sends_its_fin(tcp: Case, state: State, *, sack: bool = False) -> tuple[Connection, Received, float]:
@@ -31,7 +39,7 @@ async def sends_its_fin(tcp: Case, state: State, *, sack: bool = False) -> tuple
     await conn.send(SYN)
     opened = await conn.expect(SYN | ACK, ack=conn.snd_nxt, length=0)
     acked = await conn.send(ACK)
-    conn.app = await conn.listener.accept()
+    await app_accepts(conn)
     if state is State.LAST_ACK:
         await conn.send(FIN | ACK)
         await conn.expect_ack()
@@ -147,8 +155,7 @@ async def test_lost_data_and_fin_are_both_sent_again(tcp: Case, state: State, th
     target must send the data again, alone or with the FIN, and once the data is acknowledged the FIN alone.
     """
     conn = await tcp.drive_to(State.ESTABLISHED if state is State.FIN_WAIT_1 else State.CLOSE_WAIT)
-    await conn.app.send(DATA)
-    data = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=DATA)
+    data = await app_sends(conn, DATA)
     await conn.app.shutdown("send")
     fin = await conn.expect(FIN | ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
 

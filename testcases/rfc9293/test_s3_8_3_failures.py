@@ -1,6 +1,6 @@
 """RFC 9293 section 3.8.3: how long the target goes on retransmitting, and who decides."""
 
-from conformance.api import ACK, SECOND, SYN, Case, Expectation, State, Violation, verifies
+from conformance.api import ACK, SECOND, SYN, Case, Expectation, State, Violation, app_sends, verifies
 
 DATA = b"never acknowledged"
 R2_S, R2_OF_SYN_S = 100, 180
@@ -18,10 +18,8 @@ async def test_application_sets_how_long_is_retransmitted(tcp: Case) -> None:
     bound = tcp.timer("user-timeout", 1.5)
     conn, untouched = await tcp.drive_to(State.ESTABLISHED), await tcp.drive_to(State.ESTABLISHED)
     await conn.app.option("tcp", "TCP_USER_TIMEOUT", 1500)
-    await untouched.app.send(DATA)
-    outstanding = await untouched.expect(ACK, seq=untouched.rcv_nxt, ack=untouched.snd_nxt, payload=DATA)
-    await conn.app.send(DATA)
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=DATA)
+    outstanding = await app_sends(untouched, DATA)
+    await app_sends(conn, DATA)
     await conn.app.fails("receive", "ETIMEDOUT", count=1, wait_s=bound.high_s + 2)
     await conn.confirm(State.CLOSED)
     await untouched.expect_retransmission(outstanding, within=5)
@@ -37,8 +35,7 @@ async def test_data_is_retransmitted_for_a_hundred_seconds(tcp: Case) -> None:
     that long at least, more than three times, and then still take our ACK.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
-    await conn.app.send(DATA)
-    first = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=DATA)
+    first = await app_sends(conn, DATA)
     last, count = first, 0
     while last.at_ns - first.at_ns < R2_S * SECOND:
         last = await conn.expect_retransmission(first, within=BACKED_OFF_S)

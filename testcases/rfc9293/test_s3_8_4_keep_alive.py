@@ -14,6 +14,7 @@ from conformance.api import (
     Sent,
     State,
     Violation,
+    app_sends,
     verifies,
 )
 
@@ -124,8 +125,7 @@ async def test_no_keep_alive_while_data_is_outstanding(tcp: Case) -> None:
     and send no keep-alive.
     """
     conn = await kept_alive(tcp, 1)
-    await conn.app.send(b"not acknowledged")
-    data = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=b"not acknowledged")
+    data = await app_sends(conn, b"not acknowledged")
     until_ns = tcp.clock.now_ns() + 4 * SECOND
     again = Expectation(ACK, seq=data.segment.seq, ack=conn.snd_nxt, length=16, label="retransmission:")
     seen = 0

@@ -4,7 +4,19 @@ import asyncio
 
 import pytest
 
-from conformance.api import ACK, PSH, URG, Case, Connection, Expectation, State, Violation, verifies
+from conformance.api import (
+    ACK,
+    PSH,
+    URG,
+    Case,
+    Connection,
+    Expectation,
+    State,
+    Violation,
+    app_reads,
+    app_sends,
+    verifies,
+)
 
 LONG = bytes(range(256)) * 24
 INLINE = [("socket", "SO_OOBINLINE", 1)]
@@ -15,12 +27,6 @@ async def learns_of(conn: Connection, octet: bytes) -> None:
     got = await conn.app.receive_urgent()
     if got != octet:
         raise Violation(f"the urgent data ends with {got!r} for the application, sent was {octet!r}")
-
-
-async def reads(conn: Connection, data: bytes) -> None:
-    """See that the application reads exactly these octets."""
-    got = await conn.app.receive(len(data))
-    assert got == data, f"the application read {len(got)} octets {got[:20]!r}..., sent were {data[:20]!r}..."
 
 
 # Sent by the target
@@ -41,8 +47,7 @@ async def test_urgent_pointer_names_the_octet_after_the_urgent_data(tcp: Case, d
         ACK | URG, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=data, urgent=len(data), label="urgent data:"
     )
     await conn.send(ACK)
-    await conn.app.send(b"calm again")
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=b"calm again")
+    await app_sends(conn, b"calm again")
 
 
 @verifies("RFC9293:MUST-31", "RFC9293:MUST-62", needs=("app", "urgent"))
@@ -105,7 +110,7 @@ async def test_urgent_pointer_ahead_of_the_data_counts(tcp: Case) -> None:
     await conn.send(ACK | PSH, payload=b"456789abcd")
     await conn.expect_ack()
     await learns_of(conn, b"d")
-    await reads(conn, b"0123456789abc")
+    await app_reads(conn, b"0123456789abc")
 
 
 @verifies("RFC9293:MUST-31", "RFC9293:MUST-30", "claim:C-36", needs=("app", "urgent"))
@@ -119,7 +124,7 @@ async def test_urgent_data_of_many_segments_is_delivered(tcp: Case) -> None:
     for at in range(0, len(LONG), 1024):
         await conn.send(ACK | PSH | URG, payload=LONG[at : at + 1024], urgent=len(LONG) - at)
         await conn.expect_ack()
-    await reads(conn, LONG)
+    await app_reads(conn, LONG)
 
 
 @verifies("RFC9293:MUST-33", needs=("app", "urgent", "urgent-mark"))
@@ -153,5 +158,5 @@ async def test_odd_urgent_pointer_does_no_harm(tcp: Case, pointer: int) -> None:
     conn = await tcp.drive_to(State.ESTABLISHED, options=INLINE)
     await conn.send(ACK | PSH | URG, payload=b"abcdef", urgent=pointer)
     await conn.expect_ack()
-    await reads(conn, b"abcdef")
+    await app_reads(conn, b"abcdef")
     await conn.deliver(b"and so on")

@@ -19,6 +19,8 @@ from conformance.api import (
     Sent,
     State,
     Violation,
+    app_reads,
+    app_sends,
     opt,
     verifies,
 )
@@ -226,8 +228,7 @@ async def test_connection_stays_open_while_probes_are_answered(tcp: Case) -> Non
     must keep the connection open, and send its data when the window opens.
     """
     conn = await established(tcp, 65535)
-    await conn.app.send(DATA[:SIZE])
-    await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=DATA[:SIZE])
+    await app_sends(conn, DATA[:SIZE])
     conn.window = 0
     await conn.send(ACK, text="closes the window")
     await conn.app.send(DATA[SIZE : 2 * SIZE])
@@ -266,12 +267,6 @@ async def opens(conn: Connection) -> None:
         pass
 
 
-async def reads(conn: Connection, data: bytes) -> None:
-    """See that the application reads exactly these octets."""
-    got = await conn.app.receive(len(data))
-    assert got == data, f"the application read {len(got)} octets, not the {len(data)} that were sent"
-
-
 @verifies("RFC9293:MAY-8", "RFC9293:3.8.6.1-answer", "RFC9293:3.4-zero-window", "claim:C-34", level="text", lasts=3)
 async def test_window_stays_closed_while_the_application_does_not_read(tcp: Case) -> None:
     """The window stays closed while the application does not read.
@@ -286,7 +281,7 @@ async def test_window_stays_closed_while_the_application_does_not_read(tcp: Case
         await conn.expect_ack(window=0)
         await conn.silence(for_=0.55)
     tcp.choice("window while the application does not read", "kept closed", ["kept closed"])
-    await reads(conn, sent)
+    await app_reads(conn, sent)
     await opens(conn)
     await conn.deliver(b"and on it goes")
 
@@ -313,7 +308,7 @@ async def test_urgent_pointer_is_processed_with_a_closed_window(tcp: Case) -> No
     conn, sent = await closed_by_the_target(tcp)
     await conn.inject(ACK | URG, urgent=3, text="urgent data is to come")
     await conn.silence(for_=0.1)
-    await reads(conn, sent)
+    await app_reads(conn, sent)
     await opens(conn)
     await conn.send(ACK | PSH, payload=b"ab!")
     await conn.expect_ack()

@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from conformance.api import ACK, SECOND, SYN, Bound, Case, State, verifies
+from conformance.api import SECOND, SYN, Bound, Case, State, app_sends, verifies
 
 DATA = b"to nobody"
 LIMIT_S = 3600
@@ -28,8 +28,7 @@ async def test_data_is_given_up_at_a_shortened_r2(tcp: Case) -> None:
     forget the connection.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
-    await conn.app.send(DATA)
-    data = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=DATA)
+    data = await app_sends(conn, DATA)
     gone = await tcp.see_given_up(conn, data, within=30)
     tcp.check_series(
         "R2 of data",
@@ -63,8 +62,7 @@ async def test_data_is_given_up_at_the_default_r2(tcp: Case) -> None:
     to one that is at least as long.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
-    await conn.app.send(DATA)
-    data = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=DATA)
+    data = await app_sends(conn, DATA)
     gone = await tcp.see_given_up(conn, data, within=LIMIT_S)
     tcp.check_series(
         "R2 of data",

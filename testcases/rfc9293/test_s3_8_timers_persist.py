@@ -1,6 +1,6 @@
 """RFC 9293 section 3.8.6.1: probes of a zero window as a series."""
 
-from conformance.api import ACK, SECOND, Bound, Case, Connection, Expectation, Inconclusive, State, verifies
+from conformance.api import ACK, SECOND, Bound, Case, Connection, Expectation, Inconclusive, State, app_sends, verifies
 
 DATA = b"has to wait"
 PROBES = 6
@@ -77,8 +77,7 @@ async def test_probes_of_a_closed_window_back_off(tcp: Case) -> None:
     Whenever the first probe comes, each interval to the next should be twice as long as the one before.
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
-    await conn.app.send(b"x")
-    data = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=b"x")
+    data = await app_sends(conn, b"x")
     conn.window = 0
     closed = await conn.send(ACK, text="closes our window")
     await conn.app.send(DATA)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from conformance.api import ACK, FIN, PSH, SYN, AppError, Case, Received, State, verifies
+from conformance.api import ACK, FIN, PSH, SYN, AppError, Case, Received, State, app_accepts, app_sends, verifies
 
 DATA = b"as the application asked for"
 BY = pytest.mark.parametrize("by", ["passive", "active"])
@@ -137,7 +137,7 @@ async def test_local_address_is_chosen_once_and_kept(tcp: Case, by: str) -> None
         await conn.send(SYN)
         seen.append(await conn.expect(SYN | ACK, ack=conn.snd_nxt, length=0))
         await conn.send(ACK)
-        conn.app = await conn.listener.accept()
+        await app_accepts(conn)
     await conn.app.send(DATA)
     seen.append(await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=DATA))
     await conn.send(ACK | PSH, payload=DATA)
@@ -183,8 +183,7 @@ async def test_differentiated_services_field_is_the_applications(tcp: Case, by: 
     conn = await tcp.drive_to(State.ESTABLISHED, by=by)
     for codepoint in (18, 46, 0):
         await conn.app.option(level, name, codepoint << 2)
-        await conn.app.send(DATA)
-        data = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=DATA)
+        data = await app_sends(conn, DATA)
         await conn.send(ACK | PSH, payload=DATA)
         answer = await conn.expect_ack()
         for received in (data, answer):

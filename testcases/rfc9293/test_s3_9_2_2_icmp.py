@@ -2,7 +2,7 @@
 
 import pytest
 
-from conformance.api import ACK, SYN, Case, Connection, NotApplicable, Received, State, icmp, verifies
+from conformance.api import ACK, SYN, Case, Connection, NotApplicable, Received, State, app_sends, icmp, verifies
 
 DATA = b"lost on the way, it is said"
 # What RFC 9293 lists; `code 5` of IPv4 is "source route failed", which IPv6 has not.
@@ -35,8 +35,7 @@ def there(tcp: Case, error: icmp.IcmpError) -> None:
 async def with_data_under_way(tcp: Case, *, round_trip_s: float = 0.0) -> tuple[Connection, Received]:
     """Return an ESTABLISHED connection, and a segment of the target's that is not acknowledged."""
     conn = await tcp.drive_to(State.ESTABLISHED, round_trip_s=round_trip_s)
-    await conn.app.send(DATA)
-    return conn, await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=DATA)
+    return conn, await app_sends(conn, DATA)
 
 
 async def goes_on(conn: Connection) -> None:

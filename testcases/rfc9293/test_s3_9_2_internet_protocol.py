@@ -17,6 +17,9 @@ from conformance.api import (
     Received,
     State,
     Violation,
+    app_accepts,
+    app_reads,
+    app_sends,
     opt,
     verifies,
 )
@@ -57,8 +60,7 @@ async def test_unknown_ip_option_is_ignored(tcp: Case, where: str) -> None:
     conn = await tcp.drive_to(State.ESTABLISHED)
     await conn.send((ACK | PSH) if where == "data" else FIN | ACK, payload=DATA, ip=ip)
     await conn.expect_ack()
-    got = await conn.app.receive(len(DATA))
-    assert got == DATA, f"the application read {got!r}, sent was {DATA!r}"
+    await app_reads(conn, DATA)
 
 
 @pytest.mark.parametrize(
@@ -98,8 +100,7 @@ async def test_time_to_live_is_configurable(tcp: Case, by: str) -> None:
     conn = await tcp.drive_to(State.ESTABLISHED, by=by)
     for ttl in (77, 3):
         await conn.app.option(level, name, ttl)
-        await conn.app.send(DATA)
-        data = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=DATA)
+        data = await app_sends(conn, DATA)
         await conn.send(ACK | PSH, payload=DATA)
         answer = await conn.expect_ack()
         for received in (data, answer):
@@ -130,8 +131,7 @@ async def test_fragmented_segment_is_put_together(tcp: Case, where: str) -> None
     conn = await tcp.drive_to(State.ESTABLISHED)
     await conn.send((ACK | PSH) if where == "data" else FIN | ACK, payload=DATA, fragment=octets)
     await conn.expect_ack()
-    got = await conn.app.receive(len(DATA))
-    assert got == DATA, f"the application read {got!r}, sent was {DATA!r}"
+    await app_reads(conn, DATA)
 
 
 # Retransmissions
@@ -146,8 +146,7 @@ async def test_identical_retransmission_may_keep_its_identification(tcp: Case) -
     """
     only_ipv4(tcp, "Identification outside of fragments")
     conn = await tcp.drive_to(State.ESTABLISHED)
-    await conn.app.send(DATA)
-    first = await conn.expect(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, payload=DATA)
+    first = await app_sends(conn, DATA)
     again = await conn.expect_retransmission(first, within=tcp.timer("rto-min").high_s + 1)
     forms = ["another", "the same"]
     tcp.choice("Identification of a retransmission", forms[first.ip.id == again.ip.id], forms)
@@ -217,7 +216,7 @@ async def opened_by_route(tcp: Case) -> Connection:
     await conn.send(SYN, ip=recorded(ELSEWHERE, tcp.address))
     check_route(await conn.expect(SYN | ACK, ack=conn.snd_nxt, length=0), ELSEWHERE, tcp.address)
     await conn.send(ACK)
-    conn.app = await conn.listener.accept()
+    await app_accepts(conn)
     return conn
 
 
