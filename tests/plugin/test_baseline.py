@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -60,7 +62,7 @@ def test_a_run_fails_only_where_it_got_worse(suite: Callable[[str], Suite]) -> N
     assert "new errors (1):" in error.out
 
     mended = made.write(cases(first=CONFORMS, colour="blue")).run("--family=4", "--baseline=before")
-    assert mended.code == pytest.ExitCode.OK
+    assert mended.code == pytest.ExitCode.OK, mended.out
     assert "test_first[ipv4]: conforms, was violates" in mended.out
     assert "test_third[ipv4]: colour: blue, was red" in mended.out
 
@@ -78,6 +80,41 @@ def test_a_selection_is_compared_alone_and_a_whole_run_knows_what_is_gone(suite:
     assert renamed.code == pytest.ExitCode.OK
     assert "added (2):" in renamed.out
     assert "gone (2):" in renamed.out
+
+
+def test_what_was_deselected_is_never_gone(suite: Callable[[str], Suite]) -> None:
+    slow = cases().replace('"RFC9293:MUST-13"', '"RFC9293:MUST-13", lasts=60', 1)
+    made = suite(slow.replace('"RFC9293:MAY-2"', '"RFC5961:3.2-1", "RFC9293:MAY-2"'))
+    shutil.copy(made.folder / "test_cases.py", made.folder / "test_more.py")
+    made.run()
+    save(made)
+    for options in (
+        ("--tier=quick",),
+        ("--requirement=RFC9293:MAY-2",),
+        ("--rfc=5961",),
+        ("--family=4",),
+        ("-m", "may"),
+        ("-k", "third"),
+        ("--deselect=test_cases.py::test_first",),
+        ("--ignore=test_more.py",),
+        ("test_cases.py::test_third",),
+        ("--tier=quick", "-n2"),
+    ):
+        ran = made.run("--baseline=before", *options)
+        assert re.search(r"\d+ of the baseline not run", ran.out), (options, ran.out)
+        assert "gone" not in ran.out, (options, ran.out)
+
+
+def test_a_tier_leaves_out_what_a_longer_one_kept_and_what_is_missing_is_gone(suite: Callable[[str], Suite]) -> None:
+    made = suite(cases().replace('"RFC9293:MUST-13"', '"RFC9293:MUST-13", lasts=100', 1))
+    made.run("--family=4", "--tier=full")
+    save(made)
+    renamed = made.write(
+        cases().replace('"RFC9293:MUST-13"', '"RFC9293:MUST-13", lasts=100', 1).replace("test_second", "test_new")
+    )
+    ran = renamed.run("--family=both", "--baseline=before")
+    assert "gone (1):" in ran.out, ran.out
+    assert "1 of the baseline not run" in ran.out
 
 
 def test_a_baseline_excuses_no_other_failure(suite: Callable[[str], Suite]) -> None:

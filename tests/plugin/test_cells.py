@@ -69,6 +69,26 @@ def test_cells_and_cases_are_chosen_by_state_and_event() -> None:
     assert "5 cells" in shown
 
 
+@pytest.mark.parametrize("what", [(), ("--cells",), ("--json",), ("--cells", "--json")])
+def test_a_list_of_nothing_says_so_and_fails(what: tuple[str, ...]) -> None:
+    done = listed(*what, "--event", "frobnicate")
+    assert done.returncode == 1
+    assert done.stderr == f"tcp-conformance list: nothing matches {' '.join((*what, '--event', 'frobnicate'))}\n"
+    if "--json" in what:
+        assert json.loads(done.stdout) == []
+
+
+def test_cases_are_listed_by_what_they_verify_and_how_long_they_wait() -> None:
+    every = as_json()
+    of_rfc = as_json("--rfc", "5961")
+    assert 0 < len(of_rfc) < len(every)
+    assert all(any(name.startswith("RFC5961:") for name in case["requirements"]) for case in of_rfc)
+    of_claim = as_json("--requirement", "C-18", "--tier", "quick")
+    assert of_claim
+    assert all("C-18" in case["claims"] and case["lasts_s"] <= 5 for case in of_claim)
+    assert all("closing" in case["id"].lower() for case in as_json("-k", "closing", "rfc9293/test_s3_6_closing.py"))
+
+
 def test_a_wrong_state_gets_one_line() -> None:
     done = listed("--cells", "--state", "CLOSNG")
     assert done.returncode == 2

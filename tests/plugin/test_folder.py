@@ -1,0 +1,67 @@
+"""What a run that never began, or judged nothing, leaves in the folder of the last one, and says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.conftest import Suite
+
+CASES = '''
+    @verifies("RFC9293:3.5-handshake")
+    async def test_conforms(tcp):
+        """The handshake."""
+        await tcp.drive_to(State.ESTABLISHED)
+
+    @verifies("RFC9293:MUST-13", needs=["teleport"])
+    async def test_not_applicable(tcp):
+        """A capability that no target has."""
+
+    @verifies("RFC9293:MUST-13")
+    async def test_inconclusive(tcp):
+        """The harness can't tell."""
+        raise Inconclusive("jitter of 3 ms, bound of 1 ms")
+'''
+REPORTS = ("--junitxml=out/junit.xml", "--html=out/pytest.html", "--self-contained-html")
+
+
+NEVER_BEGAN = [
+    (("--target=nosuch",), pytest.ExitCode.USAGE_ERROR, "no target is called 'nosuch'"),
+    (("--target=nosuch", "-n2"), pytest.ExitCode.USAGE_ERROR, "no target is called 'nosuch'"),
+    (("--target=refused.toml",), pytest.ExitCode.USAGE_ERROR, "sysctl net.ipv4.tcp_nothing = 1"),
+    (("-k", "nosuch"), pytest.ExitCode.NO_TESTS_COLLECTED, "nothing matched -k nosuch --family 4: no case ran"),
+    (("-k", "nosuch", "-n2"), pytest.ExitCode.NO_TESTS_COLLECTED, "nothing matched -k nosuch --family 4: no case ran"),
+    (("--rfc=5482",), pytest.ExitCode.NO_TESTS_COLLECTED, "nothing matched --rfc 5482 --family 4: no case ran"),
+    (("nosuch.py",), pytest.ExitCode.USAGE_ERROR, "file or directory not found: nosuch.py"),
+    (("broken.py",), pytest.ExitCode.INTERRUPTED, "1 error"),
+]
+
+
+def test_a_run_that_never_began_leaves_the_last_one_as_it_was(suite: Callable[[str], Suite]) -> None:
+    made = suite(CASES)
+    (made.folder / "refused.toml").write_text('[sysctl]\n"net.ipv4.tcp_nothing" = 1\n')
+    (made.folder / "broken.py").write_text("raise ValueError\n")
+    refused = made.run("--family=4", "--target=refused.toml")
+    assert not refused.output.exists(), "no empty folder is left behind"
+    good = made.run("--family=4", *REPORTS)
+    assert good.code == pytest.ExitCode.OK, good.out
+    files = {path: path.read_bytes() for path in good.output.rglob("*") if path.is_file() and path.name != ".run"}
+    assert {"results.jsonl", "junit.xml", "pytest.html", "index.html"} <= {path.name for path in files}
+    for options, code, says in NEVER_BEGAN:
+        ran = made.run("--family=4", *REPORTS, *options)
+        assert ran.code == code, ran.out
+        assert says in ran.out
+        assert "INTERNALERROR" not in ran.out
+        assert "no run: out keeps the last one, and its junit.xml and pytest.html" in ran.out
+        assert {path: path.read_bytes() for path in files} == files, options
+    again = made.run("--family=4", *REPORTS)
+    assert again.code == pytest.ExitCode.OK, again.out
+    assert (again.output / "junit.xml").read_bytes() != files[again.output / "junit.xml"]
+
+
+@pytest.mark.parametrize("workers", [(), ("-n2",)], ids=["one-process", "workers"])
+def test_a_run_in_which_nothing_was_judged_fails(suite: Callable[[str], Suite], workers: tuple[str, ...]) -> None:
+    ran = suite(CASES).run("--family=4", "-k", "applicable or inconclusive", *workers)
+    assert ran.code == pytest.ExitCode.TESTS_FAILED, ran.out
+    assert "nothing was judged: 1 not applicable, 1 inconclusive" in ran.out
