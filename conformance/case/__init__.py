@@ -1,1 +1,1 @@
-"""What a case is written with: connections, the application, states to drive to, timings to check."""
+"""The room that cases are written with: connections, the application, states to drive to, timings to check."""

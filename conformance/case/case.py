@@ -1,4 +1,4 @@
-"""What a case is given as `tcp`: connections, the application, states to drive to, timings to check."""
+"""The handle that a case is given as `tcp`: connections, the application, states to drive to, timings to check."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ class Case(Timings):
         # Of two cases of one run none has the numbers of the other, and a case has the same again with the run's seed.
         self.random = random.Random(f"{seed} {name}")
         self.wire_round_trip_s = 2 * target.wire.delay_s
-        """What the wire itself adds to a round trip that we see at our end, in seconds."""
+        """Seconds that the wire itself adds to a round trip that we see at our end."""
         self.remote = target.address(family)
         self.agent = target.app
-        """That with which the case began: one that was started since knows nothing of it."""
+        """The agent with which the case began: one that was started since knows nothing of it."""
         self.app = Application(self)
         self.connections: list[Connection] = []
         self.address = station.lease(family, self.trace)

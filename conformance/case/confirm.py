@@ -1,4 +1,4 @@
-"""Which state the target is in: by a probe that leaves it there, and by the agent's own word."""
+"""The target's state, confirmed by a probe that leaves it there, and by the agent's own word."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Confirmer:
             await clock.sleep(_WORD_EVERY_S)
 
     async def probe(self, conn: WireConnection, state: State) -> None:
-        """Have the wire tell the state, as far as it can, and leave it as it is. Raises Violation."""
+        """Probe for the state by a segment that leaves it as it is. Raises Violation."""
         remote_port = conn.remote_port  # NotYet where the target has not opened the connection
         if state is State.CLOSED:
             # RFC 9293 section 3.10.7.1: everything but a reset is answered by one.

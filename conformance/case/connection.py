@@ -36,7 +36,7 @@ class Connection(WireConnection):
         self._listener: AppSocket | None = None
         self._app: AppSocket | None = None
         self.round_trip_s = 0.0
-        """What the target can measure in the handshake, from its SYN to our answer; known once it is complete."""
+        """The round trip that the target can measure, from its SYN to our answer; known once the handshake is complete."""
 
     @property
     def app(self) -> AppSocket:

@@ -24,7 +24,7 @@ _WITHOUT_APPLICATION = (State.CLOSED, State.LISTEN, State.SYN_RECEIVED, State.ES
 
 @dataclass(frozen=True)
 class _Way:
-    """How to get there; see `Case.drive_to`."""
+    """The arguments of `Case.drive_to`."""
 
     case: Case
     by: str

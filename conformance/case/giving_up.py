@@ -1,4 +1,4 @@
-"""How the target gives up a connection whose peer says nothing any more: by R2, by user timeout, by keep-alives."""
+"""Watch the target give up a connection whose peer is silent: by R2, by user timeout, by keep-alives."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a stack agrees to in a handshake: found by asking it, where its hello does not say."""
+"""The options that a stack agrees to in a handshake: learnt by asking it, where its hello does not say."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NAMES = frozenset({*_BY_OPTION, "ecn"})
 
 
 async def negotiated(case: Case) -> frozenset[str]:
-    """Those of NAMES that the target agrees to when a SYN offers all of them. Raises TargetGone."""
+    """Return the names of NAMES that the target agrees to when a SYN offers all of them. Raises TargetGone."""
     try:
         conn = await case.listen()
         offered = (*conn.syn_options, opt.sack_permitted(), opt.window_scale(7), opt.timestamps(_TSVAL))

@@ -1,4 +1,4 @@
-"""What carries frames between tester and target, with stamps in integer nanoseconds."""
+"""Links: they carry frames between tester and target, with stamps in integer nanoseconds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class LinkError(Exception):
 
 @dataclass(frozen=True)
 class Wire:
-    """What a wire does to frames, as its lab file says: `delay_s` one way, `loss` and `reorder` are fractions of them."""
+    """The faults of a wire, as its lab file gives them: `delay_s` one way, `loss` and `reorder` are fractions of them."""
 
     loss: float = 0.0
     reorder: float = 0.0
@@ -26,12 +26,12 @@ class Wire:
 
     @property
     def faulty(self) -> bool:
-        """Whether what is not seen may be the wire's doing."""
+        """Return True where the wire itself may lose or reorder frames."""
         return bool(self.loss or self.reorder)
 
     @property
     def attempts(self) -> int:
-        """How often a case that broke something, and may not have, is tried again: it breaks in the same way each time.
+        """Return how often a case in doubt is run again; it is broken where it breaks alike each time.
 
         A wire that delays leaves less time to answer before a timer of the target's runs out.
         """

@@ -145,7 +145,7 @@ def stamp_of(ancillary: list[tuple[int, int, bytes]]) -> int | None:
 
 
 def _number(ancillary: list[tuple[int, int, bytes]]) -> int | None:
-    """Which frame a transmit stamp belongs to (SOF_TIMESTAMPING_OPT_ID)."""
+    """Return the number of the frame that a transmit stamp belongs to (SOF_TIMESTAMPING_OPT_ID)."""
     for level, kind, data in ancillary:
         if level == _SOL_PACKET and kind == _PACKET_TX_TIMESTAMP:
             return int(_EXTENDED_ERROR.unpack_from(data)[5])

@@ -46,7 +46,7 @@ class ImpairedLink:
         self._link.close()
 
     def _late_s(self, frame: bytes) -> float | None:
-        """How long a frame takes, None for one that is lost."""
+        """Return how many seconds a frame takes, None for one that is lost."""
         place = layout(frame)
         if place is None or is_neighbour_discovery(frame, place):
             return 0.0

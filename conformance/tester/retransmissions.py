@@ -1,4 +1,4 @@
-"""Which segments of the target repeat old ones and answer nothing: retransmissions, and what crossed a segment of ours."""
+"""The classifier of segments that repeat old ones and answer nothing: retransmissions, and what crossed ours."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NOT_REPEATED = PSH | CWR
 
 
 class Retransmissions:
-    """What the target has sent and we have acknowledged, and when: enough to classify what it sends next.
+    """The target's segments so far and our acknowledgments, with their times: enough to classify its next segment.
 
     `crossing_ns` is how long a segment and what it changes at the other end are on their way, there and back.
     """

@@ -18,7 +18,7 @@ from conformance.wire.frames import Template
 
 
 class Sender(Variables):
-    """One four-tuple, as far as we send on it. Its variables move by what `send` sends, and not by `inject`."""
+    """Our sending side of one four-tuple. Its variables move by what `send` sends, and not by `inject`."""
 
     def __init__(self, setting: Setting, *, port: int, remote_port: int | None, address: str, iss: int | None) -> None:
         number = setting.random.getrandbits(32) if iss is None else iss

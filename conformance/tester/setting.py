@@ -1,4 +1,4 @@
-"""What a connection is given of the case that it belongs to."""
+"""The part of a case that its connections are given."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from conformance.tester.station import Station
 from conformance.tester.trace import Trace
 
 LINK_MSS = {4: 1460, 6: 1440}
-"""What fits into Ethernet's 1500 octets behind the headers of IP and TCP, by family."""
+"""Octets that fit into Ethernet's 1500 behind the headers of IP and TCP, by family."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Where a connection sends and what it writes to, the two addresses, and the facts about time that it waits by.
+    """The station, the record, the two addresses, and the facts about time that a connection waits by.
 
     `wire_round_trip_s` is what the wire itself adds to a round trip; `crossing_ns` how long a segment and what it changes at
     the other end are on their way, there and back. `challenge_ack_s` is the interval to which the target limits its answers

@@ -1,4 +1,4 @@
-"""Who the tester is on the wire: addresses of its own, what it sends, and whether the target lives."""
+"""The tester on the wire: it leases addresses, sends frames, and asks whether the target lives."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ _TOGETHER_NS = 100_000
 
 
 def _ahead_ns() -> int:
-    """How far the machine's clock is ahead of the one that nobody sets; read together, and not around a pause of ours."""
+    """Return how far the machine's clock is ahead of the one that nobody sets; read together, and not around a pause of ours."""
     for _ in range(10):
         before_ns, at_ns, after_ns = time.monotonic_ns(), time.time_ns(), time.monotonic_ns()
         if after_ns - before_ns < _TOGETHER_NS:

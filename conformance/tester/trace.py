@@ -1,4 +1,4 @@
-"""What was seen and done in one case, kept until the case is recorded."""
+"""The record of one case while it runs: frames, steps, states, timings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from conformance.wire.ip import destination
 
 _MOST_FRAMES = 20_000
 MOST_SENT, MOST_A_SECOND = 20_000, 2_000
-"""How many segments a case may send, in all and to a host within a second: a case that never ends is no flood."""
+"""Limits: the segments that a case may send, in all and to a host within a second: a case that never ends is no flood."""
 
 
 @dataclass(eq=False)
@@ -29,7 +29,7 @@ class Frame:
 
 
 class Traffic:
-    """How much of a network some cases took: IP packets that left for the target, to whom, and how many in a second."""
+    """The load that cases put on a network: IP packets that left for the target, to whom, and how many in a second."""
 
     def __init__(self) -> None:
         self.packets = self.peak_per_s = 0

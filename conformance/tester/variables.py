@@ -30,7 +30,7 @@ def there(value: T | None, has: str) -> T:
 
 @dataclass(frozen=True)
 class Offer:
-    """What our SYN, or SYN,ACK, offers: `mss` in octets (None: the link's), the shift count of the window scale or None."""
+    """The options of our SYN, or SYN,ACK: `mss` in octets (None: the link's), the shift count of the window scale or None."""
 
     mss: int | None = None
     sack: bool = False
@@ -48,20 +48,20 @@ class Offer:
 
 
 class Variables:
-    """What RFC 9293 3.3.1 has a connection keep; moved by the segments that were sent and taken, and by nothing else."""
+    """The variables of RFC 9293 3.3.1 and our end's state; moved only by segments that were sent and taken."""
 
     def __init__(self, iss: Seq, syn_options: tuple[opt.Option, ...]) -> None:
         self.iss = iss
         self.snd_nxt = self.snd_una = iss
         self.window = 65535
-        """What we offer, in octets and without a scale."""
+        """Our window, in octets and without a scale."""
         self.remote_window = 0
-        """What the target last offered, in octets: scaled where both sides have sent the option (RFC 7323 section 2.3)."""
+        """The target's last window, in octets: scaled where both sides have sent the option (RFC 7323 section 2.3)."""
         self.remote_shift = 0
         self.ts_recent = 0
         self.syn_options = syn_options
         self.state = State.CLOSED
-        """Our own end's state, as far as the ladder needs it."""
+        """Our own end's state, for the ladder."""
         self._irs: Seq | None = None
         self._rcv_nxt: Seq | None = None
         self._acked: Seq | None = None
@@ -123,12 +123,12 @@ class Variables:
 
     @property
     def base(self) -> Base:
-        """Where relative numbers of the target's segments begin."""
+        """The first numbers of both sides, for relative numbers of the target's segments."""
         return Base(self._irs, self.iss)
 
     @property
     def own_base(self) -> Base:
-        """Where relative numbers of our segments begin."""
+        """The first numbers of both sides, for relative numbers of our segments."""
         return Base(self.iss, self._irs)
 
     def base_for(self, segment: Segment) -> Base:

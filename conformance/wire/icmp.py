@@ -56,7 +56,7 @@ class IcmpMessage(NamedTuple):
 
 
 def quotation(frame: bytes, octets: int | None = None) -> bytes:
-    """What an error about the packet in an Ethernet frame quotes of it: its IP header, and `octets` of what it carries.
+    """Return what an error about the packet in a frame quotes: its IP header, and `octets` of what it carries.
 
     Unset means what the standards ask for at least: 8 octets over IPv4 (RFC 792), all that fits over IPv6 (RFC 4443).
     Raises ValueError where the frame holds no IP packet.

@@ -1,4 +1,4 @@
-"""What carries segments: the header of IP as it came, and a datagram cut into fragments."""
+"""The IP header of a frame that arrived, and datagrams cut into fragments."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def ip_header(frame: bytes) -> IpHeader:
 
 
 def destination(frame: bytes) -> str | None:
-    """Where the IP packet in an Ethernet frame goes; None where there is none, or only neighbour discovery (RFC 4861)."""
+    """Return the destination of the IP packet in a frame; None without one, and for neighbour discovery (RFC 4861)."""
     place = layout(frame)
     if place is None or is_neighbour_discovery(frame, place):
         return None

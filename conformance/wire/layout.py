@@ -1,4 +1,4 @@
-"""Where the parts of an Ethernet frame begin: the one place that knows the offsets of Ethernet and of IP.
+"""Offsets of the parts of an Ethernet frame: the one place that knows the offsets of Ethernet and of IP.
 
 A VLAN tag would move `ip`, an IPv6 extension header `payload`: whoever reads or writes a frame asks here.
 """
@@ -18,7 +18,7 @@ _ADDRESSES = {False: (12, 16, 20), True: (8, 24, 40)}
 
 
 class Layout(NamedTuple):
-    """Where the parts of a frame with an IP packet begin, in octets from the frame's first.
+    """The offsets of the parts of a frame with an IP packet, in octets from the frame's first.
 
     `payload` is behind the IP header and its options. `end` is where the packet says that it ends: a padded frame goes on,
     and one that was cut does not reach it. `protocol` is the number of what the packet carries; a `fragment` carries only a

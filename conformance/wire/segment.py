@@ -73,7 +73,7 @@ class Segment:
 
     @property
     def checksum_ok(self) -> bool:
-        """Whether the checksum that arrived is right; one that is not set counts as right."""
+        """Return True for a right checksum in what arrived, and for one that is not set."""
         if self.checksum is None:
             return True
         raw = self.header()
@@ -102,7 +102,7 @@ def tcp_checksum(src: str, dst: str, raw: bytes) -> int:
 
 
 def _bounds(frame: bytes, place: Layout | None) -> tuple[int, int, int] | None:
-    """Where the TCP header, its data and the end of both are; None for what is not whole TCP over IP."""
+    """Return the offsets of the TCP header, of its data and of their end; None for what is not whole TCP over IP."""
     if place is None or place.protocol != _PROTOCOL or place.fragment:
         return None
     start, end = place.payload, place.end
