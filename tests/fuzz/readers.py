@@ -159,7 +159,9 @@ def agent_replies(data: bytes) -> None:
 
     async def ask() -> None:
         ours, theirs = socket.socketpair()
-        theirs.sendall(b'{"hello": {"protocol": 1, "capabilities": []}}\n' + data[: 1 << 16] + b"\n")
+        theirs.sendall(
+            b'{"hello": {"name": "x", "version": "1", "protocol": 1, "capabilities": []}}\n' + data[: 1 << 16] + b"\n"
+        )
         theirs.shutdown(socket.SHUT_WR)
         client = AgentClient(ours, "fuzz")
         try:
@@ -259,7 +261,11 @@ SEEDS: Mapping[str, tuple[bytes, ...]] = {
     "station": tuple(_frames()),
     "agent_requests": _REQUESTS,
     "agent_replies": _REPLIES,
-    "agent_hello": (b'{"hello": {"protocol": 1, "name": "x", "capabilities": ["app"]}}', b'{"hello": []}', b"[1]"),
+    "agent_hello": (
+        b'{"hello": {"protocol": 1, "name": "x", "version": "1", "capabilities": ["app"]}}',
+        b'{"hello": []}',
+        b"[1]",
+    ),
     "record": (b'{"schema": 1, "id": "a::b", "verdict": "conforms"}', b"{}\n[]\n\xff\n"),
     "capture": (bytes.fromhex("0a0d0d0a1c0000004d3c2b1a01000000ffffffffffffffff1c000000"),),
     "lab_file": (b'kind = "netns"\nprofile = "linux"\n[sysctl]\n"net.ipv4.tcp_sack" = 0\n', b"name = 3\n"),

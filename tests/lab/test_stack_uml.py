@@ -60,7 +60,7 @@ def _inside(namespace: str) -> set[int]:
 def test_connection_carries_more_than_the_agents_line_takes_at_once(wire: Wire, family: int) -> None:
     assert wire.hello["name"] == "linux"
     assert wire.hello["version"].startswith("6.")
-    assert {"app", "state", "ipv4", "ipv6", "sysctl"} <= set(wire.hello["capabilities"])
+    assert {"listen", "state", "ipv4", "ipv6", "sysctl"} <= set(wire.hello["capabilities"])
     listener = wire.call("listen", family=family, address=STACK[family], port=PORT)["socket"]
     peer = Peer(wire, family)
     peer.send(SYN)

@@ -215,7 +215,7 @@ def test_bad_requests_are_refused_by_name(start: Callable[..., Wire]) -> None:
 @EVERY
 def test_capabilities_are_those_of_the_protocol(start: Callable[..., Wire]) -> None:
     said = set(start().hello["capabilities"])
-    assert {"app", "state", "virtual-time"} <= said
+    assert {"listen", "state", "virtual-time"} <= said
     assert not undocumented(said)
 
 

@@ -277,7 +277,7 @@ def test_says_hello_unasked_and_when_asked(agent: Running) -> None:
     assert agent.hello["protocol"] == 1
     found = set(agent.hello["capabilities"])
     assert not undocumented(found)
-    assert {"app", "state", "ipv4", "keepalive", "half-close", "urgent"} <= found
+    assert {"listen", "state", "ipv4", "keepalive", "half-close", "urgent"} <= found
     assert {"options:SO_LINGER", "options:TCP_NODELAY", "options:TCP_USER_TIMEOUT"} <= found
 
 
