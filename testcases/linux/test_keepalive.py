@@ -26,7 +26,14 @@ async def probed(conn: Connection, bound: Bound) -> int:
     return probe.at_ns
 
 
-@pytest.mark.parametrize(("idle", "interval", "probes"), [(1, 1, 2), (2, 1, 3), (1, 2, 1)])
+@pytest.mark.parametrize(
+    ("idle", "interval", "probes"),
+    [
+        pytest.param(1, 1, 2, id="idle-1-s-every-1-s-2-probes"),
+        pytest.param(2, 1, 3, id="idle-2-s-every-1-s-3-probes"),
+        pytest.param(1, 2, 1, id="idle-1-s-every-2-s-1-probe"),
+    ],
+)
 @verifies(*IDS, needs=("app", "keepalive"), sysctl=SETTINGS, lasts=6)
 async def test_keepalive_settings_show_on_the_wire(tcp: Case, idle: int, interval: int, probes: int) -> None:
     """Keep-alives begin after {idle} s, {interval} s apart, {probes} in all.

@@ -118,8 +118,11 @@ async def test_dsack_reports_a_duplicate_when_it_is_on(tcp: Case, on: int) -> No
 
 # ECN
 
+ECN_MODES = ["never", "always", "when-asked"]
+"""The ids of the values 0, 1 and 2 of tcp_ecn."""
 
-@pytest.mark.parametrize(("value", "asks"), [(0, False), (1, True), (2, False)])
+
+@pytest.mark.parametrize(("value", "asks"), [(0, False), (1, True), (2, False)], ids=ECN_MODES)
 @verifies("IP-SYSCTL:tcp_ecn", sysctl={"net.ipv4.tcp_ecn": "{value}", "net.ipv4.tcp_ecn_fallback": "0"})
 async def test_ecn_is_asked_for_when_it_is_on(tcp: Case, value: int, asks: bool) -> None:
     """tcp_ecn={value} decides whether the SYN asks for ECN.
@@ -132,7 +135,7 @@ async def test_ecn_is_asked_for_when_it_is_on(tcp: Case, value: int, asks: bool)
     await opens_actively(conn)
 
 
-@pytest.mark.parametrize(("value", "grants"), [(0, False), (1, True), (2, True)])
+@pytest.mark.parametrize(("value", "grants"), [(0, False), (1, True), (2, True)], ids=ECN_MODES)
 @verifies("IP-SYSCTL:tcp_ecn", sysctl={"net.ipv4.tcp_ecn": "{value}"})
 async def test_ecn_is_granted_unless_it_is_off(tcp: Case, value: int, grants: bool) -> None:
     """tcp_ecn={value} decides whether the SYN,ACK grants ECN.

@@ -8,7 +8,7 @@ DATA = bytes(range(256)) * 12
 LEAST = "net.ipv4.route.min_pmtu"
 
 
-@pytest.mark.parametrize(("mode", "forbidden"), [(0, True), (1, False), (2, False)])
+@pytest.mark.parametrize(("mode", "forbidden"), [(0, True), (1, False), (2, False)], ids=["mode-0", "mode-1", "mode-2"])
 @verifies("IP-SYSCTL:ip_no_pmtu_disc", "RFC1191:2-df", level="text", sysctl={"net.ipv4.ip_no_pmtu_disc": "{mode}"})
 async def test_no_pmtu_disc_allows_fragmentation(tcp: Case, mode: int, forbidden: bool) -> None:
     """ip_no_pmtu_disc={mode} decides whether Don't Fragment is set.
@@ -26,7 +26,7 @@ async def test_no_pmtu_disc_allows_fragmentation(tcp: Case, mode: int, forbidden
     assert data.ip.dont_fragment is forbidden, f"ip_no_pmtu_disc is {mode}, Don't Fragment is {data.ip.dont_fragment}"
 
 
-@pytest.mark.parametrize(("least", "size"), [(552, 552), (300, 400)])
+@pytest.mark.parametrize(("least", "size"), [(552, 552), (300, 400)], ids=["min-552", "min-300"])
 @verifies("IP-SYSCTL:min_pmtu", sysctl={LEAST: "{least}"}, lasts=1)
 async def test_min_pmtu_is_the_least_path_mtu(tcp: Case, least: int, size: int) -> None:
     """min_pmtu={least} is the lower bound of the path MTU.

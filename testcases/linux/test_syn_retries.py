@@ -48,7 +48,9 @@ async def test_syn_retries_bound_the_syns(tcp: Case, retries: int) -> None:
     await is_given_up(tcp, conn, first, intervals(retries, linear))
 
 
-@pytest.mark.parametrize(("retries", "linear"), [(1, 0), (3, 0), (1, 2)])
+@pytest.mark.parametrize(
+    ("retries", "linear"), [(1, 0), (3, 0), (1, 2)], ids=["1-retry", "3-retries", "1-retry-2-linear"]
+)
 @verifies(
     "IP-SYSCTL:tcp_syn_linear_timeouts",
     "IP-SYSCTL:tcp_syn_retries",

@@ -46,7 +46,7 @@ async def in_time_wait_by_active_open(tcp: Case) -> Connection:
     return conn
 
 
-@pytest.mark.parametrize("delay_ms", [1000, 2000])
+@pytest.mark.parametrize("delay_ms", [1000, 2000], ids=["1000-ms", "2000-ms"])
 @verifies(
     "IP-SYSCTL:tcp_tw_reuse",
     "IP-SYSCTL:tcp_tw_reuse_delay",
@@ -56,7 +56,7 @@ async def in_time_wait_by_active_open(tcp: Case) -> Connection:
     sysctl={**REUSE, "net.ipv4.tcp_tw_reuse_delay": "{delay_ms}"},
     lasts=3,
 )
-@pytest.mark.parametrize("reuse", [1])
+@pytest.mark.parametrize("reuse", [1], ids=["on"])
 async def test_tw_reuse_opens_anew_after_its_delay(tcp: Case, reuse: int, delay_ms: int) -> None:
     """tcp_tw_reuse opens again only after {delay_ms} ms.
 
