@@ -455,12 +455,32 @@ def test_sigkill_at_any_moment_leaves_nothing_and_loses_nothing(
             spaces = set()
         out, _ = process.communicate(timeout=60)
         longest = longest or time.monotonic() - began
-        wait(lambda mark=mark, spaces=spaces: not _marked(mark) and not namespaces() & spaces)  # type: ignore[misc]
+        _wait_until_nothing_is_left(mark, spaces)
         assert _interfaces() == interfaces
         assert list(temporary.iterdir()) == []
         _is_whole(made, out)
         shutil.rmtree(made.folder / "out", ignore_errors=True)
     assert spaces_seen, "nothing was killed while there was a lab"
+
+
+def _wait_until_nothing_is_left(mark: str, spaces: set[str]) -> None:
+    """Wait for the end of all processes with that mark and of these network namespaces; name what stays."""
+    end = time.monotonic() + 60
+    while (pids := _marked(mark)) or namespaces() & spaces:
+        lines = []
+        for pid in pids:
+            with contextlib.suppress(OSError):
+                command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ")[:200]
+                status = Path(f"/proc/{pid}/status").read_text().partition("PPid:")
+                lines.append(f"{pid} {command!r}, parent {status[2].split()[0]}, waits in {_waits_in(pid)}")
+        assert time.monotonic() < end, f"left: {lines}, namespaces {namespaces() & spaces}"
+        time.sleep(0.02)
+
+
+def _waits_in(pid: int) -> str:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/wchan").read_text() or "nothing"
+    return "?"
 
 
 def _is_whole(made: Suite, out: str) -> None:

@@ -39,8 +39,6 @@ class Followed:
     """The tester has sent a RST in this state."""
     fin_repeated: bool = False
     """The tester has sent a FIN in TIME-WAIT, which restarts it."""
-    active: bool = False
-    """The target opened it, from a port on which nobody listens."""
     shift: int | None = None
     """How far the mutant moved the target's sequence numbers."""
     first_sent: dict[tuple[int, int, int], int] = field(default_factory=dict)
@@ -65,7 +63,6 @@ class Followed:
             if self.iss is None or again:
                 self.__init__()  # type: ignore[misc] # a new incarnation of the connection
                 self.iss, self.ports = segment.seq, (segment.sport, segment.dport)
-                self.active = not segment.flags & ACK
             scale = next((one.data for one in segment.option_list if one.kind == WINDOW_SCALE and one.data), b"\0")
             self.scale = scale[0]
         if self.snd_max is None or segment.end >= self.snd_max:

@@ -18,8 +18,6 @@ from tests.mutants.rules import CHANGES, SECOND, Mutant, Rule, Scene, flags_of
 
 Going = list[tuple[float, Segment]]
 """What goes on its way, each with a delay in seconds."""
-_NEXT_ISS = 1_000_000
-"""How far a new connection's first number is beyond the last of the one before: four seconds of RFC 9293's clock."""
 
 
 class MutantLink:
@@ -133,15 +131,9 @@ class MutantLink:
         self._say(answer, scene, frame, float(rest[rest.index("at") + 1]) if "at" in rest else 0.0)
 
     def _forget(self, scene: Scene, frame: bytes) -> None:
-        """Answer as a target that no longer knows the connection: from CLOSED, or from LISTEN where it was listening."""
-        arriving = scene.segment
-        if arriving.flags & RST:
-            return
-        answer = reset_for(arriving)
-        if arriving.flags & (SYN | ACK) == SYN and not scene.conn.active:
-            iss = (scene.conn.snd_max or Seq(0)) + _NEXT_ISS
-            answer = replace(answer, seq=iss, ack=arriving.end, flags=SYN | ACK, window=65535)
-        self._say(answer, scene, frame, 0.0)
+        """Answer as CLOSED does: cases that hold TIME-WAIT to its length close the listener before."""
+        if not scene.segment.flags & RST:
+            self._say(reset_for(scene.segment), scene, frame, 0.0)
 
     def _say(self, answer: Segment, scene: Scene, frame: bytes, delay_s: float) -> None:
         """Deliver a segment in the target's name; `frame` is the one that it answers."""
