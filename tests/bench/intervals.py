@@ -55,10 +55,12 @@ async def measure(lab: Lab, exchanges: int) -> list[Number]:
 def _pairs(ours: list[Frame], theirs: list[Observed]) -> list[tuple[Frame, Observed]]:
     """Each of our frames with the same octets as the observer saw them; equal frames pair up in their order."""
     seen: dict[tuple[bool, bytes], list[Observed]] = {}
-    for one in theirs:
-        seen.setdefault((not one.outgoing, one.data), []).append(one)
-    found = [(frame, seen[frame.inbound, frame.data].pop(0)) for frame in ours if seen.get((frame.inbound, frame.data))]
-    return sorted(found, key=lambda pair: pair[0].at_ns)
+    for item in theirs:
+        seen.setdefault((not item.outgoing, item.data), []).append(item)
+    results = [
+        (frame, seen[frame.inbound, frame.data].pop(0)) for frame in ours if seen.get((frame.inbound, frame.data))
+    ]
+    return sorted(results, key=lambda pair: pair[0].at_ns)
 
 
 def _error(one: tuple[Frame, Observed], other: tuple[Frame, Observed]) -> float:

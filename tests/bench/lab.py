@@ -100,8 +100,8 @@ class Lab:
                 os.sched_setaffinity(0, processors - {apart})  # this thread: the loop's
 
             def send(frames: Sequence[bytes]) -> None:
-                said = b"".join(struct.pack("=H", len(frame)) + frame for frame in frames)
-                pipe.write(struct.pack("=H", len(frames)) + said)
+                text = b"".join(struct.pack("=H", len(frame)) + frame for frame in frames)
+                pipe.write(struct.pack("=H", len(frames)) + text)
                 pipe.flush()
 
             try:

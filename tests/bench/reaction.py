@@ -30,13 +30,13 @@ async def measure(lab: Lab, rounds: int) -> list[Number]:
     await _opening(lab, 1, 20, prepared=True)
     await _opening(lab, 1, 20, prepared=False)
     burst = max(rounds // 10, 3)
-    one, many, expected = "prepared answer, one case", "prepared answers, 64 cases", "expect, then send"
+    item, many, expected = "prepared answer, one case", "prepared answers, 64 cases", "expect, then send"
     return [
-        _number("prepared", one, await _opening(lab, 1, rounds, prepared=True), _OPENING, 100),
+        _number("prepared", item, await _opening(lab, 1, rounds, prepared=True), _OPENING, 100),
         _number("prepared.64", many, await _opening(lab, _MANY, burst, prepared=True), _OPENING, 500),
         _number("expect", expected, await _opening(lab, 1, rounds, prepared=False), _OPENING, 250),
-        _number("loaded.prepared", f"{one}, engine busy", await _loaded(lab, max(rounds // 5, 3)), _BUSY),
-        _number("asleep.prepared", f"{one}, loop asleep", await _asleep(lab, 1, rounds, prepared=True), _ASLEEP),
+        _number("loaded.prepared", f"{item}, engine busy", await _loaded(lab, max(rounds // 5, 3)), _BUSY),
+        _number("asleep.prepared", f"{item}, loop asleep", await _asleep(lab, 1, rounds, prepared=True), _ASLEEP),
         _number("asleep.prepared.64", f"{many}, loop asleep", await _asleep(lab, _MANY, burst, prepared=True), _ASLEEP),
         _number("asleep.expect", f"{expected}, loop asleep", await _asleep(lab, 1, rounds, prepared=False), _ASLEEP),
     ]
@@ -111,8 +111,8 @@ def _reactions(case: Case, came: Flags) -> list[float]:
     """From each segment of the target with exactly those flags to the next frame of ours, in us."""
     frames = case.trace.numbered()[0]
     took = []
-    for one, following in pairwise(frames):
-        segment = dissect(one.data)
-        if one.inbound and segment is not None and segment.flags == came and not following.inbound:
-            took.append((following.at_ns - one.at_ns) / _US)
+    for item, following in pairwise(frames):
+        segment = dissect(item.data)
+        if item.inbound and segment is not None and segment.flags == came and not following.inbound:
+            took.append((following.at_ns - item.at_ns) / _US)
     return took

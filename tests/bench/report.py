@@ -94,20 +94,20 @@ def _open_s(page: Path) -> list[float]:
         return []
     if path() is None:
         return []
-    found = []
+    result = []
     for _ in range(3):
         with open_browser() as browser:
             shown = browser.new_page()
             started = time.monotonic()
             shown.goto(page.as_uri())
             shown.evaluate("document.body.getBoundingClientRect().height")
-            found.append(time.monotonic() - started)
-    return found
+            result.append(time.monotonic() - started)
+    return result
 
 
 def _shares() -> list[Number]:
     """What reports take of the processor time of a run of the suite, in percent."""
-    found: dict[str, list[float]] = {}
+    result: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as name:
         # One folder for all: ext4 takes long to make files where as many were removed a moment ago.
         runs = [_took(Path(name) / str(turn)) for turn in range(RUNS)]
@@ -116,21 +116,21 @@ def _shares() -> list[Number]:
         shares = {part: 100 * seconds / total for part, seconds in took.items()}
         both = shares["pytest-html"] + shares["JUnit XML"]
         for part, share in {**shares, "total": total, "both": both, "all": both + shares["our pages"]}.items():
-            found.setdefault(part, []).append(share)
+            result.setdefault(part, []).append(share)
     how = (
         f"user and system time of `pytest testcases --tier quick` on {SHARES_CASES:,} of its cases with all reports, "
         "noted within that run"
     )
     what = f"of the CPU time of {SHARES_CASES:,} cases"
     return [
-        number("report.run", f"{SHARES_CASES:,} cases with all reports, CPU", "s", found["total"], how),
+        number("report.run", f"{SHARES_CASES:,} cases with all reports, CPU", "s", result["total"], how),
         *(
-            number(f"report.share.{part}", f"{part} {what}", "%", found[part], how)
+            number(f"report.share.{part}", f"{part} {what}", "%", result[part], how)
             for part in ("pytest-html", "JUnit XML")
         ),
-        number("report.share.pytest", f"reports of pytest, both {what}", "%", found["both"], how),
-        number("report.share.ours", f"our pages {what}", "%", found["our pages"], how),
-        number("report.share.all", f"all reports {what}", "%", found["all"], how, aim=10),
+        number("report.share.pytest", f"reports of pytest, both {what}", "%", result["both"], how),
+        number("report.share.ours", f"our pages {what}", "%", result["our pages"], how),
+        number("report.share.all", f"all reports {what}", "%", result["all"], how, aim=10),
     ]
 
 

@@ -23,7 +23,7 @@ _HOW = "ten scripts of tests/bench/packetdrill"
 def measure(packetdrill: str | None, repeats: int) -> list[Number]:
     """Seconds for all ten; packetdrill's where its binary is named (`PACKETDRILL`). Raises HarnessFault."""
     ours = f"{_HOW}/same.py, pytest from its start to its end, with record and report"
-    found = [
+    results = [
         number("scripts.ours.one_by_one", "ten scripts, one by one", "s", _ours("1", repeats), ours),
         number("scripts.ours", "ten scripts, side by side", "s", _ours("16", repeats), ours),
     ]
@@ -31,11 +31,11 @@ def measure(packetdrill: str | None, repeats: int) -> list[Number]:
         theirs = f"{_HOW}, each by packetdrill in a network namespace of its own (`unshare -n`)"
         one_by_one = [_theirs(packetdrill, together=False) for _ in range(repeats)]
         together = [_theirs(packetdrill, together=True) for _ in range(repeats)]
-        found += [
+        results += [
             number("scripts.packetdrill.one_by_one", "packetdrill, one by one", "s", one_by_one, theirs),
             number("scripts.packetdrill", "packetdrill, side by side", "s", together, theirs),
         ]
-    return found
+    return results
 
 
 def _ours(concurrency: str, repeats: int) -> list[float]:
@@ -72,6 +72,6 @@ def _start(command: Sequence[str]) -> subprocess.Popen[bytes]:
 
 def _wait(processes: Sequence[subprocess.Popen[bytes]]) -> None:
     for process in processes:
-        said, _ = process.communicate(timeout=60)
+        text, _ = process.communicate(timeout=60)
         if process.returncode:
-            raise HarnessFault(f"packetdrill failed ({os.fsdecode(said).strip()[-300:] or process.returncode})")
+            raise HarnessFault(f"packetdrill failed ({os.fsdecode(text).strip()[-300:] or process.returncode})")

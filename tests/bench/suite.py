@@ -55,8 +55,8 @@ def measure(*, one_by_one: bool) -> list[Number]:
 
 def _over_longest(key: str, what: str, concurrency: int, how: str, selection: Sequence[str]) -> Number:
     wall_s, longest_s = _run("--concurrency", str(concurrency), *selection)
-    said = f"{how}, --concurrency {concurrency}; by duration_s (wall {wall_s:.1f} s, longest case {longest_s:.1f} s)"
-    return number(key, f"{what} over longest case, {concurrency} at a time", "x", [wall_s / longest_s], said)
+    text = f"{how}, --concurrency {concurrency}; by duration_s (wall {wall_s:.1f} s, longest case {longest_s:.1f} s)"
+    return number(key, f"{what} over longest case, {concurrency} at a time", "x", [wall_s / longest_s], text)
 
 
 def _run(*options: str) -> tuple[float, float]:

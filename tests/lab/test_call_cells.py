@@ -112,15 +112,17 @@ def outcomes(run: Run) -> dict[str, Outcome]:
 
 @pytest.mark.usefixtures("lab")
 def test_every_row_conforms_as_it_is(outcomes: dict[str, Outcome]) -> None:
-    found = {row.id: outcomes[f"row of {row.id}"] for row in ROWS}
-    broken = {name: one.message for name, one in found.items() if one.verdict is not Verdict.CONFORMS}
+    results = {row.id: outcomes[f"row of {row.id}"] for row in ROWS}
+    broken = {name: one.message for name, one in results.items() if one.verdict is not Verdict.CONFORMS}
     assert set(broken) == DEVIATES, "\n".join(f"{name} {message}" for name, message in broken.items())
 
 
 @pytest.mark.usefixtures("lab")
 @pytest.mark.parametrize("how", ["response", "state", "seq", "ack", "flags"])
 def test_a_row_with_a_wrong_word_is_violated(outcomes: dict[str, Outcome], how: str) -> None:
-    found = {name: one for name, one in outcomes.items() if name.startswith(f"{how} of ")}
-    assert len(found) >= (len(ROWS) if how in ("response", "state") else 20)
-    passed = [f"{name} {one.verdict}: {one.message}" for name, one in found.items() if one.verdict != Verdict.VIOLATES]
+    results = {name: one for name, one in outcomes.items() if name.startswith(f"{how} of ")}
+    assert len(results) >= (len(ROWS) if how in ("response", "state") else 20)
+    passed = [
+        f"{name} {one.verdict}: {one.message}" for name, one in results.items() if one.verdict != Verdict.VIOLATES
+    ]
     assert not passed, "\n".join(sorted(passed))

@@ -298,10 +298,10 @@ def test_a_folder_that_a_run_is_recorded_in_is_refused_to_another(
         ran = _end(process, made)
     assert ran.code == 0, ran.out
     assert ran.verdicts == dict.fromkeys([*QUICK, "test_waits[ipv4]", "test_waits[ipv6]"], "conforms")
-    for other in others:
-        assert "another run is at out; choose another --output" in other.out
-        assert "Traceback" not in other.out
-        assert other.code == pytest.ExitCode.USAGE_ERROR
+    for another in others:
+        assert "another run is at out; choose another --output" in another.out
+        assert "Traceback" not in another.out
+        assert another.code == pytest.ExitCode.USAGE_ERROR
     assert made.run("-k", "quick").code == 0, "the folder is free again"
 
 
@@ -342,7 +342,7 @@ SENDS = """
 def test_what_a_case_sends_has_bounds(suite: Callable[[str], Suite]) -> None:
     ran = suite(SENDS).run()
     assert set(ran.verdicts.values()) == {"error"}
-    for family, other in ((4, "10.77.0.2"), (6, "fd77::2")):
+    for family, another in ((4, "10.77.0.2"), (6, "fd77::2")):
         for name in ("test_flood", "test_prepared_flood"):
             flood = ran.results[f"{name}[ipv{family}]"]["message"]
             assert flood == "flood: the case has sent 2,000 segments within a second, more are not sent"
@@ -350,8 +350,8 @@ def test_what_a_case_sends_has_bounds(suite: Callable[[str], Suite]) -> None:
         assert sent["packets"] in range(2_000, 2_020)
         assert sent["peak_per_s"] in range(1_000, 2_020), "they may lie in two seconds of the clock"
         assert sent["to"] == [TARGET[family]]
-        said = ran.results[f"test_elsewhere[ipv{family}]"]["message"]
-        assert said.startswith(f"nothing is sent to {other}: the target's addresses are 10.77.0.1")
+        text = ran.results[f"test_elsewhere[ipv{family}]"]["message"]
+        assert text.startswith(f"nothing is sent to {another}: the target's addresses are 10.77.0.1")
     whole = max((one["run"]["sent"] for one in ran.results.values()), key=lambda sent: sent["packets"])
     assert whole["packets"] == sum(one["sent"]["packets"] for one in ran.results.values())
     assert whole["to"] == sorted(TARGET.values())
@@ -404,8 +404,8 @@ def test_a_clock_that_is_set_blames_nobody(suite: Callable[[str], Suite]) -> Non
         "test_waits[ipv4--3600]": "conforms",
         "test_violates[ipv4-True]": "inconclusive",
     }, ran.out
-    said = ran.results["test_violates[ipv4-True]"]["message"]
-    assert said.startswith("this machine's clock was set by +100.000 s meanwhile: ")
+    text = ran.results["test_violates[ipv4-True]"]["message"]
+    assert text.startswith("this machine's clock was set by +100.000 s meanwhile: ")
     assert again["ran_again"].startswith("this machine's clock was set by ")
 
 
@@ -522,9 +522,9 @@ def _labs(mark: str) -> set[str]:
 
 def _marked(mark: str) -> list[int]:
     """The processes with that in their environment."""
-    found = []
+    result = []
     for path in Path("/proc").glob("[0-9]*/environ"):
         with contextlib.suppress(OSError):
             if mark.encode() in path.read_bytes().split(b"\0") and alive(int(path.parent.name)):
-                found.append(int(path.parent.name))
-    return found
+                result.append(int(path.parent.name))
+    return result

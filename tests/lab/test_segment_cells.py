@@ -30,14 +30,16 @@ ROWS = [row for row in cells() if row.kind == "segment" and row.runs and "group-
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-    one = Run(NetnsTarget(), output=tmp_path_factory.mktemp("mutants"), concurrency=128, strict=True, command="mutants")
+    item = Run(
+        NetnsTarget(), output=tmp_path_factory.mktemp("mutants"), concurrency=128, strict=True, command="mutants"
+    )
     try:
-        one.start()
+        item.start()
     except HarnessFault as error:
-        one.stop()
+        item.stop()
         pytest.skip(f"needs the embedded lab: {error}")
-    yield one
-    one.stop()
+    yield item
+    item.stop()
 
 
 def outcomes(run: Run, rows: list[Cell]) -> dict[str, CaseOutcome]:
@@ -102,13 +104,15 @@ def wrong_ack(row: Cell) -> list[Outcome]:
 
 
 def _numbers(row: Cell, wrong: Callable[[Response], dict[str, str]]) -> list[Outcome]:
-    found = []
+    results = []
     for outcome in row.outcomes:
         response = outcome.response
         if response.flags is not None and not response.optional and (fields := wrong(response)):
-            found.append(replace(outcome, response=replace(response, seq=fields.get("seq", response.seq))))
-            found[-1] = replace(found[-1], response=replace(found[-1].response, ack=fields.get("ack", response.ack)))
-    return found
+            results.append(replace(outcome, response=replace(response, seq=fields.get("seq", response.seq))))
+            results[-1] = replace(
+                results[-1], response=replace(results[-1].response, ack=fields.get("ack", response.ack))
+            )
+    return results
 
 
 def wrong_next(row: Cell) -> list[Outcome]:

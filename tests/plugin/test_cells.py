@@ -40,14 +40,14 @@ def listed(*options: str) -> subprocess.CompletedProcess[str]:
 def as_json(*options: str) -> list[dict[str, Any]]:
     done = listed("--json", *options)
     assert done.returncode == 0, done.stderr
-    found: list[dict[str, Any]] = json.loads(done.stdout)
-    return found
+    results: list[dict[str, Any]] = json.loads(done.stdout)
+    return results
 
 
 def test_the_list_of_cells_has_every_row_with_its_case_or_the_reason() -> None:
-    found = as_json("--cells")
-    assert [(one["id"], one["row"]) for one in found] == [(row.id, row.row) for row in cells()]
-    for one in found:
+    results = as_json("--cells")
+    assert [(one["id"], one["row"]) for one in results] == [(row.id, row.row) for row in cells()]
+    for one in results:
         assert set(one) - {"case", "reason"} == {"id", "row", "kind", "state", "event"}
         assert ("case" in one) is not ("reason" in one)
         assert "ipv4" not in one.get("case", "")
@@ -56,8 +56,8 @@ def test_the_list_of_cells_has_every_row_with_its_case_or_the_reason() -> None:
 
 
 def test_cells_and_cases_are_chosen_by_state_and_event() -> None:
-    found = as_json("--cells", "--state", "closing", "--event", "RST")
-    assert {one["id"] for one in found} == {row.id for row in cells() if row.id.startswith("CLOSING/rst")}
+    results = as_json("--cells", "--state", "closing", "--event", "RST")
+    assert {one["id"] for one in results} == {row.id for row in cells() if row.id.startswith("CLOSING/rst")}
     by_text = as_json("--cells", "--event", "out of window")
     assert by_text
     assert all("out of window" in one["event"] for one in by_text)

@@ -61,8 +61,8 @@ def test_three_violations_are_named_first_and_their_frames_are_marked(suite: Cal
 
     cases = {one.get("name", ""): one for one in valid(ran.output / "junit.xml").iter("testcase")}
     assert len(cases) == 6
-    said = {one.get("name"): one.get("value") for one in cases["test_violates[ipv4-ack]"].iter("property")}
-    assert said == {
+    text = {one.get("name"): one.get("value") for one in cases["test_violates[ipv4-ack]"].iter("property")}
+    assert text == {
         "section": "RFC9293 3.6.1",
         "requirements": "RFC9293:MUST-13,RFC9293:3.6-case-1",
         "level": "MUST",

@@ -34,32 +34,32 @@ CASES = '''
 
 
 def test_every_requirement_is_listed_with_its_cases_or_why_there_are_none() -> None:
-    found = as_json("--requirements")
-    assert [one["id"] for one in found] == list(requirements())
+    results = as_json("--requirements")
+    assert [one["id"] for one in results] == list(requirements())
     cases = {one["id"]: one for one in as_json()}
-    for one in found:
+    for one in results:
         assert set(one) == {"id", "level", "document", "section", "summary", "cases", "reason", "partly"}
         assert one["level"] == level_of([one["id"]])
         row = requirement(one["id"])
         assert (one["reason"], one["partly"]) == (("", row.partly) if one["cases"] else (row.reason, ""))
         assert all(one["id"] in cases[name]["requirements"] for name in one["cases"])
-    by_id = {one["id"]: one for one in found}
+    by_id = {one["id"]: one for one in results}
     assert any("[CLOSING/rst-left-edge]" in name for name in by_id["RFC9293:3.10.7.4-rst-exact"]["cases"])
     # A case that only says why nobody can see its row verifies nothing.
     unseen = {f"[{row.id}]" for row in cells() if not row.runs}
-    assert not [name for one in found for name in one["cases"] if name[name.find("[") :] in unseen]
+    assert not [name for one in results for name in one["cases"] if name[name.find("[") :] in unseen]
 
 
 def test_every_requirement_has_a_case_or_a_reason() -> None:
-    found = [one for one in as_json("--requirements") if one["document"] not in unfinished()]
-    assert not [one["id"] for one in found if not one["cases"] and not one["reason"]]
+    results = [one for one in as_json("--requirements") if one["document"] not in unfinished()]
+    assert not [one["id"] for one in results if not one["cases"] and not one["reason"]]
 
 
 def test_what_cannot_be_observed_has_no_case_that_judges_it() -> None:
     """The catalogue, the rows, the cases and the TC8 mapping agree on what can be seen."""
-    found = {one["id"]: one["cases"] for one in as_json("--requirements")}
-    assert not [name for name, cases in found.items() if requirement(name).observable == "no" and cases]
-    assert not [name for name, cases in found.items() if requirement(name).partly and not cases]
+    results = {one["id"]: one["cases"] for one in as_json("--requirements")}
+    assert not [name for name, cases in results.items() if requirement(name).observable == "no" and cases]
+    assert not [name for name, cases in results.items() if requirement(name).partly and not cases]
     runs = {row.id: row.runs for row in cells()}
     checks = [check for family in tc8.families() for check in (family.whole, *family.checks)]
     named = [(check.id, pattern) for check in checks for pattern in check.cases]
@@ -75,8 +75,8 @@ def test_a_run_of_everything_is_stopped_by_a_requirement_without_case_and_reason
     missing = [one for one in requirements().values() if not one.reason and one.document not in unfinished()]
     assert len(lines) == len(missing) > 300
     for line, row in zip(lines, missing, strict=True):
-        where, number, said = line.split(":", 2)
-        assert said.startswith(f" {row.id} ")
+        where, number, text = line.split(":", 2)
+        assert text.startswith(f" {row.id} ")
         assert Path(where).read_text().splitlines()[int(number) - 1] == f'id = "{row.id.partition(":")[2]}"'
 
 
@@ -111,10 +111,10 @@ def test_everything_is_what_nobody_chose_from(
 
 
 def test_requirements_are_chosen_by_document_and_level() -> None:
-    found = as_json("--requirements", "--document", "rfc9293", "--level", "should")
-    assert {one["document"] for one in found} == {"RFC9293"}
-    assert {one["level"] for one in found} == {"SHOULD"}
-    assert "RFC9293:REC-1" in {one["id"] for one in found}, "RECOMMENDED is SHOULD"
+    results = as_json("--requirements", "--document", "rfc9293", "--level", "should")
+    assert {one["document"] for one in results} == {"RFC9293"}
+    assert {one["level"] for one in results} == {"SHOULD"}
+    assert "RFC9293:REC-1" in {one["id"] for one in results}, "RECOMMENDED is SHOULD"
     shown = listed("--requirements", "--document", "RFC9293").stdout
     assert "RFC9293:MUST-13  MUST  3.6.1  The end that closes actively" in shown
     assert f"partly: unseen is {requirement('RFC9293:MUST-28').partly}" in shown

@@ -40,8 +40,8 @@ def run(name: str = "then", **verdicts: str) -> Baseline:
 
 def recorded(folder: Path, *records: CaseRecord) -> Path:
     with ResultsWriter(folder / "results.jsonl") as results:
-        for one in records:
-            results.append(one)
+        for item in records:
+            results.append(item)
     return folder
 
 
@@ -60,7 +60,7 @@ def test_a_baseline_is_sorted_json_with_one_case_a_line(here: Path) -> None:
         record("b", timings=[timing("rto", 1.00049), timing("rto", None)], choices=[choice("red")]),
         record("a", "violates"),
     )
-    path, kept = save("first", here / "run")
+    path, stored = save("first", here / "run")
     assert path == Path("reports/baselines/first.json")
     lines = path.read_text().splitlines()
     assert json.loads(path.read_text())["schema"] == 1
@@ -71,7 +71,7 @@ def test_a_baseline_is_sorted_json_with_one_case_a_line(here: Path) -> None:
         f' "timings": {{"rto": [1.0, 1.0, null], "rto (2)": [null, 1.0, null]}}, {rests}}}'
     )
     read = load("first")
-    assert (read.cases, read.target, read.version) == (kept.cases, kept.target, kept.version)
+    assert (read.cases, read.target, read.version) == (stored.cases, stored.target, stored.version)
     assert read.cases == load(str(path)).cases == load("run").cases == load("run/results.jsonl").cases
 
 
@@ -155,19 +155,19 @@ def test_a_baseline_has_a_plain_name(here: Path, name: str) -> None:
     ],
 )
 def test_a_change_of_verdict_is_worse_mended_or_another(then: str, now: str, group: str | None, worse: bool) -> None:
-    found = changes(run(a=then), run(a=now), whole=True)
+    result = changes(run(a=then), run(a=now), whole=True)
     groups = ("violations", "errors", "mended", "otherwise")
-    assert [name for name in groups if getattr(found, name)] == ([group] if group else [])
-    assert found.worse is worse
-    assert found.as_before == (then == now != "conforms")
+    assert [name for name in groups if getattr(result, name)] == ([group] if group else [])
+    assert result.worse is worse
+    assert result.as_before == (then == now != "conforms")
 
 
 def test_a_new_case_is_worse_only_where_it_violates() -> None:
-    found = changes(run(a="conforms"), run(a="conforms", b="conforms"), whole=True)
-    assert (found.added, found.worse) == ([CASE.format("b")], False)
-    found = changes(run(a="conforms"), run(a="conforms", b="violates"), whole=True)
-    assert found.worse
-    assert f"  {CASE.format('b')}: violates, was not there" in told(found)
+    result = changes(run(a="conforms"), run(a="conforms", b="conforms"), whole=True)
+    assert (result.added, result.worse) == ([CASE.format("b")], False)
+    result = changes(run(a="conforms"), run(a="conforms", b="violates"), whole=True)
+    assert result.worse
+    assert f"  {CASE.format('b')}: violates, was not there" in told(result)
 
 
 def test_only_a_whole_run_tells_that_a_case_is_gone() -> None:
@@ -193,9 +193,9 @@ def test_only_a_whole_run_tells_that_a_case_is_gone() -> None:
 )
 def test_a_timer_drifts_by_more_than_a_tenth_and_50_ms(then: float, now: float, drifts: bool) -> None:
     old, new = (of_records("x", [record("a", timings=[timing("rto", one)])]) for one in (then, now))
-    found = changes(old, new, whole=True)
-    assert bool(found.times) is drifts
-    assert not found.worse
+    result = changes(old, new, whole=True)
+    assert bool(result.times) is drifts
+    assert not result.worse
     assert bool(compare([old, new]).times) is drifts
     assert not Time(None).drifted(Time(1.0))
     assert not Time(1.0).drifted(Time(None))
@@ -227,17 +227,17 @@ def three(here: Path) -> list[str]:
 def test_runs_stand_beside_each_other(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names = three(here)
     assert main(["compare", *names, "--json"]) == 0
-    said = json.loads(capsys.readouterr().out)
-    assert (said["common"], said["alone"]) == (1, 1)
-    assert said["counts"] == {"violates": [0, 1, 0], "conforms": [3, 1, 1]}
-    assert said["verdicts"] == [{"case": CASE.format("x"), "values": ["conforms", "violates", None]}]
-    assert said["choices"][0]["values"] == ["red", "<b>[red]blue</b>", "red"]
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["common"], printed["alone"]) == (1, 1)
+    assert printed["counts"] == {"violates": [0, 1, 0], "conforms": [3, 1, 1]}
+    assert printed["verdicts"] == [{"case": CASE.format("x"), "values": ["conforms", "violates", None]}]
+    assert printed["choices"][0]["values"] == ["red", "<b>[red]blue</b>", "red"]
     assert main(["compare", *names]) == 0
-    said = capsys.readouterr().out
+    printed = capsys.readouterr().out
     for part in ("Other verdicts (1)", "Other choices (1)", "1 case in all of them, 1 in one only"):
-        assert part in said
-    assert f"{CASE.format('x')}\n  conforms  violates  {NOTHING}\n" in said
-    assert "Timers" not in said
+        assert part in printed
+    assert f"{CASE.format('x')}\n  conforms  violates  {NOTHING}\n" in printed
+    assert "Timers" not in printed
     assert main(["compare", "a", "a"]) == 0
     assert "no case differs" in capsys.readouterr().out
 
@@ -248,12 +248,12 @@ def test_many_differences_are_cut_in_the_terminal_unless_all_are_asked_for(
     recorded(here / "a", *(record(str(at)) for at in range(103)))
     recorded(here / "b", *(record(str(at), "violates") for at in range(103)))
     assert main(["compare", "a", "b"]) == 0
-    said = capsys.readouterr().out
-    assert "Other verdicts (103)" in said and said.count("closing.py::") == 100
-    assert "and 3 more: --all, or --html FILE for a page" in said
+    printed = capsys.readouterr().out
+    assert "Other verdicts (103)" in printed and printed.count("closing.py::") == 100
+    assert "and 3 more: --all, or --html FILE for a page" in printed
     assert main(["compare", "a", "b", "--all"]) == 0
-    said = capsys.readouterr().out
-    assert said.count("closing.py::") == 103 and "more: --all" not in said
+    printed = capsys.readouterr().out
+    assert printed.count("closing.py::") == 103 and "more: --all" not in printed
 
 
 def test_the_page_of_a_comparison_needs_no_script_and_no_inline_style(here: Path) -> None:
@@ -265,14 +265,14 @@ def test_the_page_of_a_comparison_needs_no_script_and_no_inline_style(here: Path
     assert not [what for what in ("<script", "style=", "<style", "<b>[red]", "None") if what in page]
     for part in ("&lt;b&gt;[red]blue", "v-violates", 'id="timers"', "at least 1 s"):
         assert part in page
-    found = compare([load(name) for name in ("a", "b")])
+    result = compare([load(name) for name in ("a", "b")])
     make_report(here / "a")
-    make_comparison(here / "a" / "compare.html", found)
+    make_comparison(here / "a" / "compare.html", result)
     own = here / "own"
     own.mkdir()
     (own / "style.css").write_text("body {}")
     with pytest.raises(RecordError, match="belongs to something else"):
-        make_comparison(own / "compare.html", found)
+        make_comparison(own / "compare.html", result)
 
 
 def test_wrong_calls_get_one_line_and_2(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -286,54 +286,54 @@ def test_wrong_calls_get_one_line_and_2(here: Path, capsys: pytest.CaptureFixtur
         (["baseline", "save", "x/y", "--run", "a"], "can't call a baseline 'x/y'"),
     ):
         assert main(arguments) == 2
-        said = capsys.readouterr()
-        assert says in said.err
-        assert said.err.count("\n") == 1
-        assert not said.out
+        printed = capsys.readouterr()
+        assert says in printed.err
+        assert printed.err.count("\n") == 1
+        assert not printed.out
     assert main(["compare", "a", "b"]) == 2
-    said = capsys.readouterr()
-    assert said.err == "tcp-conformance compare: a and b have no case in common\n"
-    assert "0 cases in all of them, 2 in one only" in said.out
+    printed = capsys.readouterr()
+    assert printed.err == "tcp-conformance compare: a and b have no case in common\n"
+    assert "0 cases in all of them, 2 in one only" in printed.out
     (here / "old.json").write_text('{"schema": 0}')
     assert main(["compare", "a", "old.json", "a"]) == 2
-    said = capsys.readouterr()
-    assert "its schema is 0, not 1; keep the run again" in said.err
-    assert "1 case in all of them" in said.out
+    printed = capsys.readouterr()
+    assert "its schema is 0, not 1; keep the run again" in printed.err
+    assert "1 case in all of them" in printed.out
     with (here / "a" / "results.jsonl").open("a") as file:
         file.write("{")
     assert main(["baseline", "save", "x", "--run", "a"]) == 0
-    said = capsys.readouterr()
-    assert said.out == "reports/baselines/x.json: 1 case\n"
-    assert "1 line left out: results.jsonl:2: the last line is cut off" in said.err
+    printed = capsys.readouterr()
+    assert printed.out == "reports/baselines/x.json: 1 case\n"
+    assert "1 line left out: results.jsonl:2: the last line is cut off" in printed.err
 
 
 def test_runs_differ_by_requirement_cell_state_and_setting(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first, second = "CLOSING/fin-duplicate", "CLOSING/ack-new"
     row: dict[str, Any] = {"requirements": ["RFC9293:MUST-13"], "cells": [first]}
-    other: dict[str, Any] = {"requirements": ["RFC9293:MUST-13", "RFC9293:MAY-2"], "cells": [first, second]}
+    another: dict[str, Any] = {"requirements": ["RFC9293:MUST-13", "RFC9293:MAY-2"], "cells": [first, second]}
     target = {**SAMPLE["target"], "settings": {"net.ipv4.tcp_timestamps": 1, "net.ipv4.tcp_sack": 1}}
-    for one in row, other:
-        one["target"] = target
-    recorded(here / "a", record("x", **row), record("y", **other), record("only", "violates", **row))
-    for one in row, other:
-        one["target"] = {**target, "settings": {"net.ipv4.tcp_timestamps": 0, "net.ipv4.tcp_sack": 1}}
-    recorded(here / "b", record("x", **row), record("y", "violates", **other))
+    for item in row, another:
+        item["target"] = target
+    recorded(here / "a", record("x", **row), record("y", **another), record("only", "violates", **row))
+    for item in row, another:
+        item["target"] = {**target, "settings": {"net.ipv4.tcp_timestamps": 0, "net.ipv4.tcp_sack": 1}}
+    recorded(here / "b", record("x", **row), record("y", "violates", **another))
     assert main(["compare", "a", "b", "--json", "--html", "page.html"]) == 0
-    said = json.loads(capsys.readouterr().out)
-    assert said["requirements"] == [
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["requirements"] == [
         {"id": "RFC9293:MAY-2", "values": ["conforms", "violates"]},
         {"id": "RFC9293:MUST-13", "values": ["conforms", "violates"]},
     ]
-    assert said["cells"] == [{"id": second, "values": ["conforms", "violates"]}], "x checks the other one alone"
-    assert said["states"] == {"CLOSING": [{"conforms": 2}, {"conforms": 1, "violates": 1}]}
-    assert said["settings"] == [{"name": "net.ipv4.tcp_timestamps", "values": ["1", "0"]}]
+    assert printed["cells"] == [{"id": second, "values": ["conforms", "violates"]}], "x checks the other one alone"
+    assert printed["states"] == {"CLOSING": [{"conforms": 2}, {"conforms": 1, "violates": 1}]}
+    assert printed["settings"] == [{"name": "net.ipv4.tcp_timestamps", "values": ["1", "0"]}]
     page = Path("page.html").read_text()
     for part in ('id="requirements"', 'id="cells"', 'id="states"', 'id="settings"', "RFC9293:MAY-2", second):
         assert part in page
     assert main(["compare", "a", "b"]) == 0
-    said = capsys.readouterr().out
-    assert "Requirements (2)" in said
-    assert "CLOSING\n  2 conforms  1 violates, 1 conforms" in said
+    printed = capsys.readouterr().out
+    assert "Requirements (2)" in printed
+    assert "CLOSING\n  2 conforms  1 violates, 1 conforms" in printed
     save("kept", here / "a")
     lines = told(changes(load("kept"), load("b"), whole=True))
     assert lines[lines.index("other settings (1):") + 1] == "  net.ipv4.tcp_timestamps: 0, was 1"
@@ -360,8 +360,13 @@ def test_a_deviation_is_kept_and_shown_with_the_frames_that_show_it(
 ) -> None:
     syn: dict[str, Any] = {"kind": "send", "at_ns": 5, "text": "", "line": "SYN seq=+0 TSval=1 TSecr=0"}
     call: dict[str, Any] = {"kind": "app", "at_ns": 6, "text": "connect()"}
-    came: dict[str, Any] = {"kind": "receive", "at_ns": 5 + 10**9, "text": "RST seq=+0", "ok": False}
-    recorded(here / "run", deviating("long", syn, call, came, came), deviating("short", syn, call, came), record("a"))
+    arrived: dict[str, Any] = {"kind": "receive", "at_ns": 5 + 10**9, "text": "RST seq=+0", "ok": False}
+    recorded(
+        here / "run",
+        deviating("long", syn, call, arrived, arrived),
+        deviating("short", syn, call, arrived),
+        record("a"),
+    )
     save("known", here / "run")
     recorded(here / "other", record("long"), record("short"), record("a"))
     (shown,) = load("known").deviations
@@ -371,13 +376,13 @@ def test_a_deviation_is_kept_and_shown_with_the_frames_that_show_it(
     assert written(load("known")) == Path("reports/baselines/known.json").read_text()
 
     assert main(["compare", "known", "other", "--html", "page/compare.html"]) == 0
-    said = capsys.readouterr().out
+    printed = capsys.readouterr().out
     short = ("What linux 6.18 does otherwise in known (1)", "it <does> so (2 cases; tcp.c)")
     behind = ("the standard: It MUST NOT.", f"{CASE.format('short')}: short failed", "1.000 s <- RST seq=+0")
-    assert all(line in said for line in short) and not any(line in said for line in behind), said
+    assert all(line in printed for line in short) and not any(line in printed for line in behind), printed
     assert main(["compare", "known", "other", "--all"]) == 0
-    said = capsys.readouterr().out
-    assert all(line in said for line in (*short, *behind)), said
+    printed = capsys.readouterr().out
+    assert all(line in printed for line in (*short, *behind)), printed
     assert main(["compare", "known", "run"]) == 0
     assert "does otherwise" not in capsys.readouterr().out, "it is in both"
     page = Path("page/compare.html").read_text()

@@ -27,8 +27,8 @@ def test_sarif_says_what_is_new_since_a_baseline(run: Path) -> None:
     then = load(str(run / LAST))
     save(run, make_record("t.py::test_new", verdict="violates", capture=None), [])
     make_report(run, then)
-    found = json.loads((run / "results.sarif").read_text("utf-8"))["runs"][0]["results"]
-    assert [one["baselineState"] for one in found].count("new") == 1
+    content = json.loads((run / "results.sarif").read_text("utf-8"))["runs"][0]["results"]
+    assert [one["baselineState"] for one in content].count("new") == 1
 
 
 # -- Markdown -----------------------------------------------------------------------------------------------
@@ -45,8 +45,8 @@ def test_the_summary_counts_names_what_violates_and_what_changed(run: Path) -> N
     assert "### violates (2)" in lines
     assert "### since " in "\n".join(lines)
     assert "new violations (1):" in lines
-    told = next(line for line in lines if "javascript" in line)
-    assert told.startswith(
+    message = next(line for line in lines if "javascript" in line)
+    assert message.startswith(
         r"- &lt;b&gt;\|x\|&lt;/b&gt; \`y\` \[z\](javascript:1) \@all \#1 �\[2J� next (RFC9293 3.6, IPv4)"
     )
 

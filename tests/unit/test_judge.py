@@ -69,8 +69,8 @@ def test_what_is_unset_matches_anything() -> None:
     ],
 )
 def test_each_field_that_differs_is_named(change: dict[str, object], field: str, expected: str, actual: str) -> None:
-    found = EXACT.differences(replace(SEGMENT, **change), BASE)  # type: ignore[arg-type]
-    assert (field, expected, actual) in found
+    results = EXACT.differences(replace(SEGMENT, **change), BASE)  # type: ignore[arg-type]
+    assert (field, expected, actual) in results
 
 
 def test_push_counts_only_where_it_is_asked_for() -> None:

@@ -28,29 +28,29 @@ def all_of_them() -> Comparison:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_baseline_says_what_was_tested_in_both_families(name: str) -> None:
-    found = kept(name)
-    assert (found.target, bool(found.version), bool(found.at)) == (name, True, True)
+    results = kept(name)
+    assert (results.target, bool(results.version), bool(results.at)) == (name, True, True)
     for family in ("ipv4", "ipv6"):
-        assert sum(f"[{family}" in case for case in found.cases) > 1_500
-    assert not {one.verdict for one in found.cases.values()} & {"violates", "error"}
-    assert (FOLDER / f"{name}.json").read_text() == written(found), "one case a line, sorted: fit for a diff"
+        assert sum(f"[{family}" in case for case in results.cases) > 1_500
+    assert not {one.verdict for one in results.cases.values()} & {"violates", "error"}
+    assert (FOLDER / f"{name}.json").read_text() == written(results), "one case a line, sorted: fit for a diff"
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_deviations_are_explained(name: str) -> None:
     """Each with the sentence that it breaks, and with the frames of a case that shows it."""
-    found = kept(name)
-    assert len(found.deviations) > 10
-    for one in found.deviations:
+    results = kept(name)
+    assert len(results.deviations) > 10
+    for one in results.deviations:
         assert one.sentence and one.source and one.shows
-        assert found.cases[one.case].verdict == "deviates"
-    assert sum(bool(one.frames) for one in found.deviations) > 0.9 * len(found.deviations)
+        assert results.cases[one.case].verdict == "deviates"
+    assert sum(bool(one.frames) for one in results.deviations) > 0.9 * len(results.deviations)
 
 
 def test_comparison_tells_what_lwip_is_known_for() -> None:
-    said = {one.case.rpartition("::")[2].partition("[")[0]: one for one in kept("lwip").deviations}
-    numbers = [one for one in said.values() if "6510" in one.reason]
-    intervals = [one for one in said.values() if "SYN" in one.reason and "3 s" in one.reason]
+    text = {one.case.rpartition("::")[2].partition("[")[0]: one for one in kept("lwip").deviations}
+    numbers = [one for one in text.values() if "6510" in one.reason]
+    intervals = [one for one in text.values() if "SYN" in one.reason and "3 s" in one.reason]
     assert numbers and intervals
     rows = {row.name: row.values for row in all_of_them().verdicts}
     which = "rfc6298/test_s5_retransmission_of_syn.py::test_interval_between_syns_doubles[ipv4]"

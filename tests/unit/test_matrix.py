@@ -45,8 +45,8 @@ def report(run: Path, *records: dict[str, Any]) -> str:
 
 
 def rows(run: Path) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads((run / "requirements.json").read_text())
-    return found
+    result: list[dict[str, Any]] = json.loads((run / "requirements.json").read_text())
+    return result
 
 
 def test_every_verdict_has_its_place() -> None:
@@ -55,8 +55,10 @@ def test_every_verdict_has_its_place() -> None:
 
 @pytest.mark.parametrize(("worse", "better"), list(pairwise(WORST)))
 def test_the_worst_case_decides(tmp_path: Path, worse: str, better: str) -> None:
-    one = sentence("RFC9293:3.4-a")
-    page = report(tmp_path, *(resting_on(i, one, verdict=verdict) for i, verdict in enumerate((better, worse, better))))
+    item = sentence("RFC9293:3.4-a")
+    page = report(
+        tmp_path, *(resting_on(i, item, verdict=verdict) for i, verdict in enumerate((better, worse, better)))
+    )
     assert [row["verdict"] for row in rows(tmp_path)] == [worse]
     assert f"{VERDICTS[worse]}</span> {worse}</span>" in page.partition('<h2 id="document-1"')[2]
 
@@ -71,8 +73,8 @@ def test_rows_stand_by_document_section_and_number(tmp_path: Path) -> None:
 
 
 def test_at_most_eight_cases_are_linked_and_the_deciding_one_first(tmp_path: Path) -> None:
-    one = sentence("RFC9293:3.4-a")
-    cases = [resting_on(i, one, title=f"Case {i}", verdict="violates" if i == 10 else "conforms") for i in range(11)]
+    item = sentence("RFC9293:3.4-a")
+    cases = [resting_on(i, item, title=f"Case {i}", verdict="violates" if i == 10 else "conforms") for i in range(11)]
     page = report(tmp_path, *cases)
     assert next(link for link in Page(page).links if link.startswith("cases/")).startswith("cases/10-")
     assert sum(link.startswith("cases/") for link in Page(page).links) == 8
@@ -84,9 +86,9 @@ def test_at_most_eight_cases_are_linked_and_the_deciding_one_first(tmp_path: Pat
 def test_csv_and_json_say_the_same(tmp_path: Path) -> None:
     awkward = sentence('RFC9293:3.4-"a", b')
     report(tmp_path, resting_on(1, awkward, sentence("RFC9293:3.5-b", level="MAY")), resting_on(2, awkward))
-    found = list(csv.DictReader(io.StringIO((tmp_path / "requirements.csv").read_text())))
-    assert [row | {"cases": row["cases"].split("; ")} for row in found] == rows(tmp_path)
-    assert list(found[0]) == ["id", "level", "document", "section", "verdict", "partly", "cases"]
+    result = list(csv.DictReader(io.StringIO((tmp_path / "requirements.csv").read_text())))
+    assert [row | {"cases": row["cases"].split("; ")} for row in result] == rows(tmp_path)
+    assert list(result[0]) == ["id", "level", "document", "section", "verdict", "partly", "cases"]
     assert [len(row["cases"]) for row in rows(tmp_path)] == [2, 1]
 
 
@@ -109,23 +111,23 @@ def test_whatever_a_record_says_stays_text(tmp_path: Path) -> None:
         tmp_path,
         resting_on(1, sentence(f'RFC9293:"{evil}', text=evil, section=evil, url="javascript:alert(1)"), title=evil),
     )
-    found = Page(page)
-    assert found.tags.count("script") == found.links.count("filter.js") == 1
-    assert not found.unbalanced
-    assert not any(link.startswith("javascript") for link in found.links)
-    assert "style" not in dict(found.attributes)
+    result = Page(page)
+    assert result.tags.count("script") == result.links.count("filter.js") == 1
+    assert not result.unbalanced
+    assert not any(link.startswith("javascript") for link in result.links)
+    assert "style" not in dict(result.attributes)
     assert "\x00" not in page
     assert "\u202e" not in (tmp_path / "requirements.csv").read_text()
 
 
 def test_a_requirement_without_its_sentence_is_shown(tmp_path: Path) -> None:
-    one = sentence("RFC9293:3.4-a")
-    bare = resting_on(1, one) | {"sentences": []}
+    item = sentence("RFC9293:3.4-a")
+    bare = resting_on(1, item) | {"sentences": []}
     page = report(tmp_path, bare, resting_on(2, sentence("RFC9293:3.5-b")))
     assert [row["level"] for row in rows(tmp_path)] == ["", "MUST"]
     assert "not recorded" in page
     assert '<tr><th scope="row">unknown</th>' in page
-    report(tmp_path, resting_on(3, one))
+    report(tmp_path, resting_on(3, item))
     assert [row["level"] for row in rows(tmp_path)] == ["MUST", "MUST"], "another record of the run has it"
 
 

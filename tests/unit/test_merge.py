@@ -22,9 +22,9 @@ def test_families_become_one_report(tmp_path: Path, capsys: pytest.CaptureFixtur
         save(tmp_path / str(family), *simultaneous_close(family))
     command = ["report", str(tmp_path / "4"), str(tmp_path / "6"), "--output", str(tmp_path / "both")]
     assert main([*command, "--self-contained"]) == 0
-    said = capsys.readouterr()
-    assert said.out.splitlines() == [str(tmp_path / "both" / name) for name in ("index.html", "report.html")]
-    assert not said.err
+    printed = capsys.readouterr()
+    assert printed.out.splitlines() == [str(tmp_path / "both" / name) for name in ("index.html", "report.html")]
+    assert not printed.err
     (tmp_path / "both" / "report.html").unlink()
     records = read_results(tmp_path / "both" / "results.jsonl").records
     assert [one.family for one in records] == [4, 6]
@@ -50,9 +50,9 @@ def test_targets_stand_beside_each_other_under_their_names(tmp_path: Path) -> No
     assert "(IPv4, lwip)</a>" in text
     assert "<code>linux:rfc9293/" in text
     assert_sound(tmp_path / "all")
-    kept = load(str(tmp_path / "all"))
-    assert sorted(case.partition(":")[0] for case in kept.cases) == ["linux", "lwip"]
-    assert kept.cases == load(str(tmp_path / "all" / "verdicts.json")).cases
+    stored = load(str(tmp_path / "all"))
+    assert sorted(case.partition(":")[0] for case in stored.cases) == ["linux", "lwip"]
+    assert stored.cases == load(str(tmp_path / "all" / "verdicts.json")).cases
 
 
 def test_what_is_missing_is_said_and_the_rest_is_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -63,10 +63,10 @@ def test_what_is_missing_is_said_and_the_rest_is_there(tmp_path: Path, capsys: p
     with (tmp_path / "b" / "results.jsonl").open("a") as file:
         file.write('{"foreign": 1}\n' + json.dumps(make_record("t.py::test_c"))[:100])
     assert main(["report", str(tmp_path / "a"), str(tmp_path / "b"), "--output", str(tmp_path / "all")]) == 0
-    said = capsys.readouterr().err.splitlines()
-    assert len(said) == 4
+    printed = capsys.readouterr().err.splitlines()
+    assert len(printed) == 4
     for line, part in zip(
-        said,
+        printed,
         ("b: results.jsonl:2: not a case record", "the last line is cut off", "a: no capture", "b: no capture"),
         strict=True,
     ):
@@ -84,7 +84,7 @@ def test_wrong_calls_get_one_line_and_touch_nothing(tmp_path: Path, capsys: pyte
     for others, says in ((["nothing"], "can't read"), (["a", "--baseline", "nothing"], "there is no baseline or run")):
         wrong = [str(tmp_path / others[0]), *others[1:], "--output", str(tmp_path / "all")]
         assert main(["report", str(tmp_path / "a"), *wrong]) == 1
-        said = capsys.readouterr().err
-        assert says in said
-        assert said.count("\n") == 1
+        printed = capsys.readouterr().err
+        assert says in printed
+        assert printed.count("\n") == 1
     assert sorted(tmp_path.rglob("*")) == before

@@ -413,8 +413,8 @@ class Page(HTMLParser):
 
 
 def pages(run: Path) -> dict[Path, Page]:
-    found = [*sorted(run.glob("[irs]*.html")), *sorted((run / "cases").glob("*.html"))]
-    return {path: Page(path.read_text("utf-8")) for path in found}
+    result = [*sorted(run.glob("[irs]*.html")), *sorted((run / "cases").glob("*.html"))]
+    return {path: Page(path.read_text("utf-8")) for path in result}
 
 
 def page_of(run: Path, record: dict[str, Any]) -> str:
@@ -423,8 +423,8 @@ def page_of(run: Path, record: dict[str, Any]) -> str:
 
 def assert_sound(run: Path) -> None:
     """Links lead somewhere, nothing needs script or inline style or another host, ids are unique."""
-    found = pages(run)
-    for path, page in found.items():
+    result = pages(run)
+    for path, page in result.items():
         assert not page.unbalanced, (path, page.unbalanced)
         assert not page.open, (path, page.open)
         assert not [name for name, number in page.anchors.items() if number > 1], path
@@ -439,7 +439,7 @@ def assert_sound(run: Path) -> None:
             goal = (path.parent / unquote(file)).resolve() if file else path
             assert goal.is_file(), (path, link)
             if anchor:
-                assert anchor in found[goal].anchors, (path, link)
+                assert anchor in result[goal].anchors, (path, link)
         for name in ("aria-labelledby",):
             for attribute, value in page.attributes:
                 if attribute == name:
@@ -472,7 +472,7 @@ def test_overview_says_first_what_violates(run: Path) -> None:
         for name in ("violates", "error", "run", "breaks-should", "deviates", "inconclusive", "not-applicable", "cases")
     ]
     assert order == sorted(order)
-    for said in (
+    for message in (
         "linux 6.18",
         "tcp_fin_timeout",
         "pytest testcases --report",
@@ -481,7 +481,7 @@ def test_overview_says_first_what_violates(run: Path) -> None:
         "R2 is 13 s",
         "60 s to 67.5 s",
     ):
-        assert said in text, said
+        assert message in text, message
 
 
 @pytest.mark.parametrize(
@@ -515,9 +515,9 @@ def test_what_was_sent_is_told_with_the_case_that_sent_most(tmp_path: Path) -> N
     save(tmp_path, make_record("t.py::test_older"), [])
     text = make_report(tmp_path).read_text("utf-8")
     (line,) = re.findall(r"<dt>Sent</dt><dd>(.*?)</dd>", text)
-    said = re.sub("<[^>]*>", "", line)
+    message = re.sub("<[^>]*>", "", line)
     assert (
-        said
+        message
         == f"1,040 packets to {TARGET}, {SIX[TARGET]}; at most 505 in a second; most by one case: 900 (most. (IPv4))"
     )
     pages = {page.name: page.read_text("utf-8") for page in (tmp_path / "cases").iterdir()}
@@ -533,15 +533,15 @@ def test_both_families_of_a_case_share_a_row(run: Path) -> None:
 
 
 def test_sections_stand_in_the_order_of_numbers(run: Path) -> None:
-    found = re.findall(r'class="where">RFC9293 section ([\d.]+)<', make_report(run).read_text("utf-8"))
-    assert found == ["3.6", "3.6.1", "3.8.3", "3.8.5", "3.10.4", "3.10.7.4"]
+    result = re.findall(r'class="where">RFC9293 section ([\d.]+)<', make_report(run).read_text("utf-8"))
+    assert result == ["3.6", "3.6.1", "3.8.3", "3.8.5", "3.10.4", "3.10.7.4"]
 
 
 def test_case_page_shows_expected_beside_what_came(run: Path) -> None:
     make_report(run)
     record, _ = simultaneous_close(broken=True)
     text = page_of(run, record)
-    for said in (
+    for message in (
         "ACK seq=+2 ack=+2 within 1 s",
         "ack: expected +2, came +1",
         "CLOSING",
@@ -549,7 +549,7 @@ def test_case_page_shows_expected_beside_what_came(run: Path) -> None:
         "who has 10.77.1.5?",
         'id="frame-7" class="failed"',
     ):
-        assert said in text, said
+        assert message in text, message
     assert 'href="https://www.rfc-editor.org/rfc/rfc9293#section-3.6.1"' in text
     assert f'href="../{record["capture"]}"' in text
 
@@ -719,13 +719,13 @@ def said(svg: ET.Element) -> list[str]:
 
 def boxes(svg: ET.Element) -> list[tuple[float, float, float, float, str]]:
     """Where each text stands: left, right, top, bottom; a character is taken for 7.4 px by 13."""
-    found = []
+    result = []
     for element in texts(svg):
         text, x, y = element.text or "", float(element.get("x", "")), float(element.get("y", ""))
         width = len(text) * (9.2 if element.get("class") == "who" else 7.4)
         left = {"start": x, "middle": x - width / 2, "end": x - width}[element.get("text-anchor", "")]
-        found.append((left, left + width, y - 11, y + 2, text))
-    return found
+        result.append((left, left + width, y - 11, y + 2, text))
+    return result
 
 
 def assert_nothing_overlaps(svg: ET.Element) -> None:
@@ -733,9 +733,9 @@ def assert_nothing_overlaps(svg: ET.Element) -> None:
     placed = boxes(svg)
     for index, (left, right, top, bottom, text) in enumerate(placed):
         assert left >= 0 and right <= width and top >= 0 and bottom <= height, text
-        for other in placed[:index]:
-            apart = left >= other[1] or other[0] >= right or top >= other[3] or other[2] >= bottom
-            assert apart, (text, other[4])
+        for another in placed[:index]:
+            apart = left >= another[1] or another[0] >= right or top >= another[3] or another[2] >= bottom
+            assert apart, (text, another[4])
     for path in (element for element in svg.iter() if "arrow" in element.get("class", "")):
         x1, y1, x2, y2 = map(float, re.findall(r"-?[\d.]+", path.get("d", "")))
         for left, right, top, bottom, text in placed:

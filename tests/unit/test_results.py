@@ -158,9 +158,9 @@ def test_what_is_written_is_read(path: Path) -> None:
         writer.append(record())
         writer.append(record(id="another", deviation=None, capture=None))
         assert path.read_bytes().count(b"\n") == 2, "on disk at once"
-    found = read_results(path)
-    assert found.problems == []
-    assert found.records == [record(), record(id="another", deviation=None, capture=None)]
+    result = read_results(path)
+    assert result.problems == []
+    assert result.records == [record(), record(id="another", deviation=None, capture=None)]
 
 
 PARTS: dict[str, type] = {
@@ -293,10 +293,10 @@ def test_what_is_no_record_is_refused(path: Path, problem: str, content: dict[st
         record_of(content)
     path.parent.mkdir()
     path.write_text(json.dumps(content) + "\n" + json.dumps(sample()) + "\n")
-    found = read_results(path)
-    assert len(found.records) == 1
-    assert len(found.problems) == 1
-    assert found.problems[0].startswith(f"results.jsonl:1: not a case record: {problem}")
+    result = read_results(path)
+    assert len(result.records) == 1
+    assert len(result.problems) == 1
+    assert result.problems[0].startswith(f"results.jsonl:1: not a case record: {problem}")
 
 
 def test_what_breaks_the_schema_is_not_written(path: Path) -> None:
@@ -306,9 +306,9 @@ def test_what_breaks_the_schema_is_not_written(path: Path) -> None:
         dataclasses.replace(record(), steps=(Step("note", -1, ""),)),
     ]
     with ResultsWriter(path) as writer:
-        for one, problem in zip(wrong, ("family is 5", "level is 'perhaps'", r"steps\[0\].at_ns is -1"), strict=True):
+        for entry, problem in zip(wrong, ("family is 5", "level is 'perhaps'", r"steps\[0\].at_ns is -1"), strict=True):
             with pytest.raises(RecordError, match=problem) as caught:
-                writer.append(one)
+                writer.append(entry)
             assert str(path) in str(caught.value)
     assert path.read_bytes() == b""
 
@@ -351,15 +351,15 @@ def test_lines_that_are_no_record_are_named_and_the_rest_is_read(path: Path) -> 
     ]
     path.parent.mkdir()
     path.write_bytes(b"\n".join(lines))
-    found = read_results(path)
-    assert [one.id for one in found.records] == [SAMPLE["id"], "b"]
-    assert [problem.split(": ")[0] for problem in found.problems] == [
+    result = read_results(path)
+    assert [one.id for one in result.records] == [SAMPLE["id"], "b"]
+    assert [problem.split(": ")[0] for problem in result.problems] == [
         f"results.jsonl:{number}" for number in (3, 4, 5, 6, 7, 8, 10)
     ]
-    assert found.problems[0] == "results.jsonl:3: not a case record but a JSON array"
-    assert "has no schema, id, title" in found.problems[2]
-    assert "the last line is cut off" in found.problems[-1]
-    assert not any("\n" in problem for problem in found.problems)
+    assert result.problems[0] == "results.jsonl:3: not a case record but a JSON array"
+    assert "has no schema, id, title" in result.problems[2]
+    assert "the last line is cut off" in result.problems[-1]
+    assert not any("\n" in problem for problem in result.problems)
 
 
 def test_of_a_case_that_ran_again_the_last_record_counts(path: Path) -> None:
@@ -436,9 +436,9 @@ def test_a_line_cut_off_by_a_kill_spoils_no_other(path: Path) -> None:
         file.write(b'{"schema": 1, "id": "ha')
     with ResultsWriter(path) as writer:
         writer.append(record(id="c"))
-    found = read_results(path)
-    assert [one.id for one in found.records] == ["a", "c"]
-    assert len(found.problems) == 1
+    result = read_results(path)
+    assert [one.id for one in result.records] == ["a", "c"]
+    assert len(result.problems) == 1
 
 
 @given(st.binary(max_size=300))

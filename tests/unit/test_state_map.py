@@ -59,12 +59,12 @@ def as_cell(row: dict[str, Any]) -> CellFacts:
 
 def machine(*cases: tuple[list[dict[str, Any]], Ended]) -> dict[str, Tile]:
     """The tiles by id, of cases and the rows that each checks."""
-    one = Machine()
+    item = Machine()
     for rows, case in cases:
         record = make_record(rows=rows)
         record["run"]["cells"] = 439
-        one.add(record_of(record), case)
-    return {tile.id: tile for tile in one.tiles()}
+        item.add(record_of(record), case)
+    return {tile.id: tile for tile in item.tiles()}
 
 
 def every_row(verdict: str = "conforms") -> list[Tile]:
@@ -92,29 +92,29 @@ def test_the_worse_family_decides_and_is_linked() -> None:
 
 
 def test_a_case_of_the_row_alone_decides_over_one_that_passes_through() -> None:
-    found = machine(([A, B], Ended("scenario", "violates")), ([A], Ended("own")))
-    assert found["CLOSING/rst-left-edge"].case.page == "own"
-    assert found["CLOSING/ack"].case.page == "scenario"
+    result = machine(([A, B], Ended("scenario", "violates")), ([A], Ended("own")))
+    assert result["CLOSING/rst-left-edge"].case.page == "own"
+    assert result["CLOSING/ack"].case.page == "scenario"
 
 
 def test_what_ran_decides_over_what_did_not() -> None:
-    found = machine(([A], Ended("own", "not applicable")), ([A, B], Ended("scenario")), ([B], Ended("b", "deviates")))
-    assert {tile.id: tile.verdict for tile in found.values()} == {
+    result = machine(([A], Ended("own", "not applicable")), ([A, B], Ended("scenario")), ([B], Ended("b", "deviates")))
+    assert {tile.id: tile.verdict for tile in result.values()} == {
         "CLOSING/rst-left-edge": "conforms",
         "CLOSING/ack": "deviates",
     }
 
 
 def test_of_equals_the_first_by_id_is_linked() -> None:
-    found = machine(([A], Ended("test_x_wrap[ipv4]")), ([A], Ended("test_x[ipv6]", family=6)), ([A], Ended("test_y")))
-    assert found["CLOSING/rst-left-edge"].case.id == "test_x[ipv6]"
+    result = machine(([A], Ended("test_x_wrap[ipv4]")), ([A], Ended("test_x[ipv6]", family=6)), ([A], Ended("test_y")))
+    assert result["CLOSING/rst-left-edge"].case.id == "test_x[ipv6]"
 
 
 def test_records_without_rows_have_no_tiles() -> None:
-    one = Machine()
-    one.add(record_of({key: value for key, value in make_record().items() if key != "rows"}), Ended("old"))
-    assert one.tiles() == []
-    assert one.total == 0
+    item = Machine()
+    item.add(record_of({key: value for key, value in make_record().items() if key != "rows"}), Ended("old"))
+    assert item.tiles() == []
+    assert item.total == 0
     assert draw_map([]) == draw_figure([]) == ""
 
 
@@ -212,7 +212,7 @@ def test_states_and_events_that_nobody_knows_are_drawn_too() -> None:
 
 def segments(path: str) -> list[tuple[float, float, float, float]]:
     """The legs of a way, as left, right, top, bottom."""
-    found = []
+    result = []
     x = y = 0.0
     for letter, numbers in re.findall(r"([MHV])([\d. ]+)", path):
         values = [float(number) for number in numbers.split()]
@@ -221,8 +221,8 @@ def segments(path: str) -> list[tuple[float, float, float, float]]:
             x, y = values
             continue
         x, y = (values[0], y) if letter == "H" else (x, values[0])
-        found.append((min(before[0], x), max(before[0], x), min(before[1], y), max(before[1], y)))
-    return found
+        result.append((min(before[0], x), max(before[0], x), min(before[1], y), max(before[1], y)))
+    return result
 
 
 @pytest.mark.parametrize("event", ["", LONG], ids=["as-it-is", "long"])
@@ -258,10 +258,10 @@ def test_each_way_begins_and_ends_at_its_boxes() -> None:
 
 def test_arcs_are_solid_where_the_run_saw_them_and_dashed_where_it_did_not() -> None:
     verdicts = ["conforms", "violates", "not applicable", "inconclusive"]
-    found = machine(
+    result = machine(
         *(([as_row(cell)], Ended(cell.row, verdict)) for cell, verdict in zip(arcs(), verdicts, strict=False))
     )
-    svg = svg_of(draw_figure(list(found.values())))
+    svg = svg_of(draw_figure(list(result.values())))
     seen = [one for one in named(svg, "arc") if "seen" in one.get("class", "").split()]
     assert (len(seen), len(named(svg, "arc"))) == (2, len(_WAYS))
     shown = [element.text for element in texts(svg)]

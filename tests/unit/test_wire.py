@@ -145,8 +145,8 @@ def test_no_octets_make_the_dissectors_raise(data: bytes) -> None:
 
 @given(st.binary(max_size=60))
 def test_no_octets_make_the_options_raise(data: bytes) -> None:
-    for one in opt.parse(data):
-        assert str(one)
+    for item in opt.parse(data):
+        assert str(item)
 
 
 def test_every_field_can_be_wrong_on_purpose() -> None:
@@ -190,9 +190,9 @@ def test_neighbours_are_asked_and_answered(family: int) -> None:
     assert asked is not None
     assert (asked.request, asked.sender, asked.sender_mac, asked.address) == (True, target, MACS[1], tester)
     answer = neighbour_answer(asked, MACS[0])
-    said = neighbour_message(answer)
-    assert said is not None
-    assert (said.request, said.address, said.sender_mac) == (False, tester, MACS[0])
+    printed = neighbour_message(answer)
+    assert printed is not None
+    assert (printed.request, printed.address, printed.sender_mac) == (False, tester, MACS[0])
     assert answer[:6] == bytes.fromhex(MACS[1].replace(":", ""))
 
 
@@ -312,7 +312,7 @@ def test_icmp_errors_are_what_scapy_reads(family: int, error: icmp.IcmpError) ->
 @given(st.binary(max_size=120))
 def test_no_octets_make_the_icmp_dissector_raise(data: bytes) -> None:
     for ethertype in (b"\x08\x00", b"\x86\xdd"):
-        found = icmp.icmp_message(data[:12] + ethertype + data[14:])
-        if found is not None:
-            icmp.quoted_ends(found)
+        results = icmp.icmp_message(data[:12] + ethertype + data[14:])
+        if results is not None:
+            icmp.quoted_ends(results)
     icmp.quoted_ends(icmp.IcmpMessage(3, 0, 0, data, checksum_ok=True))
