@@ -95,7 +95,7 @@ def test_a_wrong_word_gets_one_line(tmp_path: Path, words: tuple[str, ...], says
 def test_options_of_pytest_need_no_dashes_before_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "test_own.py").write_text(CASES)
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "step.md"))
-    ran = run(tmp_path, "-x", "-k", "here", "--step-summary", "--html=own.html", "test_own.py")
+    ran = run(tmp_path, "-x", "-k", "test_here", "--step-summary", "--html=own.html", "test_own.py")
     assert ran.code == pytest.ExitCode.OK, ran.out
     assert set(ran.results) == {"test_here[ipv4]"}
     assert (tmp_path / "step.md").read_text() == (ran.output / "summary.md").read_text()
