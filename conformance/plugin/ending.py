@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,19 +64,19 @@ class Ending:
             if session.exitstatus == pytest.ExitCode.OK:
                 session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Write the table of verdicts by level, how much of the documented machine was run, and what violates."""
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> Generator[None, None, None]:
+        """Write the table of verdicts by level, how much of the documented machine was run, and what violates.
+
+        It stands after pytest's failures and before what the other features write; the report's name follows them.
+        """
         if self._overview is not None:
             _write_overview(terminalreporter, self._overview)
         for problem in self._problems:
             terminalreporter.write_line(f"the record is incomplete: {problem}", red=True)
         if self._unjudged:
             terminalreporter.write_line(self._unjudged, red=True)
-
-    @pytest.hookimpl(specname="pytest_terminal_summary", trylast=True)
-    def name_the_page(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Name the report, last of all."""
+        yield
         if self._page is not None:
             terminalreporter.write_line("")
             terminalreporter.write_line(f"report: {self._page}")

@@ -46,6 +46,8 @@ def test_a_run_that_never_began_leaves_the_last_one_as_it_was(suite: Callable[[s
     assert not refused.output.exists(), "no empty folder is left behind"
     good = made.run("--family=4", *REPORTS)
     assert good.code == pytest.ExitCode.OK, good.out
+    order = [good.out.index(text) for text in ("conformance of linux", "generated xml file", "report: out/index.html")]
+    assert order == sorted(order), good.out
     files = {path: path.read_bytes() for path in good.output.rglob("*") if path.is_file() and path.name != ".run"}
     assert {"results.jsonl", "junit.xml", "pytest.html", "index.html"} <= {path.name for path in files}
     for options, code, says in NEVER_BEGAN:
@@ -53,6 +55,7 @@ def test_a_run_that_never_began_leaves_the_last_one_as_it_was(suite: Callable[[s
         assert ran.code == code, ran.out
         assert says in ran.out
         assert "INTERNALERROR" not in ran.out
+        assert "report:" not in ran.out
         assert "no run: out keeps the last one, and its junit.xml and pytest.html" in ran.out
         assert {path: path.read_bytes() for path in files} == files, options
     again = made.run("--family=4", *REPORTS)
