@@ -26,7 +26,7 @@ class Application:
     def __init__(self, case: Case) -> None:
         self._case = case
         self._sockets: list[AppSocket] = []
-        self.reckoned: Collection[str] = ()
+        self.tolerated_errors: Collection[str] = ()
         """Codes of failures that the case reckons with: they are no fault in the record."""
         self.lacking: NotApplicable | None = None
         """The first call that the case made and the target lacks: nothing that follows judges it."""
@@ -139,8 +139,8 @@ class Application:
             reply = await case.agent.call(op, wait_s=wait_s, **arguments)
         except AppError as error:
             text = f"{text} failed with {error.code}"
-            reckoned = error.code in codes or error.code in self.reckoned
-            case.trace.step("app", case.clock.now_ns(), ok=reckoned, text=text)
+            tolerated = error.code in codes or error.code in self.tolerated_errors
+            case.trace.step("app", case.clock.now_ns(), ok=tolerated, text=text)
             raise
         at_ns = int(reply["at_ns"])
         at_ns = case.clock.of_stamp(at_ns) if at_ns else case.clock.now_ns()

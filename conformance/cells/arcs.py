@@ -1,13 +1,17 @@
-"""Runs the arcs of Figure 5 (RFC 9293 section 3.3.2): both ends of each are confirmed."""
+"""Run the arcs of Figure 5 (RFC 9293 section 3.3.2): both ends of each are confirmed."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conformance.cells.calls import bits, call_in, forms, listens_no_more, scene_of, variables
-from conformance.cells.settle import QUIET_S, reached, works
-from conformance.cells.timeouts import end_of_time_wait
-from conformance.judge import NotApplicable
+from conformance.cells.call_scenes import scene_of
+from conformance.cells.calls import call_in, listens_no_more
+from conformance.cells.forms import own_forms
+from conformance.cells.numbers import flags_of, variables
+from conformance.cells.outcomes import require_visible
+from conformance.cells.settle import settle
+from conformance.cells.steps import QUIET_S
+from conformance.cells.time_wait import end_of_time_wait
 from conformance.standard.cells import Cell
 from conformance.standard.states import State
 from conformance.standard.vocabulary import Segment, Timeout
@@ -21,8 +25,7 @@ async def run_arc(case: Case, cell: Cell) -> None:
 
     Raises Violation, and NotApplicable where nobody could see the row.
     """
-    if not cell.runs:
-        raise NotApplicable(cell.unseen)
+    require_visible(cell)
     if isinstance(cell.stimulus, Segment):
         await _by_segment(case, cell, cell.stimulus)
     elif isinstance(cell.stimulus, Timeout):
@@ -44,19 +47,18 @@ async def _by_segment(case: Case, cell: Cell, stimulus: Segment) -> None:
     conn = await case.drive_to(cell.state, by="active" if cell.origin == "active" else "passive")
     await conn.confirm(cell.state)
     placed = stimulus.place(variables(conn))
-    await conn.send(bits(stimulus.flags), seq=placed.seq, ack=placed.ack or 0, text=cell.event)
+    await conn.send(flags_of(stimulus.flags), seq=placed.seq, ack=placed.ack or 0, text=cell.event)
     response = cell.outcomes[0].response
-    wanted = forms(conn, response, b"")
+    wanted = own_forms(conn, response)
     if wanted and response.optional:
         await conn.allow(*wanted, within=QUIET_S)
     elif wanted:
         await conn.expect_any(*wanted)
-    outcome = await reached(case, conn, cell, cell.outcomes)
-    await works(case, conn, outcome.next)
+    await settle(case, conn, cell, cell.outcomes)
 
 
 async def _by_time(case: Case, cell: Cell) -> None:
-    """TIME-WAIT by the long way: both ends have closed at the same time."""
+    """Enter TIME-WAIT by the long way: both ends have closed at the same time."""
     conn = await case.drive_to(State.TIME_WAIT, via=State.CLOSING)
     entered_ns = max(frame.at_ns for frame in case.trace.frames if not frame.inbound)
     await conn.confirm(State.TIME_WAIT, probe=False)

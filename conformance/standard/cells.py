@@ -128,6 +128,20 @@ class Cell:
         """Whether the row can be run against a target at all."""
         return not self.unseen
 
+    @property
+    def segment(self) -> Segment:
+        """The stimulus of a row whose event is a segment. Raises TypeError for another row."""
+        if not isinstance(self.stimulus, Segment):
+            raise TypeError(f"{self.id}: its event is no segment, it is {self.stimulus.slug}")
+        return self.stimulus
+
+    @property
+    def call(self) -> Call:
+        """The stimulus of a row whose event is a call. Raises TypeError for another row."""
+        if not isinstance(self.stimulus, Call):
+            raise TypeError(f"{self.id}: its event is no call, it is {self.stimulus.slug}")
+        return self.stimulus
+
 
 def parse(content: str, where: str) -> tuple[Cell, ...]:
     """The rows of a table in the form of `cells.tsv`; `where` names it in errors.

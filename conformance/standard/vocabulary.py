@@ -131,6 +131,16 @@ class Segment:
     to_group: bool = False
     from_invalid: bool = False
 
+    @property
+    def leaves_hole(self) -> bool:
+        """Return True if it lies in the window with something missing before it, and can be held."""
+        return self.seq is Edge.MIDDLE and self.ack is not Ack.NONE
+
+    @property
+    def repeats_text(self) -> bool:
+        """Return True if some of its text was taken in before."""
+        return self.data and self.seq in (Edge.OUTSIDE_LEFT, Edge.STRADDLE_LEFT)
+
     def place(self, target: Variables, data: int = 100) -> Placed:
         """The numbers of this segment with `data` octets of text (if it has text; at least 2) for these variables."""
         data = data if self.data else 0

@@ -7,7 +7,8 @@ response, that nothing else comes, the next state, and that the connection still
 import pytest
 
 from conformance.api import Case, Cell, cells, verifies_cell
-from conformance.cells.segments import capabilities, run_segment, settings, wraps
+from conformance.cells.preconditions import capabilities, settings, wraps
+from conformance.cells.segments import run_segment
 
 ROWS = [row for row in cells() if row.kind == "segment"]
 

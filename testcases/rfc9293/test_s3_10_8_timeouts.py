@@ -3,7 +3,8 @@
 import pytest
 
 from conformance.api import Case, Cell, cells, verifies_cell
-from conformance.cells.timeouts import capabilities, lasts, run_timeout, settings
+from conformance.cells.preconditions import capabilities, lasts, settings
+from conformance.cells.timeouts import run_timeout
 
 CLAIMS = {"ESTABLISHED/timeout-retransmission": ["claim:C-31"], "ESTABLISHED/timeout-delayed-ack": ["claim:C-33"]}
 ROWS = [

@@ -3,7 +3,8 @@
 import pytest
 
 from conformance.api import Case, Cell, cells, verifies_cell
-from conformance.cells.calls import capabilities, run_call
+from conformance.cells.calls import run_call
+from conformance.cells.preconditions import capabilities
 
 ROWS = [verifies_cell(row, needs=capabilities(row)) for row in cells() if row.kind == "call"]
 

@@ -4,7 +4,7 @@ import pytest
 
 from conformance.api import Case, Cell, verifies_cell
 from conformance.cells.arcs import run_arc
-from conformance.cells.timeouts import lasts
+from conformance.cells.preconditions import lasts
 from conformance.standard.cells import arcs
 
 ROWS = [verifies_cell(row, needs=("app",), lasts=lasts(row)) for row in arcs()]

@@ -37,7 +37,7 @@ async def test_second_listen_leaves_what_there_is_alone(tcp: Case) -> None:
     await second.send(SYN)
     await second.expect(SYN | ACK, ack=second.snd_nxt, length=0)
 
-    tcp.app.reckoned = IN_USE
+    tcp.app.tolerated_errors = IN_USE
     taken = "a listener of its own"
     try:
         again = await tcp.app.listen(port=conn.remote_port)
@@ -99,7 +99,7 @@ async def test_local_address_can_be_named(tcp: Case) -> None:
     syn = await conn.expect(SYN, length=0)
     assert syn.ip.src == tcp.remote, f"the SYN comes from {syn.ip.src}, the application asked for {tcp.remote}"
     wrong = {**listen_arguments(tcp, tcp.station.port()), "address": NOT_ITS_OWN[tcp.family]}
-    tcp.app.reckoned = IN_USE
+    tcp.app.tolerated_errors = IN_USE
     taken = "accepted"
     try:
         await tcp.app.call("listen", **wrong)

@@ -13,7 +13,8 @@ from conformance.case.case import Case
 from conformance.case.info import CaseInfo
 from conformance.cells.arcs import run_arc
 from conformance.cells.calls import run_call
-from conformance.cells.timeouts import run_timeout, settings
+from conformance.cells.preconditions import settings
+from conformance.cells.timeouts import run_timeout
 from conformance.judge import Verdict
 from conformance.run.outcome import Outcome
 from conformance.run.run import Run

@@ -9,8 +9,9 @@ import pytest
 
 from conformance.case.case import Case
 from conformance.case.info import CaseInfo
-from conformance.cells.segments import capabilities, run_segment, settings, wraps
-from conformance.cells.settle import works
+from conformance.cells.preconditions import capabilities, settings, wraps
+from conformance.cells.segments import run_segment
+from conformance.cells.usable import works
 from conformance.judge import Verdict
 from conformance.run.outcome import Outcome as CaseOutcome
 from conformance.run.run import Run
