@@ -27,9 +27,9 @@ class Application:
         self._case = case
         self._sockets: list[AppSocket] = []
         self.tolerated_errors: Collection[str] = ()
-        """Codes of failures that the case reckons with: they are no fault in the record."""
+        """Error codes that the case expects: the record shows such a failure as expected."""
         self.lacking: NotApplicable | None = None
-        """The first call that the case made and the target lacks: nothing that follows judges it."""
+        """The first missing call that the case tried: nothing after it may judge the target."""
 
     async def listen(
         self,
@@ -39,7 +39,7 @@ class Application:
         backlog: int = 16,
         options: Sequence[SocketOption] = (),
     ) -> AppSocket:
-        """A listening socket on a port of this case's own; `address` is the target's, "" any of them."""
+        """Open a listening socket on a port of this case's own; `address` is the target's, "" any of them."""
         arguments = {
             "family": self._case.family,
             "address": self._case.remote if address is None else address,
@@ -58,7 +58,7 @@ class Application:
         options: Sequence[SocketOption] = (),
         reuse: bool = False,
     ) -> AppSocket:
-        """An active open towards the tester; returned as soon as the call is made. With `address` "" nothing is bound."""
+        """Begin an active open towards the tester; returns as soon as the call is made. With `address` "" nothing is bound."""
         arguments = {
             "family": self._case.family,
             "address": self._case.remote if address is None else address,
@@ -71,15 +71,15 @@ class Application:
         return await self._open("connect", arguments)
 
     def now_ns(self) -> int:
-        """Now by the tester's clock."""
+        """Return the present time by the tester's clock."""
         return self._case.clock.now_ns()
 
     def of_stamp(self, at_ns: int) -> int:
-        """What the agent's stamp is by it."""
+        """Return an agent's stamp as a time of the tester's clock."""
         return self._case.clock.of_stamp(at_ns)
 
     async def state(self, port: int, remote_port: int, remote_address: str | None = None) -> State:
-        """The kernel's own word about a four-tuple with the tester, TIME-WAIT and closed sockets included."""
+        """Return the kernel's state of a four-tuple with the tester; TIME-WAIT and closed sockets have one too."""
         await self._case.arrived()
         self._require("state")
         reply = await self._case.agent.call(
@@ -100,11 +100,11 @@ class Application:
         return value
 
     async def call(self, op: str, *, wait_s: float | None = None, **arguments: Any) -> dict[str, Any]:
-        """Any call of the agent protocol, written down."""
+        """Make any call of the agent protocol, as a step of the record."""
         return await self._call(op, (), wait_s, arguments)
 
     async def fails(self, op: str, codes: Collection[str], *, wait_s: float | None = None, **arguments: Any) -> str:
-        """A call of the agent protocol that has to fail with one of those codes; returns which. Raises Violation."""
+        """Make a call that has to fail with one of `codes`; returns the code. Raises Violation if it succeeds."""
         try:
             await self._call(op, codes, wait_s, arguments)
         except AppError as error:
@@ -114,14 +114,15 @@ class Application:
         raise Violation(f"the application's call {op} succeeded, it had to fail with {' or '.join(codes)}")
 
     def _require(self, op: str) -> None:
-        """Raise NotApplicable where the target lacks the call, before anything is asked of the agent.
+        """Raise NotApplicable if the target lacks the call, before the agent gets any request.
 
-        It stays as `lacking`: a case may wait elsewhere for what the call causes, and must not judge that it does not come.
+        The exception is stored as `lacking`: a case may wait elsewhere for the effect of the call, and must not judge its
+        absence.
         """
         capability = CALLS[op].capability
         if op == "listen" and self._case.can("open-port"):
-            return  # of a black box a port that listens is known
-        if capability and not capability.endswith("NAME"):  # each option is refused by the agent itself
+            return  # a black box documents a port that listens
+        if capability and not capability.endswith("NAME"):  # the agent itself refuses each option that it lacks
             try:
                 self._case.needs(capability)
             except NotApplicable as lacking:
@@ -173,7 +174,7 @@ class AppSocket:
         self.closed = False
 
     async def accept(self, *, wait_s: float = _WAIT_S) -> AppSocket:
-        """The next connection of a listening socket."""
+        """Return the next connection of a listening socket."""
         return self._app._socket(await self._app.call("accept", wait_s=wait_s, socket=self.number))
 
     async def connected(self, *, wait_s: float = _WAIT_S) -> None:
@@ -181,16 +182,16 @@ class AppSocket:
         await self._app.call("connected", wait_s=wait_s, socket=self.number)
 
     async def fails(self, op: str, *codes: str, wait_s: float | None = _WAIT_S, **arguments: Any) -> str:
-        """A call on this socket that has to fail with one of those codes (`timeout`: it still waits); returns which.
+        """Make a call on this socket that has to fail with one of `codes` (`timeout`: it still waits); returns the code.
 
-        Raises Violation where it succeeds.
+        Raises Violation if it succeeds.
         """
         return await self._app.fails(op, codes, wait_s=wait_s, socket=self.number, **arguments)
 
     async def ends(self, *codes: str, wait_s: float, op: str = "receive") -> int:
-        """Wait for the connection's end as the application is told of it, by one of those codes; when, in ns.
+        """Wait until the application gets one of `codes` as the connection's end; returns the time in ns.
 
-        `op` is the call that waits, `connected` for an active open. Raises Violation where it is not told in that time.
+        `op` is the call that waits, `connected` for an active open. Raises Violation if no error arrives in that time.
         """
         try:
             await self._app.call(op, wait_s=wait_s, socket=self.number, **({"count": 1} if op == "receive" else {}))
@@ -205,7 +206,7 @@ class AppSocket:
         raise Violation(f"the application's call {op} succeeded, it had to be told {' or '.join(codes)}")
 
     async def send(self, data: bytes, *, urgent: bool = False, wait: bool = True) -> int:
-        """Write data; returns the octets taken. Raises AppError `timeout` where the stack does not take all for too long."""
+        """Write data; returns the number of octets taken. Raises AppError `timeout` if the stack takes too long for all."""
         encoded = base64.b64encode(data).decode()
         reply = await self._app.call("send", socket=self.number, data=encoded, urgent=urgent, wait=wait)
         sent = int(reply["sent"])
@@ -214,7 +215,7 @@ class AppSocket:
         return sent
 
     async def receive(self, count: int, *, maximum: int = 65536, wait_s: float = _WAIT_S) -> bytes:
-        """At least `count` octets and at most `maximum`, fewer only at the end of the stream; 0 takes what is there."""
+        """Read at least `count` octets and at most `maximum`, fewer only at the end of the stream; 0 reads without waiting."""
         arguments = {"socket": self.number, "count": count, "maximum": max(count, maximum)}
         reply = await self._app.call("receive", wait_s=wait_s, **arguments)
         data = base64.b64decode(reply["data"])
@@ -223,16 +224,16 @@ class AppSocket:
         return data
 
     async def receive_urgent(self, *, wait_s: float = _WAIT_S) -> bytes:
-        """The octet that urgent data ends with, as soon as the application is told of it (MSG_OOB)."""
+        """Return the last octet of urgent data as soon as the application can read it (MSG_OOB)."""
         reply = await self._app.call("receive", wait_s=wait_s, socket=self.number, count=1, urgent=True)
         return base64.b64decode(reply["data"])
 
     async def at_mark(self) -> bool:
-        """Whether what was read ends where the urgent data does (sockatmark)."""
+        """Return True if the data read so far ends where the urgent data does (sockatmark)."""
         return bool((await self._app.call("at_mark", socket=self.number))["at_mark"])
 
     async def at_end(self, *, wait_s: float = _WAIT_S) -> bool:
-        """Whether the next read says end of file."""
+        """Return True if the next read reports the end of the stream."""
         reply = await self._app.call("receive", wait_s=wait_s, socket=self.number, count=1)
         return bool(reply["eof"])
 
@@ -260,12 +261,12 @@ class AppSocket:
         return value
 
     async def error(self) -> str | None:
-        """The pending error's errno name (SO_ERROR)."""
+        """Return the pending error's errno name (SO_ERROR)."""
         code = (await self._app.call("error", socket=self.number))["code"]
         return None if code is None else str(code)
 
     async def send_by_the_book(self, octets: int) -> None:
-        """Have the target send by RFC 5681, from a buffer for so many octets, as far as it lets itself be told."""
+        """Have the target send by RFC 5681 from a buffer of `octets`, where it has socket options for that."""
         for level, name, value in (("tcp", "TCP_CONGESTION", b"reno"), ("socket", "SO_SNDBUF", 4 * octets)):
             with contextlib.suppress(AppError):
                 await self.option(level, name, value)

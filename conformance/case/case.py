@@ -109,7 +109,7 @@ class Case(Timings):
             raise NotApplicable(f"{what} is of IPv{family} alone")
 
     async def another_address(self) -> str:
-        """One more tester address of this case's own, known to the target. Raises TargetGone."""
+        """Return one more tester address of this case's own, known to the target. Raises TargetGone."""
         self._more.append(self.station.lease(self.family, self.trace))
         await self.station.introduce(self._more[-1])
         return self._more[-1]
@@ -122,7 +122,7 @@ class Case(Timings):
         address: str | None = None,
         iss: int | None = None,
     ) -> Connection:
-        """A four-tuple with that port of the target; without one, the port from which the target will connect to us.
+        """Return a four-tuple with a port of the target; by default the port from which the target will connect to us.
 
         `address` is one of `another_address`.
         """
@@ -141,7 +141,7 @@ class Case(Timings):
         offer: Offer | None = None,
         iss: int | None = None,
     ) -> Connection:
-        """A connection about to be opened by us: the target listens on a port of this case's own (`address` "": on all)."""
+        """Return a connection for us to open: the target listens on a port of this case's own (`address` "": on all)."""
         listener = await self.app.listen(address=address, backlog=backlog, options=options)
         conn = self.connection(listener.port, iss=iss)
         conn.listener = listener
@@ -152,7 +152,7 @@ class Case(Timings):
     async def connect(
         self, *, options: Sequence[SocketOption] = (), offer: Offer | None = None, iss: int | None = None
     ) -> Connection:
-        """A connection that the target's application is opening towards us; its SYN is on the way."""
+        """Return a connection that the target's application opens towards us; its SYN is on the way."""
         conn = self.connection(iss=iss)
         if offer is not None:
             conn.offer(offer)
@@ -173,7 +173,7 @@ class Case(Timings):
         round_trip_s: float = 0.0,
         established: Callable[[Connection], Awaitable[None]] | None = None,
     ) -> Connection:
-        """A connection whose target end is in `state`.
+        """Return a connection whose target end is in `state`.
 
         `by` is how the target opened: `passive` (it listens) or `active` (it connects). `via` picks the way into TIME-WAIT:
         FIN_WAIT_2 (the default), FIN_WAIT_1 or CLOSING. `how` is the application's call that closes: `shutdown` keeps the

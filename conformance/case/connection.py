@@ -111,33 +111,33 @@ class Connection(WireConnection):
         await reads(self.app, data)
 
     async def collect(self, data: bytes) -> None:
-        """Have the application send data, which must come as the next segment, and acknowledge it. Raises Violation."""
+        """Have the application send data, expect it as the next segment, and acknowledge it. Raises Violation."""
         await self.app.send(data)
         await self.expect(ACK, seq=self.rcv_nxt, ack=self.snd_nxt, payload=data)
         await self.send(ACK)
 
     async def collect_segments(self, data: bytes, *, within: float = REACTION_S) -> list[Received]:
-        """Have the application send data, and acknowledge each segment that it comes in, in order and without a gap.
+        """Have the application send data, and acknowledge each of its segments, in order and without a gap.
 
         Returns the segments. Raises Violation.
         """
         sending = asyncio.ensure_future(self.app.send(data))
         try:
-            came: list[Received] = []
+            segments: list[Received] = []
             at = 0
             while at < len(data):
                 received = await self.expect(ACK, seq=self.rcv_nxt, ack=self.snd_nxt, within=within)
                 payload = received.segment.payload
                 if not payload or payload != data[at : at + len(payload)]:
                     raise Violation(f"expected octets {at} to {len(data)} of what was sent, came {len(payload)} others")
-                came.append(received)
+                segments.append(received)
                 at += len(payload)
                 await self.send(ACK)
             await sending
         finally:
             sending.cancel()
-        return came
+        return segments
 
     async def confirm(self, state: State, *, probe: bool = True) -> None:
-        """See that the target is in `state`: by a probe that leaves it there, and by the agent's own word. Raises Violation."""
+        """Check that the target is in `state`: by a probe that leaves it there, and by the agent's report. Raises Violation."""
         await self._confirmer.confirm(self, state, listener=self._listener, probe=probe)

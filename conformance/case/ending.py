@@ -27,7 +27,7 @@ class Ending:
     how: str
 
     def within(self, bound: Bound) -> Bound:
-        """The bound for `gone_s`: later by as much as the end may lie before the probe that found it."""
+        """Return the bound for `gone_s`: later by as much as the end may lie before the probe that found it."""
         return bound.widened(0, self.gone_s - self.there_s)
 
 

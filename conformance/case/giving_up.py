@@ -20,34 +20,34 @@ _LOOK_S = 0.25
 
 @dataclass(frozen=True)
 class GivenUp:
-    """The stamps in ns of the first transmission and its repetitions, and of what the application was told.
+    """The stamps in ns of the first transmission, its repetitions, and the application's error.
 
-    `reset` is the RST with which the target took its leave, if any.
+    `reset` is the RST that the target sent at the end, if any.
     """
 
     repeated_ns: tuple[int, ...]
-    told_ns: int
+    ended_ns: int
     reset: Received | None
 
     @property
     def stamps_ns(self) -> tuple[int, ...]:
         """All of them, the end last."""
-        return (*self.repeated_ns, self.told_ns)
+        return (*self.repeated_ns, self.ended_ns)
 
 
 async def see_given_up(
     case: Case, conn: Connection, first: Received, *, within: float, codes: Sequence[str]
 ) -> GivenUp:
     """See `Case.see_given_up`."""
-    one = first.segment
-    repeated = Expectation(one.flags & ~PSH, seq=one.seq, payload=one.payload, label="again:")
+    segment = first.segment
+    repeated = Expectation(segment.flags & ~PSH, seq=segment.seq, payload=segment.payload, label="again:")
     resets = [Expectation(flags, label="given up:") for flags in (RST | ACK, RST)]
     stamps, reset = [first.at_ns], None
-    waits = "connected" if one.flags & SYN else "receive"
-    told = asyncio.ensure_future(conn.app.ends(*codes, wait_s=within, op=waits))
+    waits = "connected" if segment.flags & SYN else "receive"
+    ended = asyncio.ensure_future(conn.app.ends(*codes, wait_s=within, op=waits))
     try:
-        # Once more after the application's word: the reset may come with it.
-        while (done := told.done()) is False or reset is None:
+        # Look once more after the application's error: the reset may arrive with it.
+        while (done := ended.done()) is False or reset is None:
             taken = await conn.allow(repeated, *resets, within=_LOOK_S, strict=True)
             if taken is not None and taken[0]:
                 reset = taken[1]
@@ -55,6 +55,6 @@ async def see_given_up(
                 stamps.append(taken[1].at_ns)
             elif done:
                 break
-        return GivenUp(tuple(stamps), await told, reset)
+        return GivenUp(tuple(stamps), await ended, reset)
     finally:
-        told.cancel()
+        ended.cancel()

@@ -22,7 +22,7 @@ def case_id(path: Path, function: str, elsewhere: str) -> str:
 
 @cache
 def _module(path: Path) -> str:
-    """A module relative to the folder of cases; empty where it is elsewhere."""
+    """Return a module relative to the folder of cases; empty where it is elsewhere."""
     try:
         return path.relative_to(cases_folder()).as_posix()
     except ValueError:

@@ -191,5 +191,5 @@ def _title_and_description(
 
 
 def _needed_for(sysctl: Mapping[str, str]) -> tuple[str, ...]:
-    """The capabilities of a target that can be made with these settings."""
+    """Return the capabilities of a target that can be made with these settings."""
     return ("settings", *(f"sysctl:{name}" for name in sysctl)) if sysctl else ()

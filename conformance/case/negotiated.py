@@ -1,4 +1,4 @@
-"""The options that a stack agrees to in a handshake: learnt by asking it, where its hello does not say."""
+"""The options that a stack agrees to in a handshake: learnt from a handshake if its hello does not list them."""
 
 from __future__ import annotations
 
@@ -27,6 +27,6 @@ async def negotiated(case: Case) -> frozenset[str]:
         answer = (await conn.expect(ack=conn.snd_nxt)).segment
         await conn.inject(RST)
     except (AppError, NotApplicable, Violation):
-        return frozenset()  # what such a stack can do is for the cases to tell
-    found = {name for name, kind in _BY_OPTION.items() if opt.find(answer.option_list, kind) is not None}
-    return frozenset(found | ({"ecn"} if answer.flags & (SYN | ACK | ECE | CWR) == SYN | ACK | ECE else set()))
+        return frozenset()  # the cases themselves show the abilities of such a stack
+    agreed = {name for name, kind in _BY_OPTION.items() if opt.find(answer.option_list, kind) is not None}
+    return frozenset(agreed | ({"ecn"} if answer.flags & (SYN | ACK | ECE | CWR) == SYN | ACK | ECE else set()))

@@ -34,7 +34,7 @@ class Timings:
         self.began_ns = clock.now_ns()
 
     def timer(self, name: str, nominal_s: float | None = None) -> Bound:
-        """The bound of one of the profile's timers, by name; with `nominal_s`, of that interval by the same timer's precision.
+        """Return the bound of a timer of the profile; with `nominal_s`, of that interval with the timer's precision.
 
         Raises NotApplicable when the profile does not document it.
         """
@@ -46,7 +46,7 @@ class Timings:
         return Bound(*timer.bounds(nominal_s), timer.source)
 
     def schedule(self, name: str) -> tuple[Bound, ...]:
-        """The bounds of a series of retransmissions, in their order. Raises NotApplicable when the profile has no such series."""
+        """Return the bounds of a series of retransmissions in order. Raises NotApplicable if the profile has no such series."""
         bound = self.timer(name)
         schedule = self.profile.timers[name].schedule_s
         if not schedule:
@@ -54,15 +54,15 @@ class Timings:
         return tuple(self.timer(name, nominal_s) for nominal_s in schedule)
 
     def growth(self, name: str, source: str, *, factor: float = 2.0) -> Growth:
-        """A backoff by `factor`, by the precision of one of the profile's timers, or where it has none, of the coarsest clock."""
+        """Return a backoff by `factor`, with the precision of a timer of the profile, or of the coarsest clock without one."""
         timer = self.profile.timers.get(name)
         late = (LATE_FRACTION, _TICK_S) if timer is None else (timer.late_fraction, timer.late_s)
         return Growth(factor, *late, source)
 
     def timeout_after(self, *round_trips_s: float, least_s: float | None = None) -> Bound:
-        """The bound of the retransmission timeout after those round trips in seconds, in their order (RFC 6298, 2.2 and 2.3).
+        """Return the bound of the retransmission timeout after `round_trips_s`, in their order (RFC 6298, 2.2 and 2.3).
 
-        A stack may hold its least timeout (the profile's `rto-min`, or `least_s`) on the whole, or on the variation alone.
+        A stack may apply its least timeout (the profile's `rto-min`, or `least_s`) to the whole, or to the variation alone.
         """
         least = self.timer("rto-min")
         if least_s is None:
@@ -73,7 +73,7 @@ class Timings:
         return Bound(self.timer("rto-min", low_s).low_s, self.timer("rto-min", high_s).high_s, source)
 
     def nominal_s(self, name: str) -> float:
-        """What the profile documents for a timer, in seconds. Raises NotApplicable when it does not."""
+        """Return the profile's documented value of a timer in seconds. Raises NotApplicable without one."""
         self.timer(name)
         return self.profile.timers[name].value_s
 
@@ -87,10 +87,10 @@ class Timings:
         shortened: str = "",
         between: tuple[int, int] | None = None,
     ) -> None:
-        """Keep a measured interval, and see that it is within its bound. Raises Violation.
+        """Record a measured interval, and check it against its bound. Raises Violation.
 
-        `shortened` says by what the target was told a shorter time (`TCP_KEEPIDLE = 2 s`). `between` are the two stamps,
-        where they are known; without them the tester's lateness in the whole case counts. Raises Inconclusive where that
+        `shortened` names the setting that shortened the target's time (`TCP_KEEPIDLE = 2 s`). `between` are the two stamps if
+        they are known; without them the tester's lateness in the whole case counts. Raises Inconclusive if that
         lateness alone may be the reason.
         """
         bound = self._over_the_wire(bound)
@@ -115,9 +115,9 @@ class Timings:
         end: str = "",
         shortened: str = "",
     ) -> None:
-        """Keep a series of retransmissions or probes, and see that it is as allowed as a whole (see Series). Raises Violation.
+        """Record a series of retransmissions or probes, and check it as a whole (see Series). Raises Violation.
 
-        Raises Inconclusive where the tester's own lateness alone may be the reason for all that is wrong.
+        Raises Inconclusive if the tester's own lateness alone may be the reason for all that is wrong.
         """
         bounds = [self._over_the_wire(one) for one in bounds]
         jitters = tuple(self.clock.jitter.worst_s(*pair) for pair in pairwise(stamps_ns))
@@ -132,7 +132,7 @@ class Timings:
             self._fails(series.unclear, faults[0], "\n".join((how, *faults[1:])), outside_s, max(jitters))
 
     def _over_the_wire(self, bound: Bound) -> Bound:
-        """The bound of what happens at the other end of a wire that takes its time, and may not take the same time twice."""
+        """Return the bound, widened by the wire's delay, which may change between two segments."""
         return bound.widened(0, self.crossing_ns / SECOND) if self.crossing_ns else bound
 
     def _fails(self, unclear: bool, message: str, details: str, outside_s: float, jitter_s: float) -> None:

@@ -60,8 +60,8 @@ class BaselineGate:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """List what has changed."""
         if self._changes is not None:
-            from conformance.report.changes import told
+            from conformance.report.changes import as_lines
 
             terminalreporter.section("baseline", "=")
-            for line in told(self._changes):
+            for line in as_lines(self._changes):
                 terminalreporter.write_line(line)

@@ -84,8 +84,7 @@ class Ending:
 
 def _write_overview(reporter: pytest.TerminalReporter, overview: Overview) -> None:
     from conformance.judge import Verdict
-    from conformance.report.state_map import said as coverage
-    from conformance.report.state_map import tally
+    from conformance.report.state_map import coverage_line, tally
     from conformance.standard.cells import cells
 
     entries = list(overview.entries.values())
@@ -93,7 +92,7 @@ def _write_overview(reporter: pytest.TerminalReporter, overview: Overview) -> No
         names = ", ".join(f"{name} {version}" for name, version, *_ in overview.targets)
         reporter.section(f"conformance of {names}", "=")
         _write_table(reporter, overview.table, [verdict.value for verdict in Verdict])
-    if covered := coverage(tally((entry.cells, entry.verdict) for entry in entries), len(cells())):
+    if covered := coverage_line(tally((entry.cells, entry.verdict) for entry in entries), len(cells())):
         reporter.write_line(covered)
     for verdict in (Verdict.VIOLATES, Verdict.ERROR, Verdict.BREAKS_SHOULD, Verdict.INCONCLUSIVE):
         _list(reporter, verdict.value, [entry for entry in entries if entry.verdict == verdict.value])

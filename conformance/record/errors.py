@@ -1,4 +1,4 @@
-"""What goes wrong with a record."""
+"""The error of a record that can't be read or written."""
 
 
 class RecordError(Exception):

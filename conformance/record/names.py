@@ -19,5 +19,5 @@ def case_name(case_id: str) -> str:
 
 
 def capture_name(case_id: str) -> str:
-    """The case's capture, relative to the run's folder: `captures/simultaneous-close-ipv4-81c64a35.pcapng`."""
+    """Return the case's capture, relative to the run's folder: `captures/simultaneous-close-ipv4-81c64a35.pcapng`."""
     return f"captures/{case_name(case_id)}.pcapng"

@@ -157,7 +157,7 @@ def _frames(file: BinaryIO, size: int) -> Iterator[CapturedFrame]:
 
 
 def _blocks(file: BinaryIO, size: int) -> Iterator[tuple[str, int, bytes, int]]:
-    """Each block as (struct's byte order, kind, body without the lengths around it, position in the file)."""
+    """Yield each block as (struct's byte order, kind, body without the lengths around it, position in the file)."""
     if size == 0:
         raise _DamageError("the file is empty")
     order = ""
@@ -207,13 +207,13 @@ def _enhanced(order: str, body: bytes, number: int, interfaces: list[tuple[int, 
 
 
 def _options(order: str, raw: bytes, at: int) -> dict[int, bytes]:
-    """The options of a block, which begin at a byte of it."""
-    found: dict[int, bytes] = {}
+    """Return the options of a block, which begin at byte `at`."""
+    options: dict[int, bytes] = {}
     head = _OPTION[order]
     while at + 4 <= len(raw):
         code, length = head.unpack_from(raw, at)
         if code == 0:
             break
-        found.setdefault(code, raw[at + 4 : at + 4 + length])
+        options.setdefault(code, raw[at + 4 : at + 4 + length])
         at += 4 + length + -length % 4
-    return found
+    return options

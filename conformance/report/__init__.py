@@ -1,4 +1,4 @@
-"""What is made from records alone: a run's overview and one page per case with its ladder, baselines, comparisons."""
+"""Make a run's overview, its pages, baselines and comparisons from its records alone."""
 
 from conformance.report.files import clear
 from conformance.report.merge import merge

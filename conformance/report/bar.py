@@ -10,7 +10,7 @@ WIDTH, HEIGHT, EDGE = 220, 22, 10
 
 
 def draw_bar(low: float | None, high: float | None, measured: Sequence[float]) -> Markup:
-    """An SVG of the allowed span (an open end reaches the edge) and a point for each time, all in seconds."""
+    """Return an SVG of the allowed span (an open end reaches the edge) and a point for each time, all in seconds."""
     known = [value for value in (low, high, *measured) if value is not None]
     if not known:
         return Markup("")
@@ -32,8 +32,8 @@ def draw_bar(low: float | None, high: float | None, measured: Sequence[float]) -
         shape = f"M{x} 6l5 5l-5 5l-5 -5z" if fits else f"M{x - 4} 7l8 8m0 -8l-8 8"
         parts.append(f'<path class="{"point" if fits else "point failed"}" d="{shape}"/>')
     spread = seconds(min(measured)) if len(measured) == 1 else count(len(measured), "measurement")
-    told = f"{spread if measured else 'nothing'} measured; allowed: {bounds(low, high)}"
+    words = f"{spread if measured else 'nothing'} measured; allowed: {bounds(low, high)}"
     return Markup(  # nothing but numbers went in
         f'<svg class="bar" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" role="img"'
-        f"><title>{told}</title>{''.join(parts)}</svg>"
+        f"><title>{words}</title>{''.join(parts)}</svg>"
     )

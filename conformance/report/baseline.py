@@ -1,7 +1,7 @@
 """Baselines: the part of a run's results that later runs are compared with.
 
-A baseline keeps of each case its verdict, what it rests on, the choices that the target took and the times that were
-measured; and each deviation that the target's profile names, with the sentence that it breaks and the frames that show it.
+For each case a baseline stores the verdict, what it rests on, the target's choices and the measured times. It also stores
+each deviation that the target's profile names, with the sentence that it breaks and the frames that show it.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ class Time:
     high_s: float | None = None
 
     def drifted(self, now: "Time") -> bool:
-        """Whether a later measurement is another by more than 10 % and 50 ms."""
+        """Return True if a later measurement differs by more than 10 % and 50 ms."""
         if self.measured_s is None or now.measured_s is None:
             return False
         return round(abs(now.measured_s - self.measured_s), 6) > max(_DRIFT_S, _DRIFT * abs(self.measured_s))
@@ -38,7 +38,7 @@ class Time:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a baseline keeps of a case."""
+    """The part of a case's record that a baseline stores."""
 
     verdict: str
     choices: Mapping[str, str] = field(default_factory=dict)
@@ -51,10 +51,10 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class KnownDeviation:
-    """What a target is known to do otherwise: why, the sentence that it breaks, and where that is said.
+    """A documented deviation of a target: its reason, the sentence that it breaks, and its source.
 
-    `case` is the one of its cases that shows it in the fewest steps, `shows` the line by which it failed, and `frames` what
-    led to it, a line each.
+    `case` is the case that shows it in the fewest steps, `shows` the message with which that case failed. `frames` are
+    the frames before the failure, a line each.
     """
 
     reason: str
@@ -66,7 +66,7 @@ class KnownDeviation:
 
     @property
     def key(self) -> str:
-        """What cases call it by: the same for the same words."""
+        """The name by which cases refer to it: the same for the same words."""
         return hashlib.sha256(f"{self.reason}\n{self.sentence}".encode("utf-8", "surrogatepass")).hexdigest()[:8]
 
 
@@ -88,12 +88,12 @@ class Baseline:
     deviations: Sequence[KnownDeviation] = ()
 
     def showing(self, deviation: KnownDeviation) -> list[str]:
-        """The cases that show it."""
+        """Return the ids of the cases that show a deviation."""
         return [case for case, one in self.cases.items() if one.deviation == deviation.key]
 
 
 def of_records(name: str, records: Iterable[CaseRecord], problems: Sequence[str] = ()) -> Baseline:
-    """The baseline that a run's records make; where they are about several targets, an id begins with the target's name."""
+    """Return the baseline of a run's records; if they are about several targets, an id begins with the target's name."""
     first: TargetFacts | None = None
     at = ""
     cases: dict[tuple[str, str], Result] = {}
@@ -107,34 +107,36 @@ def of_records(name: str, records: Iterable[CaseRecord], problems: Sequence[str]
         cases[target.name, record.id] = result_of(record)
         if (shown := _deviation(record)) is not None:
             rank = len(record.steps), shown.case
-            deviations[shown.key] = min(deviations.get(shown.key, (rank, shown)), (rank, shown), key=lambda one: one[0])
+            deviations[shown.key] = min(
+                deviations.get(shown.key, (rank, shown)), (rank, shown), key=lambda ranked: ranked[0]
+            )
     several = len({target for target, _ in cases}) > 1
-    named = {f"{target}:{case}" if several else case: one for (target, case), one in cases.items()}
-    known = sorted((one for _, one in deviations.values()), key=lambda one: one.reason)
+    named = {f"{target}:{case}" if several else case: result for (target, case), result in cases.items()}
+    known = sorted((deviation for _, deviation in deviations.values()), key=lambda deviation: deviation.reason)
     target_name, version = (first.name, first.version) if first else ("", "")
     return Baseline(name, target_name, version, named, problems, at, usual(settings), known)
 
 
 def _deviation(record: CaseRecord) -> KnownDeviation | None:
-    """The deviation that a record shows, as it shows it."""
-    if record.verdict != "deviates" or not (found := record.deviation):
+    """Return the deviation that a record shows; None without one."""
+    if record.verdict != "deviates" or not (known := record.deviation):
         return None
     frames = [one for one in record.steps if one.kind in _SIGNS]
     start = frames[0].at_ns if frames else 0
     lines = [
         f"{(one.at_ns - start) / 1e9:.3f} s {_SIGNS[one.kind]} {_STAMPS.sub('', str(one))}" for one in frames[-_SHOWN:]
     ]
-    return KnownDeviation(found.reason, found.sentence, found.source, record.id, record.message, tuple(lines))
+    return KnownDeviation(known.reason, known.sentence, known.source, record.id, record.message, tuple(lines))
 
 
-def usual(found: Counter[str]) -> dict[str, str]:
-    """The settings that most cases ran with: some have a target of their own. `found` counts them as JSON."""
-    most = json.loads(found.most_common(1)[0][0]) if found else {}
+def usual(counts: Counter[str]) -> dict[str, str]:
+    """Return the settings that most cases ran with: some have a target of their own. `counts` counts them as JSON."""
+    most = json.loads(counts.most_common(1)[0][0]) if counts else {}
     return {key: str(value) for key, value in most.items()}
 
 
 def result_of(record: CaseRecord) -> Result:
-    """What a baseline keeps of a case's record."""
+    """Return the part of a case's record that a baseline stores."""
     return Result(
         record.verdict,
         dict(_apart((one.name, one.taken) for one in record.choices)),
@@ -150,7 +152,7 @@ def _time(timing: TimingFacts) -> Time:
 
 
 def _apart(named: Iterable[tuple[str, _Value]]) -> Iterator[tuple[str, _Value]]:
-    """The same pairs; a name that comes again gets a number."""
+    """Yield the same pairs; a repeated name gets a number."""
     seen: dict[str, int] = {}
     for name, value in named:
         seen[name] = seen.get(name, 0) + 1

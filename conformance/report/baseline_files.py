@@ -23,37 +23,40 @@ _TEXTS = ("reason", "sentence", "source", "case", "shows")
 
 
 def save(name: str, run: Path, folder: Path = FOLDER) -> tuple[Path, Baseline]:
-    """Keep a run (its folder or its results.jsonl) under a name; RecordError when there is nothing to keep, or no place."""
+    """Save a run (its folder or its results.jsonl) as a baseline; returns its path and content.
+
+    Raises RecordError for a bad name, a run without cases, or a folder that can't be written.
+    """
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name, re.ASCII) or name.endswith((".json", ".jsonl")):
         raise RecordError(
             f"can't call a baseline {name!r}: letters, digits, dots and dashes make a name, without .json"
         )
-    kept = _read_run(str(run), run)
+    baseline = _read_run(str(run), run)
     path = folder / f"{name}.json"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(written(kept), "utf-8")
+        path.write_text(written(baseline), "utf-8")
     except OSError as error:
         raise RecordError(f"can't write {path}: {error.strerror or error}") from error
-    return path, kept
+    return path, baseline
 
 
 def written(baseline: Baseline) -> str:
-    """The file: sorted JSON, one deviation or case a line. A time is [measured, low, high]."""
+    """Return the content of a baseline's file: sorted JSON, one deviation or case a line. A time is [measured, low, high]."""
     cases = []
-    for name, one in sorted(baseline.cases.items()):
-        kept: dict[str, Any] = {"verdict": one.verdict}
-        if one.choices:
-            kept["choices"] = dict(sorted(one.choices.items()))
-        if one.times:
-            times = sorted(one.times.items())
-            kept["timings"] = {what: [time.measured_s, time.low_s, time.high_s] for what, time in times}
+    for name, result in sorted(baseline.cases.items()):
+        stored: dict[str, Any] = {"verdict": result.verdict}
+        if result.choices:
+            stored["choices"] = dict(sorted(result.choices.items()))
+        if result.times:
+            times = sorted(result.times.items())
+            stored["timings"] = {what: [time.measured_s, time.low_s, time.high_s] for what, time in times}
         for key in ("requirements", "cells"):
-            if names := getattr(one, key):
-                kept[key] = list(names)
-        if one.deviation:
-            kept["deviation"] = one.deviation
-        cases.append(f"{json.dumps(name)}: {json.dumps(kept)}")
+            if names := getattr(result, key):
+                stored[key] = list(names)
+        if result.deviation:
+            stored["deviation"] = result.deviation
+        cases.append(f"{json.dumps(name)}: {json.dumps(stored)}")
     target: dict[str, Any] = {"name": baseline.target, "version": baseline.version}
     if baseline.settings:
         target["settings"] = dict(sorted(baseline.settings.items()))
@@ -66,7 +69,7 @@ def written(baseline: Baseline) -> str:
 
 
 def load(where: str, folder: Path = FOLDER) -> Baseline:
-    """A baseline by its name or file, or a run by its folder or results.jsonl; RecordError, in one line, when it is none."""
+    """Load a baseline by its name or file, or a run by its folder or results.jsonl. Raises RecordError with one line."""
     path = folder / f"{where}.json"
     if Path(where).name != where or not path.is_file():
         path = Path(where)
@@ -83,16 +86,16 @@ def load(where: str, folder: Path = FOLDER) -> Baseline:
 
 
 def earlier(run_dir: Path, folder: Path = FOLDER) -> list[Baseline]:
-    """What is known of earlier runs: the one that was in the folder before, and the baselines, the newest first.
+    """Return the results of earlier runs, the newest first: of the run that was in the folder before, and the baselines.
 
     A file that can't be read is left out: it is named when somebody asks for it.
     """
-    found = []
+    baselines = []
     before = run_dir / BEFORE
     for name, path in (("the run before", before), *((path.stem, path) for path in sorted(folder.glob("*.json")))):
         with contextlib.suppress(RecordError, OSError, ValueError):
-            found.append(_read(name, path, path.read_text("utf-8")))
-    return sorted(found, key=lambda one: one.at, reverse=True)
+            baselines.append(_read(name, path, path.read_text("utf-8")))
+    return sorted(baselines, key=lambda baseline: baseline.at, reverse=True)
 
 
 def _read_run(name: str, path: Path) -> Baseline:
@@ -106,18 +109,18 @@ def _read_run(name: str, path: Path) -> Baseline:
             else:
                 yield line.record
 
-    found = of_records(name, records(), problems)
-    if not found.cases:
+    baseline = of_records(name, records(), problems)
+    if not baseline.cases:
         raise RecordError(f"{path} holds no case" + (f": {problems[0]}" if problems else ""))
-    return found
+    return baseline
 
 
 def _read(name: str, path: Path, content: str) -> Baseline:
     try:
-        found = json.loads(content, parse_constant=lambda _: None)
+        data = json.loads(content, parse_constant=lambda _: None)
     except (ValueError, RecursionError) as error:
         raise RecordError(f"{path} is no baseline: it is not JSON ({error})") from error
-    schema = found.get("schema") if isinstance(found, dict) else None
+    schema = data.get("schema") if isinstance(data, dict) else None
     if schema != SCHEMA:
         again = "; keep the run again with `tcp-conformance baseline save`" if isinstance(schema, int) else ""
         raise RecordError(f"{path} is no baseline that can be read here: its schema is {schema!r}, not {SCHEMA}{again}")
@@ -131,23 +134,23 @@ def _read(name: str, path: Path, content: str) -> Baseline:
                 tuple(map(str, one.get("cells", ()))),
                 str(one.get("deviation", "")),
             )
-            for case, one in found["cases"].items()
+            for case, one in data["cases"].items()
         }
-        deviations = [_known(one) for one in found.get("deviations", ())]
-        target, version = str(found["target"]["name"]), str(found["target"]["version"])
-        settings = {str(key): str(value) for key, value in found["target"].get("settings", {}).items()}
+        deviations = [_known(one) for one in data.get("deviations", ())]
+        target, version = str(data["target"]["name"]), str(data["target"]["version"])
+        settings = {str(key): str(value) for key, value in data["target"].get("settings", {}).items()}
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise RecordError(f"{path} is no baseline: it lacks something or has it in another form ({error})") from error
-    return Baseline(name, target, version, cases, (), str(found.get("at", "")), settings, deviations)
+    return Baseline(name, target, version, cases, (), str(data.get("at", "")), settings, deviations)
 
 
-def _known(found: Mapping[str, Any]) -> KnownDeviation:
-    texts = {key: str(found[key]) for key in _TEXTS}
+def _known(data: Mapping[str, Any]) -> KnownDeviation:
+    texts = {key: str(data[key]) for key in _TEXTS}
     texts["case"] = current_id(texts["case"])
-    return KnownDeviation(**texts, frames=tuple(map(str, found["frames"])))
+    return KnownDeviation(**texts, frames=tuple(map(str, data["frames"])))
 
 
-def _verdict(found: object) -> str:
-    if found not in VERDICTS:
-        raise ValueError(f"no verdict is called {found!r}")
-    return str(found)
+def _verdict(word: object) -> str:
+    if word not in VERDICTS:
+        raise ValueError(f"no verdict is called {word!r}")
+    return str(word)

@@ -1,6 +1,6 @@
-"""What a case's page shows of its evidence: a section each for frames, steps, times, states and choices.
+"""Render the evidence on a case's page: a section each for frames, steps, times, states and choices.
 
-What a target, a case or a record says goes through `escape`; the rest is numbers and our own words.
+Text from a target, a case or a record goes through `escape`; the rest is numbers and our own words.
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -65,12 +65,12 @@ def expected_section(broken: Sequence[Step], numbers: Collection[int]) -> str:
     if not broken:
         return ""
     rows = []
-    for one in broken:
+    for step in broken:
         rows.append(
-            f'<tr><td>{_frame_link(one.frame, numbers)}</td><th scope="row">{one.kind}</th>'
-            f'<td>{escape(one.expected or NOTHING)}</td><td class="no">✗ {escape(str(one) or "nothing")}</td></tr>\n'
+            f'<tr><td>{_frame_link(step.frame, numbers)}</td><th scope="row">{step.kind}</th>'
+            f'<td>{escape(step.expected or NOTHING)}</td><td class="no">✗ {escape(str(step) or "nothing")}</td></tr>\n'
         )
-        for field in one.differences:
+        for field in step.differences:
             rows.append(
                 f'<tr><td></td><th scope="row">{escape(field.field)}</th><td>{_value(field.expected)}</td>'
                 f'<td class="no">✗ {_value(field.actual)}</td></tr>\n'
@@ -78,23 +78,23 @@ def expected_section(broken: Sequence[Step], numbers: Collection[int]) -> str:
     return section("expected", "Expected, and what came", f"{_BROKEN}{''.join(rows)}{TABLE_END}")
 
 
-def _value(found: object) -> str:
-    return "nothing" if found is None else escape(str(found))
+def _value(value: object) -> str:
+    return "nothing" if value is None else escape(str(value))
 
 
 def frames_section(evidence: Evidence, failed: Collection[int | None], start_ns: int) -> str:
     """Return the link to the capture and the table of its frames."""
-    said, capture = "", evidence.capture
+    content, capture = "", evidence.capture
     if evidence.problem:
-        said = f'<p class="warning">The capture is not whole: {escape(evidence.problem)}.</p>\n'
+        content = f'<p class="warning">The capture is not whole: {escape(evidence.problem)}.</p>\n'
     elif capture is None:
-        said = '<p class="muted">No capture was recorded for this case.</p>\n'
+        content = '<p class="muted">No capture was recorded for this case.</p>\n'
     if capture:
-        said += f'<p>Capture: <a href="../{escape(href(capture))}">{escape(capture)}</a></p>\n'
+        content += f'<p>Capture: <a href="../{escape(href(capture))}">{escape(capture)}</a></p>\n'
     if evidence.frames:
         rows = "".join([_frame(seen, seen.number in failed, start_ns) for seen in evidence.frames])
-        said += f"{_FRAMES}{rows}{TABLE_END}"
-    return section("frames", "Frames", said)
+        content += f"{_FRAMES}{rows}{TABLE_END}"
+    return section("frames", "Frames", content)
 
 
 def _frame(seen: Seen, failed: bool, start_ns: int) -> str:
@@ -119,7 +119,7 @@ def _frame(seen: Seen, failed: bool, start_ns: int) -> str:
 
 
 def _frame_link(number: int | None, numbers: Collection[int]) -> str:
-    """A frame's number, which leads to its row where the page has one."""
+    """Return a frame's number, as a link if the page has a row for the frame."""
     if number is None:
         return ""
     return f'<a href="#frame-{number}">#{number}</a>' if number in numbers else f"#{number}"
@@ -129,18 +129,18 @@ def steps_section(steps: Sequence[Step], numbers: Collection[int], start_ns: int
     """Return the table of steps."""
     if not steps:
         return ""
-    rows = "".join([_step(one, numbers, start_ns) for one in steps])
+    rows = "".join([_step(step, numbers, start_ns) for step in steps])
     return section("steps", "Steps", f"{_STEPS}{rows}{TABLE_END}")
 
 
-def _step(one: Step, numbers: Collection[int], start_ns: int) -> str:
-    at_ns, ok, until_ns = one.at_ns, one.ok, one.until_ns
+def _step(step: Step, numbers: Collection[int], start_ns: int) -> str:
+    at_ns, ok, until_ns = step.at_ns, step.ok, step.until_ns
     waited = "" if until_ns is None else f' <span class="muted">(for {duration(until_ns - at_ns)})</span>'
     failed = ' class="failed"' if ok is False else ""
     return (
-        f'<tr{failed}><td class="number">{(at_ns - start_ns) / 1e9:.6f}</td><th scope="row">{one.kind}</th>'
-        f"<td>{_frame_link(one.frame, numbers)}</td><td>{escape(str(one))}{waited}</td>"
-        f'<td>{escape(one.expected or "")}</td><td class="nowrap">{OUTCOMES[ok]}</td></tr>\n'
+        f'<tr{failed}><td class="number">{(at_ns - start_ns) / 1e9:.6f}</td><th scope="row">{step.kind}</th>'
+        f"<td>{_frame_link(step.frame, numbers)}</td><td>{escape(str(step))}{waited}</td>"
+        f'<td>{escape(step.expected or "")}</td><td class="nowrap">{OUTCOMES[ok]}</td></tr>\n'
     )
 
 
@@ -166,16 +166,16 @@ def timings_section(timings: Sequence[TimingFacts]) -> str:
     return section("timings", "Timings", f"{every}{_TIMINGS}{rows}{TABLE_END}")
 
 
-def _timing(one: TimingFacts) -> str:
-    shortened = one.shortened
-    name = escape(one.name)
+def _timing(timing: TimingFacts) -> str:
+    shortened = timing.shortened
+    name = escape(timing.name)
     if shortened:
         name += f'<br><span class="muted">shortened: {escape(shortened)}</span>'
-    low, high, measured = one.low_s, one.high_s, one.measured_s
+    low, high, measured = timing.low_s, timing.high_s, timing.measured_s
     return (
         f'<tr><th scope="row">{name}</th><td class="nowrap">{seconds(measured)}</td>'
         f'<td class="nowrap">{bounds(low, high)}</td><td>{draw_bar(low, high, [] if measured is None else [measured])}</td>'
-        f'<td class="nowrap">{OUTCOMES[one.ok]}</td><td>{escape(one.source)}</td><td>{escape(one.how)}</td></tr>\n'
+        f'<td class="nowrap">{OUTCOMES[timing.ok]}</td><td>{escape(timing.source)}</td><td>{escape(timing.how)}</td></tr>\n'
     )
 
 
@@ -211,5 +211,5 @@ def listed(names: Iterable[str]) -> str:
 
 
 def href(path: str) -> str:
-    """A path as a link has it."""
+    """Return a path, quoted for a link."""
     return quote(path.encode("utf-8", "replace"))

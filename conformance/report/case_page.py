@@ -1,6 +1,6 @@
 """The page of one case, built as a string: there are thousands of them, and a template takes five times as long.
 
-What a target, a case or a record says goes through `escape`; the rest is numbers and our own words.
+Text from a target, a case or a record goes through `escape`; the rest is numbers and our own words.
 """
 
 from collections.abc import Callable, Sequence
@@ -39,7 +39,7 @@ _HISTORY = table(
 
 @dataclass(frozen=True, slots=True)
 class Shell:
-    """What is the same on every page: before the title, between it and the body, and behind that; and how a series is drawn."""
+    """The parts that all pages share: before the title, between it and the body, after the body; and a series' renderer."""
 
     head: str
     middle: str
@@ -49,7 +49,7 @@ class Shell:
 
 @dataclass(frozen=True, slots=True)
 class Around:
-    """What the page of a case knows of others: its neighbours in the list, and its verdict in earlier runs."""
+    """The case's neighbours in the list of cases, and its verdicts in earlier runs."""
 
     previous: Entry | None
     following: Entry | None
@@ -57,7 +57,7 @@ class Around:
 
 
 def draw_page(shell: Shell, record: CaseRecord, around: Around, evidence: Evidence) -> str:
-    """The page."""
+    """Return the page as HTML."""
     numbers = {seen.number for seen in evidence.frames}
     broken = [one for one in record.steps if one.ok is False]
     failed = {one.frame for one in broken}
@@ -115,40 +115,40 @@ def _header(record: CaseRecord) -> str:
 
 def _verdict(record: CaseRecord) -> str:
     again, message = record.ran_again, record.message
-    found = ""
+    banners = ""
     if again:
-        said = f"It ran again by itself, after the others. The first time gave no verdict: {escape(again)}"
-        found = f'<p class="warning">{said}</p>\n'
+        warning = f"It ran again by itself, after the others. The first time gave no verdict: {escape(again)}"
+        banners = f'<p class="warning">{warning}</p>\n'
     if message:
-        found += f'<p class="banner v-{slug(record.verdict)}">{escape(message)}</p>\n'
-    return found
+        banners += f'<p class="banner v-{slug(record.verdict)}">{escape(message)}</p>\n'
+    return banners
 
 
 def _standard(record: CaseRecord) -> str:
-    found = "".join(map(_sentence, record.sentences))
-    return section("standard", "What the standard says", found) if found else ""
+    quotations = "".join(map(_sentence, record.sentences))
+    return section("standard", "What the standard says", quotations) if quotations else ""
 
 
-def _sentence(one: Sentence) -> str:
-    url, section = one.url, f"section {escape(one.section)}"
+def _sentence(sentence: Sentence) -> str:
+    url, section = sentence.url, f"section {escape(sentence.section)}"
     if url.startswith(("https://", "http://")):
         section = f'<a href="{escape(url)}">{section}</a>'
     return (
-        f"<figure>\n<blockquote>{escape(one.text)}</blockquote>\n"
-        f"<figcaption>{escape(one.id)}, {one.level}, {section}</figcaption>\n</figure>\n"
+        f"<figure>\n<blockquote>{escape(sentence.text)}</blockquote>\n"
+        f"<figcaption>{escape(sentence.id)}, {sentence.level}, {section}</figcaption>\n</figure>\n"
     )
 
 
 def _deviation(record: CaseRecord) -> str:
-    found = record.deviation
-    if not found:
+    deviation = record.deviation
+    if not deviation:
         return ""
-    seen = f", seen {escape(found.date)}" if found.date else ""
-    said = (
-        f"<p>{escape(found.reason)}</p>\n<p>{escape(found.sentence)}</p>\n"
-        f'<p class="muted">Source: {escape(found.source)}{seen}</p>\n'
+    seen = f", seen {escape(deviation.date)}" if deviation.date else ""
+    paragraphs = (
+        f"<p>{escape(deviation.reason)}</p>\n<p>{escape(deviation.sentence)}</p>\n"
+        f'<p class="muted">Source: {escape(deviation.source)}{seen}</p>\n'
     )
-    return section("deviation", "Documented deviation", said)
+    return section("deviation", "Documented deviation", paragraphs)
 
 
 def _ladder(drawn: str) -> str:
@@ -186,13 +186,13 @@ def _facts(record: CaseRecord) -> str:
         ("Settings", settings(target.settings)),
         ("Tester", f"{escape(tester.address)} port {tester.port}"),
         ("First numbers", f"tester {tester.iss}, target {irs}"),
-        *((name, listed(found)) for name, found in named if found),
+        *((name, listed(ids)) for name, ids in named if ids),
         ("Began", moment(record.started_ns)),
         ("Run", escape(f"{run.id}, harness {run.harness}, Python {run.python}")),
         ("Harness's jitter", escape(jitter(run.jitter))),
     ]
     if sent := record.sent:
         facts.append(("Sent", f"{count(sent.packets, 'packet')}, at most {sent.peak_per_s:,} in a second"))
-    rows = "".join([f"<div><dt>{name}</dt><dd>{found}</dd></div>\n" for name, found in facts])
+    rows = "".join([f"<div><dt>{name}</dt><dd>{fact}</dd></div>\n" for name, fact in facts])
     command = f'<div class="wide"><dt>Command</dt><dd><code>{escape(run.command)}</code></dd></div>\n'
     return section("facts", "About this case", f'<dl class="facts">\n{rows}{command}</dl>\n')

@@ -49,7 +49,7 @@ def write_case_pages(run_dir: Path, environment: Environment, overview: Overview
 
 
 def _forked(work: Callable[[int], None], share: int) -> int:
-    """The id of a process that does the work, and nothing else of what this one would do at its end."""
+    """Return the id of a forked process that does the work, then ends without this process's clean-up."""
     with warnings.catch_warnings():
         # Python warns of other threads, whose locks nobody would open again: the work takes none of theirs.
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -66,20 +66,20 @@ def _forked(work: Callable[[int], None], share: int) -> int:
 
 
 def _shell(environment: Environment) -> Shell:
-    """What all pages of cases have in common."""
+    """Return the parts that all pages of cases share."""
     mark = "<mark>"
     head, middle, foot = environment.get_template("case.html").render(mark=Markup(mark)).split(mark)
     return Shell(head, middle, foot, environment.get_template("series.html").module.figure)  # type: ignore[attr-defined]
 
 
 def _history(overview: Overview, entry: Entry) -> list[tuple[Baseline, str]]:
-    """What earlier runs say of the case: the run and its verdict there."""
-    found = ((run, run.cases.get(entry.id)) for run in overview.history)
-    return [(run, one.verdict) for run, one in found if one is not None]
+    """Return the earlier runs that had the case, each with its verdict there."""
+    results = ((run, run.cases.get(entry.id)) for run in overview.history)
+    return [(run, result.verdict) for run, result in results if result is not None]
 
 
 def _evidence(run_dir: Path, record: CaseRecord) -> Evidence:
-    """The capture of a case as its page shows it, and what is wrong with it."""
+    """Return a case's capture as its page shows it, with the problem if it can't be read in full."""
     name = record.capture
     problem = None
     capture = Capture(())

@@ -1,4 +1,4 @@
-"""What has changed since a baseline: what got worse, what was mended, what else is not as it was."""
+"""Sort what changed since a baseline: new violations and errors, mended cases, and other differences."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ class Change:
     what: str = "verdict"
 
     @property
-    def told(self) -> str:
+    def line(self) -> str:
         """The change in one line."""
         thing = self.case if self.what in ("verdict", "setting") else f"{self.case}: {self.what}"
         return f"{thing}: {self.now}, was {self.then}"
@@ -30,7 +30,7 @@ class Change:
 
 @dataclass(slots=True)
 class Changes:
-    """What has changed since a baseline, of the cases that ran; `as_before` counts those that were as bad then."""
+    """The changes since a baseline, of the cases that ran; `as_before` counts cases that violated or erred then too."""
 
     since: Baseline
     violations: list[Change] = field(default_factory=list)
@@ -48,11 +48,11 @@ class Changes:
 
     @property
     def worse(self) -> bool:
-        """Whether a case violates, or ends in an error, that did not do so."""
+        """True if a case violates or ends in an error, and did neither before."""
         return bool(self.violations or self.errors)
 
     def groups(self) -> list[tuple[str, list[Change] | list[str]]]:
-        """What has changed by its kind, the worst first."""
+        """Return the changes by kind, the worst first."""
         return [
             ("new violations", self.violations),
             ("new errors", self.errors),
@@ -67,49 +67,49 @@ class Changes:
 
 
 def changes(then: Baseline, now: Baseline, *, whole: bool, left_out: Collection[str] = ()) -> Changes:
-    """What has changed from `then` to `now`.
+    """Return the changes from `then` to `now`.
 
-    Where `now` is a whole run, no selection, a case that is missing from a module that ran is gone, unless it was `left_out`.
+    In a `whole` run (no selection), a case is gone if its module ran without it, unless it was `left_out`.
     """
-    found = Changes(then, compared=len(then.cases.keys() & now.cases.keys()))
-    found.settings += _settings(then.settings, now.settings)
+    result = Changes(then, compared=len(then.cases.keys() & now.cases.keys()))
+    result.settings += _settings(then.settings, now.settings)
     for case, new in sorted(now.cases.items()):
         old = then.cases.get(case)
         if old is None:
-            found.added.append(case)
+            result.added.append(case)
         if old is None or old.verdict != new.verdict:
-            _sort_in(found, Change(case, old.verdict if old else "not there", new.verdict))
+            _sort_in(result, Change(case, old.verdict if old else "not there", new.verdict))
         else:
-            found.as_before += new.verdict in BAD
+            result.as_before += new.verdict in BAD
         if old is not None:
-            found.choices += _choices(case, old, new)
-            found.times += _times(case, old, new)
+            result.choices += _choices(case, old, new)
+            result.times += _times(case, old, new)
     modules = {_module(case) for case in now.cases}
     for case in sorted(then.cases.keys() - now.cases.keys()):
         if whole and case not in left_out and _module(case) in modules:
-            found.gone.append(case)
+            result.gone.append(case)
         else:
-            found.not_run += 1
-    return found
+            result.not_run += 1
+    return result
 
 
 def _module(case: str) -> str:
     return case.partition("::")[0]
 
 
-def _sort_in(found: Changes, change: Change) -> None:
+def _sort_in(into: Changes, change: Change) -> None:
     if change.now == "violates":
-        found.violations.append(change)
+        into.violations.append(change)
     elif change.now == "error":
-        found.errors.append(change)
+        into.errors.append(change)
     elif change.then in _BROKEN and change.now == "conforms":
-        found.mended.append(change)
+        into.mended.append(change)
     elif change.then in VERDICTS:
-        found.otherwise.append(change)
+        into.otherwise.append(change)
 
 
 def _settings(then: Mapping[str, str], now: Mapping[str, str]) -> Iterator[Change]:
-    """Settings of the target that are others; a baseline that has none at all is not asked."""
+    """Yield the target's settings that differ; none if a baseline recorded no settings at all."""
     for name in sorted(then.keys() | now.keys() if then and now else ()):
         if then.get(name) != now.get(name):
             yield Change(name, then.get(name, NOTHING), now.get(name, NOTHING), "setting")
@@ -128,18 +128,18 @@ def _times(case: str, old: Result, new: Result) -> Iterator[Change]:
             yield Change(case, seconds(old.times[what].measured_s), allowed, what)
 
 
-def told(found: Changes) -> list[str]:
-    """The changes as lines of text."""
-    since = found.since
+def as_lines(changes: Changes) -> list[str]:
+    """Return the changes as lines of text."""
+    since = changes.since
     lines = [
-        f"since {since.name} ({since.target} {since.version}): {'worse' if found.worse else 'nothing got worse'}",
-        f"{count(found.compared, 'case')} compared"
-        + (f", {found.as_before:,} as bad as before" if found.as_before else "")
-        + (f", {found.not_run:,} of the baseline not run" if found.not_run else ""),
+        f"since {since.name} ({since.target} {since.version}): {'worse' if changes.worse else 'nothing got worse'}",
+        f"{count(changes.compared, 'case')} compared"
+        + (f", {changes.as_before:,} as bad as before" if changes.as_before else "")
+        + (f", {changes.not_run:,} of the baseline not run" if changes.not_run else ""),
         *([f"of the baseline, {count(len(since.problems), 'line')} can't be read"] if since.problems else []),
     ]
-    for title, group in found.groups():
-        lines += _listed(title, [one if isinstance(one, str) else one.told for one in group])
+    for title, group in changes.groups():
+        lines += _listed(title, [entry if isinstance(entry, str) else entry.line for entry in group])
     return [clean(line) for line in lines]
 
 

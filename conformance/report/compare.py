@@ -30,13 +30,13 @@ class DifferingTime:
 
     @property
     def bounds(self) -> Time:
-        """The bounds as the last run that has the timer says them."""
+        """The bounds from the last run that has the timer."""
         return next(one for one in reversed(self.values) if one is not None)
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What differs among runs; `common` is how many cases are in all of them, `alone` how many in one only.
+    """The differences among runs; `common` counts the cases in all of them, `alone` those in a single run.
 
     Requirements and cells are judged by the cases that all runs have, so that none is worse for what it did not run.
     `states` has each state's cells in each run, by verdict.
@@ -56,7 +56,7 @@ class Comparison:
 
     @property
     def same(self) -> bool:
-        """Whether no case differs."""
+        """True if no case differs."""
         return not (self.verdicts or self.choices or self.times)
 
     @property
@@ -67,7 +67,7 @@ class Comparison:
         return f"{' and '.join(one.name for one in self.runs)} have no case in common"
 
     def as_json(self) -> dict[str, Any]:
-        """The comparison as what `json.dumps` takes; values are in the order of the runs."""
+        """Return the comparison as a value for `json.dumps`; values are in the order of the runs."""
         return {
             "schema": 1,
             "runs": [
@@ -115,14 +115,14 @@ def compare(runs: Sequence[Baseline]) -> Comparison:
     verdicts, choices, times = [], [], []
     for case in sorted(case for case, number in known.items() if number > 1):
         results = [one.cases.get(case) for one in runs]
-        found = [one.verdict if one else None for one in results]
-        if _differ(found):
-            verdicts.append(Differing(case, "verdict", found))
-        for what in _names(results, lambda one: one.choices):
+        reached = [result.verdict if result else None for result in results]
+        if _differ(reached):
+            verdicts.append(Differing(case, "verdict", reached))
+        for what in _names(results, lambda result: result.choices):
             taken = [one.choices.get(what) if one else None for one in results]
             if _differ(taken):
                 choices.append(Differing(case, what, taken))
-        for what in _names(results, lambda one: one.times):
+        for what in _names(results, lambda result: result.times):
             measured = [one.times.get(what) if one else None for one in results]
             first, *others = [one for one in measured if one is not None]
             if any(first.drifted(one) for one in others):
@@ -147,38 +147,38 @@ def compare(runs: Sequence[Baseline]) -> Comparison:
 def _judged(
     cases: Iterable[tuple[Result, Sequence[str]]], over: Callable[[Sequence[tuple[bool, str, str]]], str]
 ) -> dict[str, str]:
-    """The verdict over each name, from the cases that have it: whether a case has it alone, and its verdict."""
-    found: dict[str, list[tuple[bool, str, str]]] = defaultdict(list)
+    """Return the verdict over each name; `over` gets a triple per case: True if it has this name alone, its verdict twice."""
+    by_name: dict[str, list[tuple[bool, str, str]]] = defaultdict(list)
     for case, names in cases:
         for name in names:
-            found[name].append((len(names) == 1, case.verdict, case.verdict))
-    return {name: over(verdicts) for name, verdicts in found.items()}
+            by_name[name].append((len(names) == 1, case.verdict, case.verdict))
+    return {name: over(verdicts) for name, verdicts in by_name.items()}
 
 
-def _worst(found: Sequence[tuple[bool, str, str]]) -> str:
-    return min((verdict for _, verdict, _ in found), key=WORST.index)
+def _worst(verdicts: Sequence[tuple[bool, str, str]]) -> str:
+    return min((verdict for _, verdict, _ in verdicts), key=WORST.index)
 
 
 def _differing(runs: Sequence[Mapping[str, str]]) -> list[Differing]:
-    """What is not the same in all runs that have it; a run that says nothing at all is not asked."""
+    """Return the names whose value differs among runs; a run without any value is left out."""
     rows = ((name, [one.get(name) for one in runs]) for name in sorted({name for one in runs for name in one}))
-    said = [bool(one) for one in runs]
+    has_values = [bool(one) for one in runs]
     return [
         Differing(name, "", values)
         for name, values in rows
-        if len({value for value, asked in zip(values, said, strict=True) if asked}) > 1
+        if len({value for value, compared in zip(values, has_values, strict=True) if compared}) > 1
     ]
 
 
 def _by_state(runs: Sequence[Mapping[str, str]]) -> dict[str, list[Counter[str]]]:
-    """How many cells of each state have which verdict, in each run."""
-    found: dict[str, list[Counter[str]]] = {state: [Counter() for _ in runs] for state in STATES}
+    """Return the number of cells by state and verdict, in each run."""
+    by_state: dict[str, list[Counter[str]]] = {state: [Counter() for _ in runs] for state in STATES}
     for at, cells in enumerate(runs):
         for cell, verdict in cells.items():
             state = cell.partition("/")[0].partition("(")[0]
             state = "Figure 5" if state == "arc" else state
-            found.setdefault(state, [Counter() for _ in runs])[at][verdict] += 1
-    return {state: counts for state, counts in found.items() if any(counts)}
+            by_state.setdefault(state, [Counter() for _ in runs])[at][verdict] += 1
+    return {state: counts for state, counts in by_state.items() if any(counts)}
 
 
 def _differ(values: Sequence[str | None]) -> bool:
@@ -186,5 +186,5 @@ def _differ(values: Sequence[str | None]) -> bool:
 
 
 def _names(results: Sequence[Result | None], of: Callable[[Result], Mapping[str, object]]) -> list[str]:
-    """The names that any of the results has, in their order."""
+    """Return the names that any result has, in their order."""
     return list(dict.fromkeys(name for one in results if one is not None for name in of(one)))

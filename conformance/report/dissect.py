@@ -219,7 +219,7 @@ def _icmp(name: str, ip: _Carried) -> Packet:
 
 
 def _quoted(six: bool, raw: bytes) -> str:
-    """The TCP segment that an ICMP error quotes, as far as it does."""
+    """Return the TCP segment that an ICMP error quotes, as far as it does."""
     header = 40 if six else (raw[0] & 15) * 4 if raw else 0
     if len(raw) < max(header, 20) + 8 or raw[6 if six else 9] != 6:
         return ""
@@ -247,7 +247,7 @@ def _tcp(ip: _Carried) -> Packet:
 
 @lru_cache(4096)
 def _options(raw: bytes) -> tuple[tuple[str, ...], tuple[tuple[int, int], ...], tuple[str, ...]]:
-    """The options, the edges of SACK blocks, and what is wrong with them."""
+    """Return the options, the edges of SACK blocks, and what is wrong with them."""
     found: list[str] = []
     problems: list[str] = []
     sack: list[tuple[int, int]] = []

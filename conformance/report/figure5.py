@@ -1,7 +1,7 @@
-"""Figure 5 of RFC 9293 as far as a run saw it: the states where the RFC draws them, each arc with its verdict.
+"""Draw Figure 5 of RFC 9293 for a run: the states where the RFC draws them, each arc with its verdict.
 
-Boxes, bends and labels have their places below; what the arcs are called comes from the record. CLOSED stands twice, as
-in the RFC. An arc that the RFC does not draw has no place here: the table beside the picture has it.
+Boxes, bends and labels have their places below; the names of the arcs are the record's. CLOSED is drawn twice, as in
+the RFC. An arc that the RFC does not draw is only in the table beside the picture.
 """
 
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ _BOXES = (
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """How an arc runs, and where its label stands: the first line's baseline. The last leg says where the tip points."""
+    """The path of an arc and the place of its label (the first line's baseline). The last leg gives the tip's direction."""
 
     path: str
     tip: tuple[int, int]
@@ -83,25 +83,25 @@ _ACTIONS = {
 
 
 def arcs(tiles: Sequence[Tile]) -> list[Tile]:
-    """Those of the tiles that are arcs."""
+    """Return the tiles that are arcs."""
     return [tile for tile in tiles if tile.row.kind == "arc"]
 
 
 def action(tile: Tile) -> str:
-    """What the target does on an arc, in the figure's words."""
+    """Return the target's action on an arc, in the figure's words."""
     row = tile.row
     if row.responses == ("silence",) and "CLOSED" in (row.state, *row.next):
         return "create TCB" if row.state == "CLOSED" else "delete TCB"
-    return " or ".join(_ACTIONS.get(one, one) for one in row.responses)
+    return " or ".join(_ACTIONS.get(response, response) for response in row.responses)
 
 
 def draw_figure(tiles: Sequence[Tile]) -> Markup:
-    """The figure as inline SVG without styles; empty when the run has no arc."""
-    found = {(tile.row.state, one): tile for tile in arcs(tiles) for one in tile.row.next}
-    drawn = {ends: found[ends] for ends in _WAYS if ends in found}
+    """Return the figure as inline SVG without styles; empty when the run has no arc."""
+    by_ends = {(tile.row.state, state): tile for tile in arcs(tiles) for state in tile.row.next}
+    drawn = {ends: by_ends[ends] for ends in _WAYS if ends in by_ends}
     if not drawn:
         return Markup("")
-    # Those that were not run lie below, and those that violate on top.
+    # Arcs that were not run are drawn first and violations last, so that crossings show the worse arc.
     order = sorted(_WAYS, key=lambda ends: -_rank(drawn.get(ends)))
     parts = [_arc(_WAYS[ends], drawn.get(ends)) for ends in order]
     for state, x, y, half in _BOXES:
@@ -120,7 +120,7 @@ def draw_figure(tiles: Sequence[Tile]) -> Markup:
 
 
 def _rank(tile: Tile | None) -> int:
-    """The worse, the smaller."""
+    """Return a number that is smaller for a worse verdict."""
     return len(VERDICTS) if tile is None else list(VERDICTS).index(tile.verdict)
 
 
@@ -138,11 +138,11 @@ def _arc(way: _Way, tile: Tile | None) -> str:
     x, y = way.label
     label = "".join(_text(x, y + at * LINE, line, kind, way.anchor) for at, (line, kind) in enumerate(lines))
     kind = tile.verdict.replace(" ", "-")
-    return f'<g class="v-{kind}"><title>{escape(clean(tile.told))}</title>{shape}{label}</g>'
+    return f'<g class="v-{kind}"><title>{escape(clean(tile.line))}</title>{shape}{label}</g>'
 
 
 def _fit(words: str, room: int) -> list[str]:
-    """The words in at most `room` lines of a label."""
+    """Return the words in at most `room` lines of a label."""
     lines = wrap(words, LABEL)
     return lines if len(lines) <= room else [*lines[: room - 1], f"{lines[room - 1][: LABEL - 1]}…"]
 

@@ -42,7 +42,7 @@ def clear(run_dir: Path) -> None:
 
 
 def static(name: str) -> str:
-    """A file that is the same for every run."""
+    """Return the text of a file that is the same for every run."""
     return resources.files("conformance.report").joinpath("templates", name).read_text("utf-8")
 
 

@@ -1,9 +1,9 @@
 """Filters that need no script: a list of choices, and a style sheet that hides the rows that were not chosen.
 
-A row says what it is in `data-is`, in words: `violates`, `level-must`, `in-closing`, `s-rfc9293-3-6`. An option's value is
-such a word. Document and section, which all rows of a part of the page share, the part says itself in `data-part`: to hold
-thousands of rows against a hundred sections took a browser longer than all else. The rules below are all that CSS needs;
-`filter.js` does the same where script is allowed, and finds text.
+A row has words in `data-is`: `violates`, `level-must`, `in-closing`, `s-rfc9293-3-6`. An option's value is such a word.
+Document and section are the same for all rows of a part of the page, so the part has them, in `data-part`: a browser
+needed longer than for all else to match thousands of rows against a hundred sections. The rules below are all that CSS
+needs; `filter.js` does the same where script is allowed, and searches text.
 """
 
 import re
@@ -27,27 +27,27 @@ class Filter:
 
 
 def tokens(row: Mapping[int, Entry]) -> str:
-    """The words of a case's row: of both families."""
-    found: dict[str, None] = {}
+    """Return the words of a case's row: of both families."""
+    words: dict[str, None] = {}
     for entry in row.values():
-        found |= dict.fromkeys((_word(entry.verdict), _word("level", entry.level), _word("on", entry.target)))
-        found |= dict.fromkeys((_word("d", entry.document), _word("s", entry.document, entry.section)))
-        found |= dict.fromkeys(_word("in", state) for state in entry.states)
-    return " ".join(found)
+        words |= dict.fromkeys((_word(entry.verdict), _word("level", entry.level), _word("on", entry.target)))
+        words |= dict.fromkeys((_word("d", entry.document), _word("s", entry.document, entry.section)))
+        words |= dict.fromkeys(_word("in", state) for state in entry.states)
+    return " ".join(words)
 
 
 def part_tokens(document: str, sections: Iterable[str]) -> str:
-    """The words of a part of the page: its document, and its sections if it is a list of cases."""
+    """Return the words of a part of the page: its document, and its sections if it is a list of cases."""
     return " ".join((_word("d", document), *(_word("s", document, section) for section in sections)))
 
 
 def requirement_tokens(row: RequirementRow) -> str:
-    """The words of a requirement's row."""
+    """Return the words of a requirement's row."""
     return " ".join((_word(row.verdict), _word("level", row.level), _word("d", row.document)))
 
 
 def of_cases(order: Iterable[Entry], *, several: bool) -> list[Filter]:
-    """The filters of a list of cases; those with one choice alone are left out."""
+    """Return the filters of a list of cases, without filters that have a single choice."""
     entries = list(order)
     seen = {state for entry in entries for state in entry.states}
     sections: dict[str, str] = {}
@@ -55,22 +55,24 @@ def of_cases(order: Iterable[Entry], *, several: bool) -> list[Filter]:
         sections[_word("d", entry.document)] = f"{entry.document or 'no document'}, all sections"
         sections[_word("s", entry.document, entry.section)] = f"{entry.document} section {entry.section}"
     states = [*STATES, *sorted(seen - set(STATES))]
-    found = [
+    filters = [
         *_common({entry.verdict for entry in entries}, {entry.level for entry in entries}),
         Filter("Section", list(sections.items()), of_parts=True),
         Filter("State", [(_word("in", state), state) for state in states if state in seen]),
     ]
     if several:
-        found.append(Filter("Target", [(_word("on", one), one) for one in sorted({entry.target for entry in entries})]))
-    return [one for one in found if len(one.choices) > 1]
+        filters.append(
+            Filter("Target", [(_word("on", one), one) for one in sorted({entry.target for entry in entries})])
+        )
+    return [each for each in filters if len(each.choices) > 1]
 
 
 def of_requirements(rows: Iterable[RequirementRow]) -> list[Filter]:
-    """The filters of the requirement matrix."""
-    found = list(rows)
-    documents = dict.fromkeys(row.document for row in found)
+    """Return the filters of the requirement matrix."""
+    all_rows = list(rows)
+    documents = dict.fromkeys(row.document for row in all_rows)
     every = [
-        *_common({row.verdict for row in found}, {row.level for row in found}),
+        *_common({row.verdict for row in all_rows}, {row.level for row in all_rows}),
         Filter("Document", [(_word("d", one), one or "no document") for one in documents], of_parts=True),
     ]
     return [one for one in every if len(one.choices) > 1]
@@ -83,9 +85,9 @@ def _common(verdicts: set[str], levels: set[str]) -> list[Filter]:
     ]
 
 
-def rules(found: Iterable[Filter]) -> str:
-    """The style sheet: a chosen word hides the rows, and the parts, that have it not."""
-    words = {word: one.of_parts for one in found for word, _ in one.choices}
+def rules(filters: Iterable[Filter]) -> str:
+    """Return the style sheet: a chosen word hides the rows and parts that don't have it."""
+    words = {word: one.of_parts for one in filters for word, _ in one.choices}
     hidden = []
     for word, of_parts in words.items():
         chosen = f'main:has(.filter option[value="{word}"]:checked)'
@@ -100,5 +102,5 @@ def rules(found: Iterable[Filter]) -> str:
 
 @cache
 def _word(*parts: str) -> str:
-    """A word for a class of rows: letters, digits and dashes."""
+    """Return a word for a class of rows: letters, digits and dashes."""
     return re.sub(r"[^a-z0-9]+", "-", "-".join(parts).lower()).strip("-") or "none"

@@ -28,7 +28,7 @@ class Seen(NamedTuple):
 
     @property
     def label(self) -> str:
-        """What the ladder writes on the arrow: `FIN+ACK seq=+1 ack=+1 len=0`."""
+        """The text on the ladder's arrow: `FIN+ACK seq=+1 ack=+1 len=0`."""
         tcp = self.packet.tcp
         if tcp is None:
             return f"{self.packet.kind} {self.packet.text}".strip()
@@ -68,7 +68,7 @@ def _see(frame: CapturedFrame, ours: str, ports: tuple[int, int], first: dict[tu
     end = (packet.dst, tcp.dport, tcp.sport) if inbound else (packet.src, tcp.sport, tcp.dport)
     if tcp.flags & _SYN:
         first.setdefault((*end, inbound), tcp.seq)
-    own, other = first.get((*end, inbound)), first.get((*end, not inbound))
+    own, peer = first.get((*end, inbound)), first.get((*end, not inbound))
     acknowledges = bool(tcp.flags & _ACK)
     return Seen(
         frame.number,
@@ -78,8 +78,8 @@ def _see(frame: CapturedFrame, ours: str, ports: tuple[int, int], first: dict[tu
         frame.comment,
         ports="" if end[1:] == ports else f"{tcp.sport}→{tcp.dport}",
         seq=relative(tcp.seq, own),
-        ack=relative(tcp.ack, other) if acknowledges else "" if tcp.ack == 0 else f"{tcp.ack} (no ACK)",
-        options=_options(tcp, other),
+        ack=relative(tcp.ack, peer) if acknowledges else "" if tcp.ack == 0 else f"{tcp.ack} (no ACK)",
+        options=_options(tcp, peer),
     )
 
 

@@ -47,7 +47,7 @@ class JUnit:
             suite.counts[kind] += case.find(kind) is not None
 
     def written(self) -> str:
-        """The file."""
+        """Return the content of the file."""
         suites = "".join(_written(name, suite) for name, suite in self._suites.items())
         return f'<?xml version="1.0" encoding="utf-8"?><testsuites name="tcp-conformance">{suites}</testsuites>\n'
 
@@ -90,6 +90,6 @@ def _case(record: CaseRecord) -> ET.Element:
     if record.verdict in _KINDS:
         kind, how = _KINDS[record.verdict]
         known = record.deviation.reason if record.deviation else record.message
-        said = ET.SubElement(case, kind, {**({"type": how} if how else {}), "message": clean(known)})
-        said.text = clean(record.failure) or None
+        outcome = ET.SubElement(case, kind, {**({"type": how} if how else {}), "message": clean(known)})
+        outcome.text = clean(record.failure) or None
     return case

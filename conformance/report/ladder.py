@@ -58,7 +58,7 @@ class _Canvas:
 
 
 def draw_ladder(record: CaseRecord, frames: Sequence[Seen]) -> Markup:
-    """The diagram as inline SVG without styles; empty when nothing at all happened.
+    """Return the diagram as inline SVG without styles; empty without any event.
 
     `record` is a case's record, `frames` what `relate` made of its capture (none: drawn from the steps).
     """
@@ -67,8 +67,8 @@ def draw_ladder(record: CaseRecord, frames: Sequence[Seen]) -> Markup:
         return Markup("")
     left_out = max(0, len(events) - MOST)
     if left_out:
-        said = LadderEvent(events[MOST // 2].at_ns, "note", [f"{count(left_out, 'event')} left out: see the tables"])
-        events = [*events[: MOST // 2], said, *events[-MOST // 2 :]]
+        gap = LadderEvent(events[MOST // 2].at_ns, "note", [f"{count(left_out, 'event')} left out: see the tables"])
+        events = [*events[: MOST // 2], gap, *events[-MOST // 2 :]]
     canvas = _Canvas()
     _heads(canvas, record)
     top = canvas.y
@@ -86,13 +86,13 @@ def draw_ladder(record: CaseRecord, frames: Sequence[Seen]) -> Markup:
     return Markup(  # all text went through escape()
         f'<svg class="ladder" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}"'
         f' height="{height}" role="img" aria-labelledby="ladder-title ladder-desc">'
-        f'<title id="ladder-title">Ladder diagram</title><desc id="ladder-desc">{_told(events)}</desc>'
+        f'<title id="ladder-title">Ladder diagram</title><desc id="ladder-desc">{_described(events)}</desc>'
         f"{rails}{''.join(canvas.parts)}</svg>"
     )
 
 
-def _told(events: Sequence[LadderEvent]) -> str:
-    """The diagram in words, for those who hear it."""
+def _described(events: Sequence[LadderEvent]) -> str:
+    """Return the diagram in words, for screen readers."""
     frames = count(sum(event.kind == "frame" for event in events), "frame")
     broken = count(sum(event.kind != "frame" and event.failed for event in events), "expectation")
     return (

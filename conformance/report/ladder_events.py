@@ -1,4 +1,4 @@
-"""What a ladder shows, in words: frames, calls, silences, expectations that were not met, and states."""
+"""Turn a record into a ladder's rows: frames, calls, silences, expectations that were not met, and states."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -83,10 +83,10 @@ def _without_frame(step: Step) -> Iterator[LadderEvent]:
     elif kind == "missing":
         yield _expected(step, at_ns)
     elif kind == "silence":
-        # Most say for how long already.
+        # Most texts give the duration already.
         waited_ns = (step.until_ns or at_ns) - at_ns
-        said = any(map(str.isdigit, text)) or waited_ns <= 0
-        waited = "" if said else f" for {duration(waited_ns)}"
+        has_duration = any(map(str.isdigit, text)) or waited_ns <= 0
+        waited = "" if has_duration else f" for {duration(waited_ns)}"
         yield LadderEvent(at_ns, "silence", wrap(f"{sign}{text or 'silence'}{waited}", LABEL), failed=failed)
     elif kind == "app":
         yield LadderEvent(at_ns, "app", wrap(f"{sign}{text}", LABEL - 4), failed=failed)
@@ -100,7 +100,7 @@ def _without_frame(step: Step) -> Iterator[LadderEvent]:
 
 
 def _states(record: CaseRecord) -> Iterator[LadderEvent]:
-    """Where a side's state changes; who says so is gathered over the entries that say the same in a row."""
+    """Yield each change of a side's state; consecutive entries with the same state become one event with all sources."""
     seen = [(entry.at_ns, entry.side, entry.state, entry.by) for entry in record.states]
     seen += [
         (step.at_ns, step.side or "target", step.state, "")
@@ -110,11 +110,11 @@ def _states(record: CaseRecord) -> Iterator[LadderEvent]:
     current: dict[str, tuple[LadderEvent, list[str]]] = {}
     for at_ns, side, state, by in sorted(seen, key=lambda entry: entry[0]):
         if side in current and current[side][0].text == wrap(state, SIDE):
-            event, said = current[side]
+            event, sources = current[side]
         else:
-            event, said = LadderEvent(at_ns, "state", wrap(state, SIDE), side=side), []
-            current[side] = event, said
+            event, sources = LadderEvent(at_ns, "state", wrap(state, SIDE), side=side), []
+            current[side] = event, sources
             yield event
-        if by and by not in said:
-            said.append(by)
-            event.notes = wrap(f"by {', '.join(said)}", SIDE)
+        if by and by not in sources:
+            sources.append(by)
+            event.notes = wrap(f"by {', '.join(sources)}", SIDE)

@@ -1,7 +1,7 @@
-"""The requirement matrix: every numbered sentence that a run's cases rest on, with what came of it.
+"""Build the requirement matrix: every numbered sentence that a run's cases rest on, with its verdict.
 
-Several cases rest on one sentence: the worst of their verdicts is the sentence's. A sentence that no case of the run
-names is not in its record, and so not here.
+If several cases rest on a sentence, their worst verdict is the sentence's. A sentence that no case of the run names is
+not in the record, so it is not in the matrix.
 """
 
 import csv
@@ -19,7 +19,7 @@ WORST = ("violates", "error", "breaks should", "deviates", "inconclusive", "conf
 
 
 class RequirementCase(Protocol):
-    """What the matrix needs to know of a case."""
+    """The facts about a case that the matrix needs."""
 
     @property
     def id(self) -> str: ...
@@ -31,7 +31,7 @@ class RequirementCase(Protocol):
 class RequirementRow:
     """One requirement in this run; `level` and what follows is empty where a record names it without its sentence.
 
-    `partly` is what no case of it sees, empty where the cases see all of it.
+    `partly` names the part that no case observes; empty if the cases observe all of it.
     """
 
     id: str
@@ -58,7 +58,7 @@ class RequirementRow:
         return min((case.verdict for case in self.cases), key=WORST.index)
 
     def exported(self) -> dict[str, Any]:
-        """The row as `requirements.csv` and `requirements.json` have it."""
+        """Return the row as `requirements.csv` and `requirements.json` have it."""
         return {
             "id": self.id,
             "level": self.level,
@@ -77,28 +77,28 @@ class Matrix:
         self._rows: dict[str, RequirementRow] = {}
 
     def add(self, record: CaseRecord, case: RequirementCase) -> None:
-        """Take in what a case's record says of its requirements."""
+        """Add the requirements of a case's record."""
         sentences = {one.id: one for one in record.sentences}
         for name in dict.fromkeys((*record.requirements, *sentences)):
             row = self._rows.setdefault(name, RequirementRow(name))
             if name in sentences and not row.level:
-                one = sentences[name]
-                row.level, row.section, row.text, row.url = one.level, one.section, one.text, one.url
-                row.partly = one.partly
+                sentence = sentences[name]
+                row.level, row.section, row.text = sentence.level, sentence.section, sentence.text
+                row.url, row.partly = sentence.url, sentence.partly
             row.cases.append(case)
 
     def rows(self) -> list[RequirementRow]:
-        """All of them, by document, section and id; 3.10 comes after 3.9."""
+        """Return all rows by document, section and id; 3.10 follows 3.9."""
         return sorted(self._rows.values(), key=lambda row: tuple(map(_natural, (row.document, row.section, row.id))))
 
 
 def counts(rows: list[RequirementRow]) -> Counter[tuple[str, str]]:
-    """How many requirements of a level have a verdict."""
+    """Return the number of requirements by level and verdict."""
     return Counter((row.level, row.verdict) for row in rows)
 
 
 def as_csv(rows: list[RequirementRow]) -> str:
-    """The table for a spreadsheet; the cases of a requirement stand in one field, with `; ` between them."""
+    """Return the table for a spreadsheet; the cases of a requirement stand in one field, with `; ` between them."""
     file = io.StringIO()
     writer = csv.DictWriter(
         file,
@@ -108,14 +108,14 @@ def as_csv(rows: list[RequirementRow]) -> str:
     )
     writer.writeheader()
     for row in rows:
-        found = row.exported()
-        found["cases"] = "; ".join(found["cases"])
-        writer.writerow({name: _cell(value) for name, value in found.items()})
+        fields = row.exported()
+        fields["cases"] = "; ".join(fields["cases"])
+        writer.writerow({name: _cell(value) for name, value in fields.items()})
     return file.getvalue()
 
 
 def as_json(rows: list[RequirementRow]) -> str:
-    """The same as a JSON list."""
+    """Return the table as a JSON list."""
     return json.dumps([row.exported() for row in rows], indent=1) + "\n"
 
 
@@ -126,5 +126,5 @@ def _cell(value: str) -> str:
 
 
 def _natural(text: str) -> list[Any]:
-    """Numbers within a text count as numbers."""
+    """Return a key that sorts numbers within a text as numbers."""
     return [int(part) if index % 2 else part for index, part in enumerate(re.split(r"([0-9]{1,9})", text))]

@@ -15,11 +15,11 @@ from conformance.report.junit import JUnit
 
 
 def merge(runs: Sequence[Path], output: Path) -> list[str]:
-    """Put the records and captures of runs into one folder, and give one line for each thing that could not be had.
+    """Put the records and captures of runs into one folder; returns a line for each record or capture that is missing.
 
-    JUnit XML is written from the records: a run need not have had any. Of a case that several runs have of the same target,
-    that which began last counts. RecordError when a run has no record, when `output` is one of the runs, or when it can't be
-    written.
+    JUnit XML is written from the records: a run need not have had any. If several runs have a case of the same target, the
+    last one to begin counts. Raises RecordError if a run has no record, if `output` is one of the runs, or if `output`
+    can't be written.
     """
     for run in runs:
         if run.resolve() == output.resolve():
@@ -35,7 +35,7 @@ def merge(runs: Sequence[Path], output: Path) -> list[str]:
                 continue
             key = (line.record.target.name, line.record.id)
             newest[key] = max(newest.get(key, (-1, -1, -1)), (line.record.started_ns, at, line.number))
-    kept = {(at, number) for _, at, number in newest.values()}
+    newest_lines = {(at, number) for _, at, number in newest.values()}
     several = len({target for target, _ in newest}) > 1
     junit = JUnit()
     try:
@@ -44,7 +44,7 @@ def merge(runs: Sequence[Path], output: Path) -> list[str]:
         with ResultsWriter(output / "results.jsonl") as results:
             for at, run in enumerate(runs):
                 for line in scan_results(run / "results.jsonl"):
-                    if line.record is None or (at, line.number) not in kept:
+                    if line.record is None or (at, line.number) not in newest_lines:
                         continue
                     record = line.record
                     if record.capture is not None:

@@ -1,7 +1,7 @@
-"""How the suite does against targets that break a rule on purpose: `mutants.json`, which lies beside a run's record.
+"""Read `mutants.json`: the suite's results against targets that break a rule on purpose.
 
-The file says `total`, `killed` and `survivors`: a list of `{"id", "reason"}`, where the reason says why nobody on the wire could
-notice, and is empty where none is known. `mutants` has a row for each mutant: see `Mutant` and `Killer`.
+The file lies beside a run's record. It holds `total`, `killed` and `survivors`, a list of `{"id", "reason"}`: the reason says
+why nobody on the wire could notice, and is empty if none is known. `mutants` has a row for each: see `Mutant` and `Killer`.
 """
 
 import json
@@ -18,7 +18,7 @@ _ABOUT = {"id": str, "target": str, "breaks": str, "what": str, "killed": bool, 
 
 @dataclass(frozen=True, slots=True)
 class Killer:
-    """A case that noticed a mutant, and what it said; `verifies` where it is a case of the very rule that is broken."""
+    """A case that noticed a mutant, and its message; `verifies` is True if it is a case of the broken rule."""
 
     case: str
     message: str
@@ -40,14 +40,14 @@ class Mutant:
 
 
 def read(run_dir: Path) -> Sequence[Mutant]:
-    """The mutants, survivors first; none where the folder has no such file. Raises RecordError: it can't be read."""
+    """Return the mutants, survivors first; none without the file. Raises RecordError if the file can't be read."""
     path = run_dir / FILE
     if not path.is_file():
         return ()
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         reasons = {one["id"]: str(one["reason"]) for one in content["survivors"]}
-        return sorted((_mutant(row, reasons) for row in content["mutants"]), key=lambda one: one.killed)
+        return sorted((_mutant(row, reasons) for row in content["mutants"]), key=lambda mutant: mutant.killed)
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise RecordError(f"{path}: not what `make mutants` writes: {error}") from error
 

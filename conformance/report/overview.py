@@ -1,4 +1,4 @@
-"""What a run's overview knows: a few fields of every case, gathered from the record one line at a time."""
+"""Gather a run's overview from its record, line by line: a few fields of every case."""
 
 import json
 import re
@@ -23,9 +23,9 @@ LINKS = 8  # cases named beside a reason, a choice, a timer
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What the overview keeps of a case; `broke` is the number of the first frame that broke an expectation.
+    """A case in the overview; `broke` is the number of the first frame that broke an expectation.
 
-    `name` is what links to the case say: its title, family and, where there are several, target.
+    `name` is the text of links to the case: its title, its family and, in a run of several targets, the target.
     """
 
     page: str
@@ -61,7 +61,7 @@ class Group:
     failed: int = 0
 
     def add(self, entry: Entry) -> None:
-        """Count a case, and keep it while there is room."""
+        """Count a case; store the first LINKS of them."""
         self.count += 1
         if len(self.cases) < LINKS:
             self.cases.append(entry)
@@ -151,7 +151,7 @@ class Overview:
 
     @property
     def several(self) -> bool:
-        """Whether the record is about more than one target, so that a case needs its target's name."""
+        """True if the record is about more than one target, so that a case needs its target's name."""
         return len({entry.target for entry in self.entries.values()}) > 1
 
     @property
@@ -165,7 +165,7 @@ class Overview:
         return sorted(self.entries.values(), key=_place)
 
     def now(self, name: str = "this run") -> Baseline:
-        """The results as a baseline has them: of several targets, that of the first."""
+        """Return the results as a baseline; if there are several targets, it has the first one's name."""
         target = next(iter(self.targets.values()), TargetSeen("", "", ""))
         at = self.run.id if self.run else ""
         return Baseline(name, target.name, target.version, self.results, self.problems, at, target.settings)
@@ -225,12 +225,12 @@ def _add(overview: Overview, record: CaseRecord, offset: int, *, prefix: str) ->
     for choice in record.choices:
         taken = (choice.name, choice.taken, ", ".join(choice.allowed))
         overview.choices.setdefault(taken, Group()).add(entry)
-    for one in record.timings:
-        span = (one.name, one.low_s, one.high_s, one.source, one.how)
+    for timed in record.timings:
+        span = (timed.name, timed.low_s, timed.high_s, timed.source, timed.how)
         group = overview.timings.setdefault(span, Group())
-        if one.measured_s is not None:
-            group.measured.append(one.measured_s)
-        group.failed += one.ok is False
+        if timed.measured_s is not None:
+            group.measured.append(timed.measured_s)
+        group.failed += timed.ok is False
         group.add(entry)
 
 
@@ -285,19 +285,19 @@ class Section:
 
 
 def sections(order: Iterable[Entry]) -> list[Section]:
-    """The cases by section; both families of a case share a row."""
-    found: dict[tuple[str, str], Section] = {}
+    """Return the cases by section; both families of a case share a row."""
+    by_number: dict[tuple[str, str], Section] = {}
     stem = None
     for entry in order:
         key = (entry.document, entry.section)
-        if key not in found:
-            found[key] = Section(*key, anchor=f"section-{len(found) + 1}")
+        if key not in by_number:
+            by_number[key] = Section(*key, anchor=f"section-{len(by_number) + 1}")
             stem = None
-        section = found[key]
+        section = by_number[key]
         section.counts[entry.verdict] += 1
         if entry.stem == stem and entry.family not in section.rows[-1]:
             section.rows[-1][entry.family] = entry
         else:
             section.rows.append({entry.family: entry})
             stem = entry.stem
-    return list(found.values())
+    return list(by_number.values())

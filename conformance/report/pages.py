@@ -64,13 +64,13 @@ def _write(run_dir: Path, overview: Overview, coming: Collection[str]) -> Path:
             old.unlink()
     (run_dir / "report.html").unlink(missing_ok=True)  # joined from pages that are no more
     rows = overview.requirements.rows()
-    found = _mutants_of(run_dir, overview)
-    places = [name for name in PLACES if name in coming or _is_there(run_dir, name, overview, found)]
+    mutants_read = _mutants_of(run_dir, overview)
+    places = [name for name in PLACES if name in coming or _is_there(run_dir, name, overview, mutants_read)]
     environment.globals["places"] = {name: PLACES[name] for name in places}
     cells = write_states(run_dir, environment, overview)
     table = write_requirements(run_dir, environment, overview, rows)
     write_timing(run_dir, environment, overview)
-    write_mutants(run_dir, environment, overview, found)
+    write_mutants(run_dir, environment, overview, mutants_read)
     put(run_dir / "summary.md", summary.as_markdown(overview))
     put(run_dir / "results.sarif", sarif.as_sarif(overview, rows))
     put(run_dir / baseline_files.LAST, baseline_files.written(overview.now()))
@@ -94,8 +94,8 @@ def _write(run_dir: Path, overview: Overview, coming: Collection[str]) -> Path:
     return index_page
 
 
-def _is_there(run_dir: Path, name: str, overview: Overview, found: Sequence[mutants.Mutant]) -> bool:
-    """Whether a page of the report is, or will be, in the folder."""
+def _is_there(run_dir: Path, name: str, overview: Overview, mutants_read: Sequence[mutants.Mutant]) -> bool:
+    """Return True if a page of the report is, or will be, in the folder."""
     if name == "states.html":
         return bool(overview.machine.tiles())
     if name == "requirements.html":
@@ -103,12 +103,12 @@ def _is_there(run_dir: Path, name: str, overview: Overview, found: Sequence[muta
     if name == "timing.html":
         return bool(overview.times.series or overview.times.singles)
     if name == "mutants.html":
-        return bool(found)
+        return bool(mutants_read)
     return name == "index.html" or (run_dir / name).is_file()
 
 
 def _mutants_of(run_dir: Path, overview: Overview) -> Sequence[mutants.Mutant]:
-    """What `make mutants` left beside the record; a file that can't be read becomes a problem of the run."""
+    """Return the mutants that `make mutants` left beside the record; an unreadable file becomes a problem of the run."""
     try:
         return mutants.read(run_dir)
     except RecordError as error:
@@ -116,7 +116,7 @@ def _mutants_of(run_dir: Path, overview: Overview) -> Sequence[mutants.Mutant]:
         return ()
 
 
-def make_comparison(page: Path, found: Comparison) -> None:
+def make_comparison(page: Path, comparison: Comparison) -> None:
     """Write the page of a comparison, and `style.css` beside it; RecordError when that can't be."""
     style = page.with_name("style.css")
     try:
@@ -124,7 +124,7 @@ def make_comparison(page: Path, found: Comparison) -> None:
         # Where a user names the page, there may be a style sheet that is not ours.
         if style.exists() and style.read_bytes()[:60] != static("style.css").encode()[:60]:
             raise RecordError(f"can't write {page}: {style} belongs to something else; name another folder")
-        put(page, make_environment().get_template("compare.html").render(found=found, runs=found.runs))
+        put(page, make_environment().get_template("compare.html").render(comparison=comparison, runs=comparison.runs))
         put(style, static("style.css"))
     except OSError as error:
         raise RecordError(f"can't write {page}: {error.strerror or error}") from error

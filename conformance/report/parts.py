@@ -24,13 +24,13 @@ def slug(words: str) -> str:
 
 @cache
 def badge(verdict: str) -> Markup:
-    """A verdict with its sign and colour."""
+    """Return a verdict with its sign and colour."""
     sign = f'<span aria-hidden="true">{VERDICTS[verdict]}</span>'
     return Markup(f'<span class="badge v-{slug(verdict)}">{sign} {verdict}</span>')
 
 
 def table(name: str, caption: str, columns: Iterable[str], kind: str) -> Markup:
-    """What stands before a table's rows: `columns` are names, those of numbers begin with #. `TABLE_END` stands behind them.
+    """Return a table's beginning; `TABLE_END` ends it. `columns` are names: that of a column of numbers begins with #.
 
     The table scrolls by itself where it is too wide.
     """
@@ -49,21 +49,21 @@ def _table(name: str, caption: str, columns: tuple[str, ...], kind: str) -> Mark
     )
 
 
-def settings(found: Mapping[str, object]) -> Markup:
-    """A target's settings, folded up."""
-    return _settings(tuple((key, str(value)) for key, value in found.items()))
+def settings(values: Mapping[str, object]) -> Markup:
+    """Return a target's settings, folded up."""
+    return _settings(tuple((key, str(value)) for key, value in values.items()))
 
 
 @lru_cache(64)
-def _settings(found: tuple[tuple[str, str], ...]) -> Markup:
-    if not found:
+def _settings(values: tuple[tuple[str, str], ...]) -> Markup:
+    if not values:
         return Markup("none recorded\n")
-    rows = "".join(f"<div><dt>{escape(key)}</dt><dd>{escape(value)}</dd></div>\n" for key, value in found)
-    many = count(len(found), "setting")
+    rows = "".join(f"<div><dt>{escape(key)}</dt><dd>{escape(value)}</dd></div>\n" for key, value in values)
+    many = count(len(values), "setting")
     return Markup(f'<details><summary>{many}</summary>\n<dl class="facts small">\n{rows}</dl></details>\n')
 
 
-def jitter(found: Mapping[str, float]) -> str:
-    """How late the harness itself was, in words."""
-    said = (f"{key.replace('_us', '').replace('_', ' ')} {value} µs" for key, value in found.items())
-    return ", ".join(said) or "not measured"
+def jitter(measured: Mapping[str, float]) -> str:
+    """Return the harness's own lateness in words."""
+    words = (f"{key.replace('_us', '').replace('_', ' ')} {value} µs" for key, value in measured.items())
+    return ", ".join(words) or "not measured"

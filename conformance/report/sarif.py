@@ -1,4 +1,4 @@
-"""What is not as it should be, as SARIF 2.1.0, which code-hosting sites show beside the sources.
+"""Write failures and deviations as SARIF 2.1.0, which code-hosting sites show beside the sources.
 
 A rule is a requirement, a result a case: `violates` is an error, `breaks should` is a warning, and `deviates`
 a note that the target's profile suppresses with its reason. Errors of the harness are no results but notifications.
@@ -20,7 +20,7 @@ _LEVELS = {"violates": "error", "breaks should": "warning", "deviates": "note"}
 
 
 def as_sarif(overview: Overview, rows: Sequence[RequirementRow]) -> str:
-    """The run as a SARIF log with one run."""
+    """Return the run as a SARIF log with one run."""
     shown = [entry for entry in overview.order if entry.verdict in _LEVELS]
     rules = _rules(rows, shown)
     index = {rule["id"]: number for number, rule in enumerate(rules)}
@@ -53,9 +53,9 @@ def as_sarif(overview: Overview, rows: Sequence[RequirementRow]) -> str:
 
 
 def _rules(rows: Iterable[RequirementRow], shown: Iterable[Entry]) -> list[dict[str, Any]]:
-    """The requirements that a result rests on."""
+    """Return the requirements that a result rests on."""
     needed = {_rule(entry) for entry in shown}
-    found = []
+    rules = []
     for row in rows:
         if row.id not in needed:
             continue
@@ -68,9 +68,9 @@ def _rules(rows: Iterable[RequirementRow], shown: Iterable[Entry]) -> list[dict[
         }
         if row.url.startswith("https://"):
             rule["helpUri"] = row.url
-        found.append(rule)
-    known = {rule["id"] for rule in found}
-    return found + [{"id": name, "shortDescription": {"text": name}} for name in sorted(needed - known)]
+        rules.append(rule)
+    known = {rule["id"] for rule in rules}
+    return rules + [{"id": name, "shortDescription": {"text": name}} for name in sorted(needed - known)]
 
 
 def _rule(entry: Entry) -> str:
@@ -106,7 +106,7 @@ def _result(entry: Entry, rules: dict[str, int], new: set[str] | None) -> dict[s
 
 
 def _uri(entry: Entry) -> str:
-    """The case's file as it lies in its repository where that is known, else below the folder of cases."""
+    """Return the case's file as a path in its repository if that is known, else below the folder of cases."""
     return quote((entry.file or entry.id.partition("::")[0]).encode("utf-8", "replace"))
 
 

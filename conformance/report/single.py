@@ -32,9 +32,9 @@ def make_single(run_dir: Path) -> Path:
         pages = {name: _BODY.search((run_dir / name).read_text("utf-8")) for name in names}
         anchors = {name: _anchor(name) for name in names}
         parts = [
-            f'<article class="page" id="{anchors[name]}">{_joined(found.group(1), name, anchors, run_dir)}</article>'
-            for name, found in pages.items()
-            if found is not None
+            f'<article class="page" id="{anchors[name]}">{_joined(body.group(1), name, anchors, run_dir)}</article>'
+            for name, body in pages.items()
+            if body is not None
         ]
         style = static("style.css") + (run_dir / "filter.css").read_text("utf-8")
         put(goal, _HEAD.format(style=style, hash=_hash(style)) + "\n".join(parts) + "</body>\n</html>\n")
@@ -66,18 +66,18 @@ def _anchor(name: str) -> str:
 
 
 def _joined(body: str, name: str, anchors: dict[str, str], run_dir: Path) -> str:
-    """A page's body with its ids and links made the whole file's."""
+    """Return a page's body with ids and links that are unique in the whole file."""
     own = anchors[name]
 
-    def renamed(found: re.Match[str]) -> str:
-        words = " ".join(f"{own}--{word}" for word in found.group(2).split())
-        return f' {found.group(1)}="{words}"'
+    def renamed(matched: re.Match[str]) -> str:
+        words = " ".join(f"{own}--{word}" for word in matched.group(2).split())
+        return f' {matched.group(1)}="{words}"'
 
-    def linked(found: re.Match[str]) -> str:
-        before, href, after, inside = found.groups()
+    def linked(matched: re.Match[str]) -> str:
+        before, href, after, inside = matched.groups()
         goal, _, part = href.partition("#")
         if goal.startswith("https://"):
-            return found.group(0)
+            return matched.group(0)
         path = goal.removeprefix("../") if goal.startswith("../") or "/" not in name else f"cases/{goal}"
         page = name if not goal else path
         if page in anchors:

@@ -1,7 +1,7 @@
 """The documented machine as a map: its states by families of events, one tile per row of its table.
 
-Several cases may check one row: two families, and cases that pass through it on their way. A case that checks that
-row alone decides over one that checks others too, one that ran over one that did not, the worse verdict over the better.
+Several cases may check a row: two address families, and cases that pass through it on their way. A case that ran decides
+over a case that did not, then a case that checks only this row over others, then the worse verdict over the better.
 """
 
 from collections import Counter, defaultdict
@@ -50,7 +50,7 @@ _WORST = list(VERDICTS)
 
 
 class CellCase(Protocol):
-    """What the map needs to know of a case."""
+    """The facts about a case that the map needs."""
 
     @property
     def verdict(self) -> str: ...
@@ -71,7 +71,7 @@ C = TypeVar("C")
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One row of the machine in this run. `case` is the one that decides, `families` tells the verdicts by family."""
+    """One row of the machine in this run. `case` is the case that decides, `families` the verdicts by family."""
 
     row: CellFacts
     case: CellCase
@@ -88,8 +88,8 @@ class Tile:
         return self.row.id
 
     @property
-    def told(self) -> str:
-        """The row in one line: where, what, what may follow, what came of it."""
+    def line(self) -> str:
+        """The row in one line: state, event, allowed answers and next states, and the verdicts."""
         following = " or ".join(self.row.next)
         answers = " or ".join(self.row.responses)
         allowed = f"{answers}, then {following}" if answers else following
@@ -103,10 +103,10 @@ class Machine:
         self._rows: dict[str, CellFacts] = {}
         self._cases: dict[str, list[tuple[bool, CellCase]]] = defaultdict(list)
         self.total = 0
-        """How many rows the table has, as the record says; 0 when it does not."""
+        """The number of rows in the table according to the record; 0 if unknown."""
 
     def add(self, record: CaseRecord, case: CellCase) -> None:
-        """Take in what a case's record says of its rows."""
+        """Add the rows of a case's record."""
         rows = {row.id: row for row in record.rows}
         self.total = max(self.total, record.run.cells)
         for name, row in rows.items():
@@ -114,28 +114,31 @@ class Machine:
             self._cases[name].append((len(rows) == 1, case))
 
     def tiles(self) -> list[Tile]:
-        """One per row, by the running numbers of the table."""
+        """Return a tile per row, by the running numbers of the table."""
         return [self._tile(row) for row in sorted(self._rows.values(), key=lambda row: (len(row.row), row.row))]
 
     def _tile(self, row: CellFacts) -> Tile:
         # Of equals, the first by id: which ended first is chance.
-        cases = sorted(self._cases[row.id], key=lambda one: one[1].id)
+        cases = sorted(self._cases[row.id], key=lambda entry: entry[1].id)
         case = decides([(alone, one.verdict, one) for alone, one in cases])
         by_family = {
             family: decides([(alone, one.verdict, one.verdict) for alone, one in cases if one.family == family])
             for family in sorted({one.family for _, one in cases})
         }
-        said = ", ".join(f"IPv{family} {verdict}" for family, verdict in by_family.items())
-        return Tile(row, case, said)
+        verdicts = ", ".join(f"IPv{family} {verdict}" for family, verdict in by_family.items())
+        return Tile(row, case, verdicts)
 
 
-def decides(found: Sequence[tuple[bool, str, C]]) -> C:
-    """What the case brings that decides over a row: of (whether it checks that row alone, its verdict, what it brings)."""
-    return min(found, key=lambda one: (one[1] == "not applicable", not one[0], _WORST.index(one[1])))[2]
+def decides(cases: Sequence[tuple[bool, str, C]]) -> C:
+    """Return the value of the case that decides over a row.
+
+    Each case is a triple: True if it checks that row alone, its verdict, and its value.
+    """
+    return min(cases, key=lambda case: (case[1] == "not applicable", not case[0], _WORST.index(case[1])))[2]
 
 
 def tally(cases: Iterable[tuple[Sequence[str], str]]) -> Counter[str]:
-    """How many rows have each verdict: from each case's rows and its verdict."""
+    """Return the number of rows by verdict, from each case's rows and its verdict."""
     rows: dict[str, list[tuple[bool, str, str]]] = defaultdict(list)
     for names, verdict in cases:
         for name in names:
@@ -143,8 +146,8 @@ def tally(cases: Iterable[tuple[Sequence[str], str]]) -> Counter[str]:
     return Counter(map(decides, rows.values()))
 
 
-def said(counts: Counter[str], total: int) -> str:
-    """How much of the table a run covers: `cells: 388 of 439 run, 51 not applicable`; empty when it covers nothing."""
+def coverage_line(counts: Counter[str], total: int) -> str:
+    """Return a run's share of the table: `cells: 388 of 439 run, 51 not applicable`; empty if the run has no cell."""
     seen = counts.total()
     if not seen:
         return ""
@@ -154,7 +157,7 @@ def said(counts: Counter[str], total: int) -> str:
 
 
 def family_of(row: CellFacts) -> str:
-    """The family of events that a row belongs to, by its stimulus as its id says it."""
+    """Return the family of events of a row, from the stimulus in its id."""
     stimulus = row.id.partition("/")[2]
     if row.kind in ("call", "timeout"):
         return f"{row.kind}s"
@@ -171,7 +174,7 @@ def family_of(row: CellFacts) -> str:
 
 
 def draw_map(tiles: Sequence[Tile]) -> Markup:
-    """The map as inline SVG without styles, each tile linked to its case's page; empty without tiles.
+    """Return the map as inline SVG without styles, each tile linked to its case's page; empty without tiles.
 
     Arcs of Figure 5 have a picture of their own.
     """
@@ -182,7 +185,7 @@ def draw_map(tiles: Sequence[Tile]) -> Markup:
     if not fields:
         return Markup("")
     states = [*STATES, *sorted({state for state, _ in fields} - set(STATES))]
-    columns = [family for family in FAMILIES if any(found == family for _, found in fields)]
+    columns = [family for family in FAMILIES if any(family == filled for _, filled in fields)]
     across = {
         family: min(MOST_ACROSS, -(-max(len(fields[state, family]) for state in states) // 2)) for family in columns
     }
@@ -216,7 +219,7 @@ def draw_map(tiles: Sequence[Tile]) -> Markup:
 
 
 def draw_sign(verdict: str) -> Markup:
-    """One tile of the map by itself, for the legend."""
+    """Return a single tile of the map, for the legend."""
     return Markup(
         f'<svg class="map" viewBox="0 0 {TILE + 2} {TILE + 2}" width="{TILE + 2}" height="{TILE + 2}"'
         f' aria-hidden="true"><g class="{_class(verdict)}">{_square(verdict, 1, 1)}</g></svg>'
@@ -226,7 +229,7 @@ def draw_sign(verdict: str) -> Markup:
 def _tile(tile: Tile, x: float, y: float) -> str:
     return (
         f'<a class="{_class(tile.verdict)}" href="cases/{escape(tile.case.page)}.html">'
-        f"<title>{escape(clean(tile.told))}</title>{_square(tile.verdict, x, y)}</a>"
+        f"<title>{escape(clean(tile.line))}</title>{_square(tile.verdict, x, y)}</a>"
     )
 
 

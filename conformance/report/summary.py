@@ -13,7 +13,7 @@ _SPECIAL = re.compile(r"([\\`*_\[\]#|~$@])")
 
 
 def headline(counts: Counter[str]) -> tuple[str, str]:
-    """The verdict over the whole run, as the verdict that colours it and the words."""
+    """Return the verdict over the whole run: the verdict that colours it, and the words."""
     violating = counts["violates"]
     if violating:
         return "violates", f"{count(violating, 'case')} {'violates' if violating == 1 else 'violate'}"
@@ -26,13 +26,13 @@ def headline(counts: Counter[str]) -> tuple[str, str]:
 
 
 def as_markdown(overview: Overview) -> str:
-    """The run as GitHub and GitLab show it: headline, counts, what violates, what has changed since the baseline."""
+    """Return the run for GitHub and GitLab: headline, counts, violations, and changes since the baseline."""
     verdict, words = headline(overview.counts)
     targets = ", ".join(f"{one.name} {one.version}" for one in overview.targets.values())
     lines = [f"## {VERDICTS[verdict]} TCP conformance: {words}", ""]
     if overview.run:
         run = overview.run
-        lines += [f"{_said(targets)}, {_said(run.id)}, harness {_said(run.harness)}", ""]
+        lines += [f"{_escaped(targets)}, {_escaped(run.id)}, harness {_escaped(run.harness)}", ""]
     if overview.problems:
         lines += [f"{count(len(overview.problems), 'line')} of the record can't be read.", ""]
     shown = [one for one in VERDICTS if overview.counts[one]]
@@ -53,33 +53,33 @@ def _cases(title: str, entries: Sequence[Entry]) -> list[str]:
     lines = [f"### {title} ({len(entries):,})", ""]
     for entry in entries[:LISTED]:
         where = f"{entry.document} {entry.section}, IPv{entry.family}"
-        lines.append(f"- {_said(entry.title or entry.id)} ({_said(where)}): {_said(entry.message or NOTHING)}")
+        lines.append(f"- {_escaped(entry.title or entry.id)} ({_escaped(where)}): {_escaped(entry.message or NOTHING)}")
     return [*lines, *_more(entries), ""]
 
 
 def _changes(overview: Overview) -> list[str]:
-    found = overview.changes
-    if found is None:
+    changes = overview.changes
+    if changes is None:
         return []
-    since = f"{found.since.name} ({found.since.target} {found.since.version})"
-    lines = [f"### since {_said(since)}: {'worse' if found.worse else 'nothing got worse'}", ""]
-    for title, group in found.groups():
+    since = f"{changes.since.name} ({changes.since.target} {changes.since.version})"
+    lines = [f"### since {_escaped(since)}: {'worse' if changes.worse else 'nothing got worse'}", ""]
+    for title, group in changes.groups():
         lines += [f"{title} ({len(group):,}):", ""] if group else []
-        lines += [f"- {_said(_told(one))}" for one in group[:LISTED]]
+        lines += [f"- {_escaped(_line(one))}" for one in group[:LISTED]]
         lines += [*_more(group), ""] if group else []
     return lines
 
 
-def _told(one: Change | str) -> str:
-    return one if isinstance(one, str) else one.told
+def _line(entry: Change | str) -> str:
+    return entry if isinstance(entry, str) else entry.line
 
 
 def _more(group: Sequence[object]) -> list[str]:
     return [f"- and {len(group) - LISTED:,} more"] if len(group) > LISTED else []
 
 
-def _said(words: str) -> str:
-    """Text that stays text: a target may say anything."""
+def _escaped(words: str) -> str:
+    """Escape what Markdown would take as markup: a target may send any text."""
     plain = " ".join(clean(words).split())
     plain = plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return _SPECIAL.sub(r"\\\1", plain)

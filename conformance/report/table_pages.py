@@ -33,7 +33,7 @@ def write_states(run_dir: Path, environment: Environment, overview: Overview) ->
     counts = Counter(tile.verdict for tile in tiles)
     total = overview.machine.total
     drawn = state_map.draw_map(tiles)
-    cells = Cells(counts, state_map.said(counts, total), max(0, total - len(tiles)), drawn)
+    cells = Cells(counts, state_map.coverage_line(counts, total), max(0, total - len(tiles)), drawn)
     reasons: dict[str, list[state_map.Tile]] = {}
     for tile in tiles:
         if tile.verdict == "not applicable":
@@ -92,15 +92,15 @@ def write_timing(run_dir: Path, environment: Environment, overview: Overview) ->
     put(page, shown)
 
 
-def write_mutants(run_dir: Path, environment: Environment, overview: Overview, found: Sequence[mutants.Mutant]) -> None:
+def write_mutants(run_dir: Path, environment: Environment, overview: Overview, rows: Sequence[mutants.Mutant]) -> None:
     """Write the page of the mutants; without any there is no such page."""
     page = run_dir / "mutants.html"
-    if not found:
+    if not rows:
         page.unlink(missing_ok=True)
         return
     shown = environment.get_template("mutants.html").render(
-        mutants=found,
-        killed=sum(one.killed for one in found),
+        mutants=rows,
+        killed=sum(one.killed for one in rows),
         by_id={entry.id: entry for entry in overview.order},
     )
     put(page, shown)

@@ -1,4 +1,4 @@
-"""Jinja's environment for the pages: what the templates may use, and that nothing odd gets onto a page."""
+"""Make Jinja's environment for the pages: the functions of the templates, and a filter for control characters."""
 
 import contextlib
 import sys
@@ -17,18 +17,18 @@ LISTED = 150  # rows of an overview's table
 
 
 class _Template(Template):
-    """One that puts nothing on a page but what has a place there."""
+    """A template whose pages hold no control characters."""
 
     def render(self, *args: Any, **kwargs: Any) -> str:
-        """The page."""
+        """Return the page as HTML."""
         return text.clean(super().render(*args, **kwargs))
 
 
 class _CompiledTemplates(FileSystemBytecodeCache):
-    """Templates as bytecode, where Python keeps ours: to compile them takes longer than to write the main pages."""
+    """Templates as bytecode, beside Python's own: compiling them takes longer than writing the main pages."""
 
     def dump_bytecode(self, bucket: Bucket) -> None:
-        """Keep one, where that is wanted and may be done."""
+        """Write a template's bytecode, unless Python writes none or the folder can't be written."""
         if not sys.dont_write_bytecode:
             with contextlib.suppress(OSError):
                 Path(self.directory).mkdir(exist_ok=True)
@@ -62,7 +62,7 @@ def make_environment() -> Environment:
         LINKS=LINKS,
         sign=state_map.draw_sign,
         draw_series=timing.draw_series,
-        tell_series=timing.told,
+        tell_series=timing.described,
         tokens=filters.tokens,
         part_tokens=filters.part_tokens,
         requirement_tokens=filters.requirement_tokens,

@@ -6,8 +6,8 @@ import textwrap
 from datetime import UTC, datetime
 from functools import lru_cache
 
-# Control characters, what turns the direction of text around, and halves of surrogate pairs: none of them
-# has a place on a page, all of them can come from a target.
+# Control characters, characters that reverse the direction of text, and halves of surrogate pairs: none of them
+# belongs on a page, and a target can send all of them.
 _ODD = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 
 _PLAIN = bytes((10, *range(32, 127)))
@@ -16,7 +16,7 @@ LEVELS = ("MUST", "text", "SHOULD", "MAY")
 
 NOTHING = "\u2013"  # a dash
 
-VERDICTS = {  # in the order of what a reader asks first; each with a sign, for colour alone tells nothing to many
+VERDICTS = {  # in the order of a reader's interest; each with a sign, because many readers can't see colours
     "violates": "✗",
     "breaks should": "!",
     "deviates": "≠",
@@ -28,27 +28,27 @@ VERDICTS = {  # in the order of what a reader asks first; each with a sign, for 
 
 
 def clean(text: str) -> str:
-    """The text with everything that is no visible character, space or line end replaced by `�`."""
+    """Return the text with `�` for everything but visible characters, spaces and line ends."""
     if text.isprintable():
         return text
-    # A whole page is nearly all of it plain: what is left of it is short.
+    # A page is nearly all plain: the rest is short.
     rest = text.encode("utf-8", "surrogatepass").translate(None, _PLAIN)
     return text if rest.decode("utf-8", "surrogatepass").isprintable() else _ODD.sub("\ufffd", text)
 
 
-# Most of what pages say, they say again and again.
+# Pages repeat most of their texts many times.
 escape = lru_cache(4096)(html.escape)
 
 
 def wrap(text: str, width: int) -> list[str]:
-    """Lines of at most `width` characters; at least one line, maybe empty."""
+    """Return lines of at most `width` characters; at least one line, maybe empty."""
     if len(text) <= width and text.isprintable():
         return [text]
     return textwrap.wrap(clean(text), width) or [""]
 
 
 def duration(ns: int) -> str:
-    """A span of time in the unit that suits it: `12.3 µs`, `4.56 ms`, `0.300 s`, `60.02 s`."""
+    """Return a span of time in the unit that suits it: `12.3 µs`, `4.56 ms`, `0.300 s`, `60.02 s`."""
     size = abs(ns)
     if size < 1_000_000:
         return f"{ns / 1e3:.1f} µs"
@@ -68,7 +68,7 @@ def seconds(value: float | None) -> str:
 
 
 def bounds(low: float | None, high: float | None) -> str:
-    """What a time may be, as words: `60 s to 67.5 s`, `at most 1 s`."""
+    """Return the allowed span of a time in words: `60 s to 67.5 s`, `at most 1 s`."""
     if low is None:
         return "any" if high is None else f"at most {seconds(high)}"
     return f"at least {seconds(low)}" if high is None else f"{seconds(low)} to {seconds(high)}"
@@ -87,6 +87,6 @@ def _moment(second: int) -> str:
         return ""
 
 
-def count(number: int, one: str, many: str = "") -> str:
+def count(number: int, singular: str, many: str = "") -> str:
     """`1 case`, `2 cases`."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
+    return f"{number:,} {singular if number == 1 else many or singular + 's'}"

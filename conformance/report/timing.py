@@ -41,7 +41,7 @@ class SingleTime:
 
     @property
     def ok(self) -> bool | None:
-        """Whether all are within; None where one was not judged, and none failed."""
+        """True if all are within their bounds, False if any failed, None if none failed and some were not judged."""
         return False if self.failed else None if self.unclear else True
 
 
@@ -61,37 +61,39 @@ class Times:
     series: list[SeriesOfCase] = field(default_factory=list)
 
     def add(self, record: CaseRecord, case: TimedCase) -> None:
-        """Take what one case measured; `case` is what the page links to."""
-        for one in record.timings:
-            key = (one.name, one.low_s, one.high_s, one.source, one.how, one.shortened)
+        """Add the times that a case measured; the page links to `case`."""
+        for timed in record.timings:
+            key = (timed.name, timed.low_s, timed.high_s, timed.source, timed.how, timed.shortened)
             single = self.singles.setdefault(key, SingleTime(*key))
             if case not in single.cases:
                 single.cases.append(case)
-            if one.measured_s is not None:
-                single.measured.append(one.measured_s)
-            single.failed += one.ok is False
-            single.unclear += one.ok is None
-        self.series += [SeriesOfCase(case, one) for one in record.series]
+            if timed.measured_s is not None:
+                single.measured.append(timed.measured_s)
+            single.failed += timed.ok is False
+            single.unclear += timed.ok is None
+        self.series += [SeriesOfCase(case, series) for series in record.series]
 
     def rows(self) -> list[SingleTime]:
-        """The single times by name, what failed first."""
-        return sorted(self.singles.values(), key=lambda one: (one.ok is not False, one.name, one.low_s or 0))
+        """Return the single times by name, failed ones first."""
+        return sorted(
+            self.singles.values(), key=lambda single: (single.ok is not False, single.name, single.low_s or 0)
+        )
 
     def ordered(self) -> list[SeriesOfCase]:
-        """The series by name, what failed first."""
+        """Return the series by name, failed ones first."""
         return sorted(self.series, key=lambda row: (row.series.ok is not False, row.series.name, row.case.id))
 
 
 def draw_series(series: SeriesFacts, name: str) -> Markup:
-    """An SVG of the intervals, one to a row on a logarithmic axis: the band allowed, a diamond within it, a cross outside.
+    """Return an SVG of the intervals, a row each on a logarithmic axis: the allowed band, a diamond within, a cross outside.
 
     `name` makes its ids unique on the page.
     """
     intervals = series.intervals
     known = [
         max(value, _LEAST_S)
-        for one in intervals
-        for value in (one.measured_s, one.low_s, one.high_s)
+        for interval in intervals
+        for value in (interval.measured_s, interval.low_s, interval.high_s)
         if value is not None
     ]
     least, most = log10(min(known)) - 0.05, log10(max(known)) + 0.05
@@ -106,20 +108,20 @@ def draw_series(series: SeriesFacts, name: str) -> Markup:
         x = place(tick)
         parts.append(f'<path class="axis" d="M{x} {TOP - 6}V{height}"/>')
         parts.append(f'<text class="tick" x="{x}" y="{TOP - 10}" text-anchor="middle">{seconds(tick)}</text>')
-    for number, one in enumerate(intervals, 1):
+    for number, interval in enumerate(intervals, 1):
         y = TOP + ROW * number - ROW // 2
-        left = LEFT if one.low_s is None else place(one.low_s)
-        right = WIDTH - RIGHT if one.high_s is None else place(one.high_s)
+        left = LEFT if interval.low_s is None else place(interval.low_s)
+        right = WIDTH - RIGHT if interval.high_s is None else place(interval.high_s)
         parts.append(f'<text class="number" x="{LEFT - 8}" y="{y + 4}" text-anchor="end">{number}</text>')
         parts.append(f'<rect class="allowed" x="{left}" y="{y - 6}" width="{max(right - left, 1):.1f}" height="12"/>')
-        x = place(one.measured_s)
-        shape = f"M{x} {y - 5}l5 5l-5 5l-5 -5z" if one.ok else f"M{x - 4} {y - 4}l8 8m0 -8l-8 8"
-        parts.append(f'<path class="{"point" if one.ok else "point failed"}" d="{shape}"/>')
-        parts.append(f'<text class="value" x="{WIDTH - RIGHT + 8}" y="{y + 4}">{seconds(one.measured_s)}</text>')
+        x = place(interval.measured_s)
+        shape = f"M{x} {y - 5}l5 5l-5 5l-5 -5z" if interval.ok else f"M{x - 4} {y - 4}l8 8m0 -8l-8 8"
+        parts.append(f'<path class="{"point" if interval.ok else "point failed"}" d="{shape}"/>')
+        parts.append(f'<text class="value" x="{WIDTH - RIGHT + 8}" y="{y + 4}">{seconds(interval.measured_s)}</text>')
     return Markup(
         f'<svg class="bar series" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" role="img"'
         f' aria-labelledby="{name}-title {name}-desc"><title id="{name}-title">{escape(series.name)}</title>'
-        f'<desc id="{name}-desc">{escape(told(series))}</desc>{"".join(parts)}</svg>'
+        f'<desc id="{name}-desc">{escape(described(series))}</desc>{"".join(parts)}</svg>'
     )
 
 
@@ -130,8 +132,8 @@ def _ticks(least: float, most: float) -> list[float]:
     return [step * 10.0**power for power in powers for step in steps if least <= log10(step * 10.0**power) <= most]
 
 
-def told(series: SeriesFacts) -> str:
-    """A series in words: how many intervals, from what to what, their growth, cap, end, and whether all is as allowed."""
+def described(series: SeriesFacts) -> str:
+    """Return a series in words: the intervals, their growth, cap and end, and the faults if there are any."""
     intervals = series.intervals
     words = [
         f"{count(len(intervals), 'interval')}, the first {seconds(intervals[0].measured_s)},"
@@ -151,7 +153,7 @@ def told(series: SeriesFacts) -> str:
 
 
 def counted(series: SeriesFacts) -> str:
-    """How many repetitions there may be, as words behind their number; empty where any number may."""
+    """Return the allowed number of repetitions, as words to follow their number; empty if any number is allowed."""
     low, high = series.count_low, series.count_high
     if low is None and high is None:
         return ""

@@ -49,7 +49,7 @@ class Template:
         self._ip = ip + packed(src) + packed(dst)
 
     def frame(self, segment: Segment) -> bytes:
-        """The Ethernet frame that carries `segment`."""
+        """Return the Ethernet frame that carries `segment`."""
         raw = segment.header()
         if segment.ip:
             return self.carry(6, raw, segment.ip)
@@ -60,7 +60,7 @@ class Template:
         return self._ethernet + ip[:10] + internet_checksum(ip).to_bytes(2, "big") + ip[12:] + raw
 
     def carry(self, protocol: int, raw: bytes, fields: Mapping[str, object] | None = None) -> bytes:
-        """The Ethernet frame that carries `raw` by that protocol's number; `fields` as `Segment.ip`."""
+        """Return the Ethernet frame that carries `raw` by that protocol's number; `fields` as `Segment.ip`."""
         given = dict(fields or {})
         kind = 0x86DD if self._v6 else 0x0800
         ether = Ether(src=self._macs[0], dst=self._macs[1], type=kind)
@@ -82,7 +82,7 @@ class Template:
 
 @functools.cache
 def _headers(src_mac: str, dst_mac: str, v6: bool) -> tuple[bytes, bytes]:
-    """The Ethernet header of TCP segments, and the IP header up to its addresses."""
+    """Return the Ethernet header of TCP segments, and the IP header up to its addresses."""
     ip = (
         IPv6(plen=0, src="::", dst="::") if v6 else IP(id=0, flags="DF", len=20, chksum=0, src="0.0.0.0", dst="0.0.0.0")
     )
@@ -102,7 +102,7 @@ class PreparedFrame:
         self._sum = 0xFFFF - int.from_bytes(frame[self._tcp + 16 : self._tcp + 18], "big")
 
     def patched(self, seq: int, ack: int) -> bytes:
-        """The frame with these numbers, which the checksum's sum grows by (RFC 1624)."""
+        """Return the frame with these numbers and the checksum updated for them (RFC 1624)."""
         _NUMBERS.pack_into(self._frame, self._tcp + 4, seq, ack)
         checksum = 0xFFFF - ((self._sum + int(seq) + int(ack)) % 0xFFFF or 0xFFFF)
         _CHECKSUM.pack_into(self._frame, self._tcp + 16, checksum)
@@ -120,7 +120,7 @@ class Neighbour(NamedTuple):
 
 @functools.lru_cache(4096)
 def neighbour_message(frame: bytes) -> Neighbour | None:
-    """The ARP or neighbour discovery message in a frame, None where there is none that is whole."""
+    """Return the ARP or neighbour discovery message in a frame; None without a whole one."""
     try:
         if ethertype(frame) == ARP_ETHERTYPE:
             arp = Ether(frame)[ARP]
@@ -140,7 +140,7 @@ def neighbour_message(frame: bytes) -> Neighbour | None:
 
 @functools.lru_cache(4096)
 def neighbour_answer(asked: Neighbour, mac: str) -> bytes:
-    """The frame that says to the asker that the asked address is at `mac`."""
+    """Return the answer to the asker: the asked address is at `mac`."""
     ether = Ether(src=mac, dst=asked.sender_mac)
     if ":" not in asked.address:
         return bytes(ether / ARP(op=2, hwsrc=mac, psrc=asked.address, hwdst=asked.sender_mac, pdst=asked.sender))
@@ -151,7 +151,7 @@ def neighbour_answer(asked: Neighbour, mac: str) -> bytes:
 
 
 def neighbour_probe(mac: str, address: str) -> bytes:
-    """The frame that asks who has `address`, in nobody's name (RFC 5227 section 2.1, RFC 4862 section 5.4)."""
+    """Return the frame that asks who has `address`, in nobody's name (RFC 5227 section 2.1, RFC 4862 section 5.4)."""
     if ":" not in address:
         return bytes(Ether(src=mac, dst="ff:ff:ff:ff:ff:ff") / ARP(op=1, hwsrc=mac, psrc="0.0.0.0", pdst=address))
     group, group_mac = _solicited(address)
@@ -159,14 +159,14 @@ def neighbour_probe(mac: str, address: str) -> bytes:
 
 
 def _solicited(address: str) -> tuple[str, str]:
-    """The solicited-node group of an IPv6 address, and its Ethernet address."""
+    """Return the solicited-node group of an IPv6 address, and its Ethernet address."""
     low = int.from_bytes(packed(address)[-3:], "big")
     group = f"ff02::1:ff{low >> 16:02x}:{low & 0xFFFF:04x}"
     return group, f"33:33:ff:{low >> 16:02x}:{low >> 8 & 0xFF:02x}:{low & 0xFF:02x}"
 
 
 def neighbour_question(mac: str, address: str, asked: str) -> bytes:
-    """The frame by which `address` at `mac` asks where `asked` is; it also makes the asker known there."""
+    """Return the frame by which `address` at `mac` asks where `asked` is; it also makes the asker known there."""
     frame, here = _question(mac, asked), packed(address)
     place = layout(frame)
     if place is None:
@@ -181,7 +181,7 @@ def neighbour_question(mac: str, address: str, asked: str) -> bytes:
 
 @functools.cache
 def _question(mac: str, asked: str) -> bytes:
-    """The question of an asker without an address."""
+    """Return the question from an asker without an address."""
     if ":" not in asked:
         return bytes(Ether(src=mac, dst="ff:ff:ff:ff:ff:ff") / ARP(op=1, hwsrc=mac, psrc="0.0.0.0", pdst=asked))
     group, group_mac = _solicited(asked)

@@ -26,10 +26,10 @@ class IcmpError(NamedTuple):
 
     def numbers(self, family: int) -> tuple[int, int]:
         """Type and code. Raises ValueError where the family has no such error."""
-        found = self.v4 if family == 4 else self.v6
-        if found is None:
+        numbers = self.v4 if family == 4 else self.v6
+        if numbers is None:
             raise ValueError(f"ICMP over IPv{family} has no {self.name}")
-        return found
+        return numbers
 
 
 NET_UNREACHABLE = IcmpError("net unreachable", (3, 0), (1, 0))
@@ -70,7 +70,7 @@ def quotation(frame: bytes, octets: int | None = None) -> bytes:
 
 
 def encode(error: IcmpError, src: str, dst: str, rest: int, quoted: bytes) -> bytes:
-    """The message with its checksum, over IPv6 with that of the pseudo-header (RFC 4443 section 2.3)."""
+    """Return the message with its checksum, over IPv6 with that of the pseudo-header (RFC 4443 section 2.3)."""
     family = 6 if ":" in src else 4
     kind, code = error.numbers(family)
     body = _HEAD.pack(kind, code, 0, rest) + quoted
@@ -79,7 +79,7 @@ def encode(error: IcmpError, src: str, dst: str, rest: int, quoted: bytes) -> by
 
 
 def icmp_message(frame: bytes) -> IcmpMessage | None:
-    """The ICMP error in an Ethernet frame; None where there is none that is whole."""
+    """Return the ICMP error in an Ethernet frame; None without a whole one."""
     place = layout(frame)
     if place is None or place.protocol != PROTOCOL[6 if place.v6 else 4]:
         return None

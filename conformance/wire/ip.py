@@ -37,7 +37,7 @@ class IpHeader(NamedTuple):
 
 
 def ip_header(frame: bytes) -> IpHeader:
-    """The IP header in an Ethernet frame. Raises ValueError where there is none."""
+    """Return the IP header in an Ethernet frame. Raises ValueError where there is none."""
     place = layout(frame)
     if place is None:
         raise ValueError("there is no IP packet in the frame")
@@ -67,7 +67,7 @@ def is_neighbour_discovery(frame: bytes, place: Layout) -> bool:
 
 
 def fragments(frame: bytes, octets: int, number: int) -> list[bytes]:
-    """The Ethernet frames that carry what `frame` does in fragments of that many octets, in order (RFC 791, RFC 8200 4.5).
+    """Return `frame` as Ethernet frames with fragments of that many octets, in order (RFC 791, RFC 8200 4.5).
 
     `number` is the Identification that they share. Raises ValueError where `octets` is no multiple of eight.
     """

@@ -59,7 +59,7 @@ class Option(NamedTuple):
     length: int | None = None
 
     def encode(self) -> bytes:
-        """The octets on the wire."""
+        """Return the octets on the wire."""
         if self.kind in (EOL, NOP) and self.length is None:
             return bytes((self.kind,))
         length = 2 + len(self.data) if self.length is None else self.length
@@ -113,23 +113,23 @@ def sack(*edges: tuple[int, int]) -> Option:
 
 
 def fast_open(cookie: bytes = b"") -> Option:
-    """A Fast Open cookie; without one, the request for one (RFC 7413 section 4.1.1)."""
+    """Return a Fast Open cookie; without one, the request for one (RFC 7413 section 4.1.1)."""
     return Option(FAST_OPEN, cookie)
 
 
 def user_timeout(value: int, *, minutes: bool = False) -> Option:
-    """A user timeout of that many seconds, or minutes: 15 bits (RFC 5482 section 3.3)."""
+    """Return a user timeout of that many seconds, or minutes: 15 bits (RFC 5482 section 3.3)."""
     return Option(USER_TIMEOUT, struct.pack("!H", minutes << 15 | value))
 
 
 def encode(options: Iterable[Option]) -> bytes:
-    """The options one after the other, padded with zeros to a multiple of four octets."""
+    """Return the options one after the other, padded with zeros to a multiple of four octets."""
     data = b"".join(option.encode() for option in options)
     return data + bytes(-len(data) % 4)
 
 
 def parse(data: bytes) -> tuple[Option, ...]:
-    """The options in `data`; whatever follows an impossible length is one last option that holds the rest."""
+    """Return the options in `data`; whatever follows an impossible length is one last option that holds the rest."""
     return tuple(_walk(data))
 
 
@@ -152,21 +152,21 @@ def _walk(data: bytes) -> Iterator[Option]:
 
 
 def find(options: Iterable[Option], kind: int) -> Option | None:
-    """The first option of that kind."""
+    """Return the first option of that kind."""
     return next((option for option in options if option.kind == kind), None)
 
 
 def stamps(options: Iterable[Option]) -> tuple[int, int] | None:
     """TSval and TSecr; None where there is no whole Timestamps option."""
-    found = find(options, TIMESTAMPS)
-    if found is None or len(found.data) != 8:
+    option = find(options, TIMESTAMPS)
+    if option is None or len(option.data) != 8:
         return None
-    value, echo = struct.unpack("!II", found.data)
+    value, echo = struct.unpack("!II", option.data)
     return value, echo
 
 
 def blocks(options: Iterable[Option]) -> tuple[tuple[Seq, Seq], ...]:
     """Return the SACK blocks in their order; none where there is no whole SACK option."""
-    found = find(options, SACK)
-    edges = sack_edges(found.data) if found is not None else ()
+    option = find(options, SACK)
+    edges = sack_edges(option.data) if option is not None else ()
     return tuple((Seq(left), Seq(right)) for left, right in edges)

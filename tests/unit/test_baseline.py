@@ -14,7 +14,7 @@ from conformance.record import CaseRecord, RecordError, ResultsWriter, current_i
 from conformance.report import baseline_files, make_comparison, make_report
 from conformance.report.baseline import Baseline, Result, Time, of_records
 from conformance.report.baseline_files import load, save, written
-from conformance.report.changes import changes, told
+from conformance.report.changes import as_lines, changes
 from conformance.report.compare import compare
 from conformance.report.text import NOTHING, VERDICTS
 from tests.unit.test_results import SAMPLE
@@ -167,14 +167,17 @@ def test_a_new_case_is_worse_only_where_it_violates() -> None:
     assert (result.added, result.worse) == ([CASE.format("b")], False)
     result = changes(run(a="conforms"), run(a="conforms", b="violates"), whole=True)
     assert result.worse
-    assert f"  {CASE.format('b')}: violates, was not there" in told(result)
+    assert f"  {CASE.format('b')}: violates, was not there" in as_lines(result)
 
 
 def test_only_a_whole_run_tells_that_a_case_is_gone() -> None:
     then, now = run(a="violates", b="conforms"), run("now", b="conforms")
     part = changes(then, now, whole=False)
     assert (part.gone, part.mended, part.not_run, part.compared) == ([], [], 1, 1)
-    assert told(part) == ["since then (linux 6.18): nothing got worse", "1 case compared, 1 of the baseline not run"]
+    assert as_lines(part) == [
+        "since then (linux 6.18): nothing got worse",
+        "1 case compared, 1 of the baseline not run",
+    ]
     assert changes(then, now, whole=True).gone == [CASE.format("a")]
     elsewhere = of_records("now", [record("b", id="linux/test_own.py::test_b[ipv4]")])
     assert (changes(then, elsewhere, whole=True).gone, changes(then, elsewhere, whole=True).not_run) == ([], 2)
@@ -204,11 +207,11 @@ def test_a_timer_drifts_by_more_than_a_tenth_and_50_ms(then: float, now: float, 
 def test_the_changes_are_told_in_words() -> None:
     then = of_records("before", [record("a", timings=[timing("rto", 1.0)], choices=[choice("red")])])
     now = of_records("now", [record("a", timings=[timing("rto", 3.0)], choices=[choice("blue\x1b[2J")])])
-    lines = told(changes(then, now, whole=True))
+    lines = as_lines(changes(then, now, whole=True))
     assert f"  {CASE.format('a')}: colour: blue�[2J, was red" in lines
     assert f"  {CASE.format('a')}: rto: 3 s (allowed: at least 1 s), was 1 s" in lines
     many = {f"case{number}": "violates" for number in range(30)}
-    lines = told(changes(run(**dict.fromkeys(many, "conforms")), run(**many), whole=True))
+    lines = as_lines(changes(run(**dict.fromkeys(many, "conforms")), run(**many), whole=True))
     assert lines[0].endswith(": worse")
     assert "new violations (30):" in lines
     assert lines[-1] == "  and 10 more"
@@ -335,7 +338,7 @@ def test_runs_differ_by_requirement_cell_state_and_setting(here: Path, capsys: p
     assert "Requirements (2)" in printed
     assert "CLOSING\n  2 conforms  1 violates, 1 conforms" in printed
     save("kept", here / "a")
-    lines = told(changes(load("kept"), load("b"), whole=True))
+    lines = as_lines(changes(load("kept"), load("b"), whole=True))
     assert lines[lines.index("other settings (1):") + 1] == "  net.ipv4.tcp_timestamps: 0, was 1"
     assert lines.count("other settings (1):") == 1
     assert changes(replace(load("kept"), settings={}), load("b"), whole=True).settings == [], "an older one has none"

@@ -13,7 +13,17 @@ import pytest
 from conformance.record import CellFacts, ResultsWriter, record_of
 from conformance.report import make_report
 from conformance.report.figure5 import _BOXES, _WAYS, action, draw_figure
-from conformance.report.state_map import FAMILIES, STATES, TILE, Machine, Tile, draw_map, family_of, said, tally
+from conformance.report.state_map import (
+    FAMILIES,
+    STATES,
+    TILE,
+    Machine,
+    Tile,
+    coverage_line,
+    draw_map,
+    family_of,
+    tally,
+)
 from conformance.report.text import NOTHING
 from conformance.standard.cells import Cell, arcs, cells
 from conformance.standard.states import State
@@ -88,7 +98,7 @@ def test_the_worse_family_decides_and_is_linked() -> None:
     tile = machine(([A], Ended("four")), ([A], Ended("six", "violates", 6)))["CLOSING/rst-left-edge"]
     assert (tile.verdict, tile.case.page) == ("violates", "six")
     assert tile.families == "IPv4 conforms, IPv6 violates"
-    assert tile.told.startswith("CLOSING/rst-left-edge: FIN,ACK. Allowed: silence, then CLOSING. IPv4 conforms")
+    assert tile.line.startswith("CLOSING/rst-left-edge: FIN,ACK. Allowed: silence, then CLOSING. IPv4 conforms")
 
 
 def test_a_case_of_the_row_alone_decides_over_one_that_passes_through() -> None:
@@ -129,7 +139,7 @@ def test_records_without_rows_have_no_tiles() -> None:
     ],
 )
 def test_the_line_for_people(cases: list[tuple[tuple[str, ...], str]], line: str) -> None:
-    assert said(tally(cases), 439) == line
+    assert coverage_line(tally(cases), 439) == line
 
 
 def test_terminal_and_pages_count_alike() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from conformance.record import SeriesFacts, record_of
 from conformance.report import make_report
-from conformance.report.timing import draw_series, told
+from conformance.report.timing import described, draw_series
 from tests.unit.test_report import assert_sound, make_record, save
 
 
@@ -57,11 +57,11 @@ BROKEN = series(
 
 def test_a_series_says_in_words_what_its_picture_shows() -> None:
     whole = series(interval(1.0), interval(2.0, ratio=2.0), end="RST", count=1)
-    assert told(as_facts(whole)) == (
+    assert described(as_facts(whole)) == (
         "2 intervals, the first 1 s, the last 2 s; each 2 times the one before up to 120 s;"
         " 1 repetition (2 to 3 allowed); ended by RST; all as allowed"
     )
-    assert told(as_facts(BROKEN)).endswith("interval 2 took 1.1 s, allowed is 1.7 s to 2.3 s (RFC 6298, 5.5)")
+    assert described(as_facts(BROKEN)).endswith("interval 2 took 1.1 s, allowed is 1.7 s to 2.3 s (RFC 6298, 5.5)")
 
 
 @pytest.mark.parametrize(
