@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from conformance.report import baseline_files
 from conformance.standard import _data, catalogue, cells, diagram
 from conformance.standard.cells import COLUMNS, Cell, Outcome
+from conformance.standard.machine import MODULUS, Endpoint, Reply, Seg, outcomes
 from conformance.standard.states import FIN_ACKNOWLEDGED, FIN_OUTSTANDING, FIN_RECEIVED, SYNCHRONIZED, State
 from conformance.standard.vocabulary import (
     NEEDS,
@@ -31,7 +32,6 @@ from conformance.standard.vocabulary import (
     Timeout,
     Variables,
 )
-from tests.unit.model9293 import MODULUS, Endpoint, Reply, Seg, explore
 
 TEXT = _data.text("cells.tsv")
 
@@ -182,7 +182,7 @@ def allowed(cell: Cell, at: Numbers) -> list[Seen]:
             variables(run),
             run.choices.get("reset takes SND.NXT"),
         )
-        for run in explore(start, functools.partial(event, cell, placed), FIXED[cell.profile])
+        for run in outcomes(start, functools.partial(event, cell, placed), FIXED[cell.profile])
     ]
 
 
@@ -284,7 +284,7 @@ def test_windows_follow_the_newer_segment_alone() -> None:
         if cell.stimulus.slug not in ("ack-window-newer", "ack-window-stale"):
             continue
         start = endpoint(cell, NUMBERS)
-        for run in explore(start, functools.partial(event, cell, place(cell, start)), {}):
+        for run in outcomes(start, functools.partial(event, cell, place(cell, start)), {}):
             assert (run.snd_wnd == 3000) == (cell.stimulus.slug == "ack-window-newer"), cell.id
 
 

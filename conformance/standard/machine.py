@@ -1,22 +1,131 @@
-"""An executable reading of RFC 9293, 3.10: written from its text, step by step, and never from the table of cells.
+"""The documented machine: RFC 9293 section 3.10, executable, written from its text and never from the table of cells.
 
-It has no I/O and no clock. Where the text leaves a choice, or where another document makes one, the model asks
-`_does(...)`; `explore` runs an event once for every answer and so finds all that is allowed.
+It has no I/O and no clock. Where the text leaves a choice, or another document makes one, the machine asks `_does(...)`.
+`outcomes` runs an event once for every answer, and so gives all that is allowed. Each outcome names the sentences of the
+standard that it followed, in `by`. The choices are the rows of machine.toml, each with its source. A row that goes
+`beyond` the text is a reading: it is asked only where it is switched on by name.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+import functools
+import types
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from conformance.standard import _data
 from conformance.standard.states import FIN_OUTSTANDING, RECEIVES_DATA, SYNCHRONIZED, State
 
 MODULUS = 1 << 32
 CHALLENGES = 10
 """Acknowledgments of one burst that RFC 5961, 7, gives as an example."""
 
+_FIN: Mapping[State, str] = {
+    State.ESTABLISHED: "3.10.7.4-fin-established",
+    State.FIN_WAIT_1: "3.10.7.4-fin-fin-wait-1",
+    State.FIN_WAIT_2: "3.10.7.4-fin-fin-wait-2",
+    State.CLOSE_WAIT: "3.10.7.4-fin-close-wait",
+    State.CLOSING: "3.10.7.4-fin-closing",
+    State.LAST_ACK: "3.10.7.4-fin-last-ack",
+    State.TIME_WAIT: "3.10.7.4-fin-time-wait-restart",
+}
+_CALLS: Mapping[str, Mapping[State, str]] = {
+    "OPEN": {
+        State.CLOSED: "3.10.1-closed-active",
+        State.LISTEN: "3.10.1-listen-active",
+        State.ESTABLISHED: "3.10.1-exists",
+    },
+    "SEND": {
+        State.CLOSED: "3.10.2-closed",
+        State.LISTEN: "3.10.2-listen",
+        State.SYN_SENT: "3.10.2-queue",
+        State.SYN_RECEIVED: "3.10.2-queue",
+        State.ESTABLISHED: "3.10.2-send",
+        State.CLOSE_WAIT: "3.10.2-send",
+        State.CLOSING: "3.10.2-closing",
+    },
+    "RECEIVE": {
+        State.CLOSED: "3.10.3-closed",
+        State.LISTEN: "3.10.3-queue",
+        State.SYN_SENT: "3.10.3-queue",
+        State.SYN_RECEIVED: "3.10.3-queue",
+        State.ESTABLISHED: "3.10.3-receive",
+        State.FIN_WAIT_1: "3.10.3-receive",
+        State.FIN_WAIT_2: "3.10.3-receive",
+        State.CLOSE_WAIT: "3.10.3-close-wait",
+        State.CLOSING: "3.10.3-closing",
+    },
+    "CLOSE": {
+        State.CLOSED: "3.10.4-closed",
+        State.LISTEN: "3.10.4-listen",
+        State.SYN_SENT: "3.10.4-syn-sent",
+        State.SYN_RECEIVED: "3.10.4-syn-received",
+        State.ESTABLISHED: "3.10.4-established",
+        State.FIN_WAIT_1: "3.10.4-fin-wait",
+        State.FIN_WAIT_2: "3.10.4-fin-wait",
+        State.CLOSE_WAIT: "3.10.4-close-wait",
+        State.CLOSING: "3.10.4-closing",
+    },
+    "ABORT": {
+        State.CLOSED: "3.10.5-closed",
+        State.LISTEN: "3.10.5-listen",
+        State.SYN_SENT: "3.10.5-syn-sent",
+        State.ESTABLISHED: "3.10.5-abort",
+        State.CLOSING: "3.10.5-closing",
+    },
+    "STATUS": {state: f"3.10.6-{state.value.lower()}" for state in State},
+}
+"""The sentence that governs a call, by the first state of those that the text treats alike."""
+_ALIKE: Mapping[str, Mapping[State, State]] = {
+    "SEND": {State.FIN_WAIT_1: State.CLOSING, State.FIN_WAIT_2: State.CLOSING},
+    "ABORT": dict.fromkeys(
+        (State.SYN_RECEIVED, State.FIN_WAIT_1, State.FIN_WAIT_2, State.CLOSE_WAIT), State.ESTABLISHED
+    ),
+}
 _HALF_CLOSED = frozenset({State.FIN_WAIT_1, State.FIN_WAIT_2, State.CLOSE_WAIT, State.CLOSING, State.LAST_ACK})
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Something that the machine may do or not: by the text, or (`beyond`) by a reading that is switched on by name."""
+
+    name: str
+    says: str
+    source: str
+    beyond: bool = False
+
+
+@functools.cache
+def choices() -> Mapping[str, Choice]:
+    """Return the choices of machine.toml by name. Raises DataError."""
+    return parse_choices(_data.text("machine.toml"), "machine.toml")
+
+
+def _group(call: str, state: State) -> State:
+    """Return the first of the states in which the text treats that call as it does in `state`."""
+    if state in _CALLS[call]:
+        return state
+    return _ALIKE.get(call, {}).get(state, State.ESTABLISHED if call == "OPEN" else State.CLOSING)
+
+
+def parse_choices(content: str, where: str) -> Mapping[str, Choice]:
+    """Return the choices of a file's text; `where` names it in errors. Raises DataError."""
+    rows: dict[str, Choice] = {}
+    for number, row in enumerate(_data.toml(content, where).get("choice", ()), start=1):
+        here = f"{where}, choice {number}"
+        _data.only(row, here, ("name", "says", "source"), ("beyond",))
+        if row["name"] in rows:
+            raise _data.DataError(f"{here}: two choices are called {row['name']!r}")
+        if not all(row[key] for key in ("name", "says", "source")):
+            raise _data.DataError(f"{here}: name, says and source cannot be empty")
+        rows[row["name"]] = Choice(**row)
+    return types.MappingProxyType(rows)
+
+
+def readings() -> frozenset[str]:
+    """Return the names of all readings that go beyond the text."""
+    return frozenset(name for name, choice in choices().items() if choice.beyond)
 
 
 def less(a: int, b: int) -> bool:
@@ -52,8 +161,11 @@ class Seg:
 
 @dataclass(frozen=True)
 class Reply:
-    """A segment that is sent. `later`: it may be delayed. `why`: answer, own (a reset that could have
-    been an answer), call, again (retransmitted), probe or keepalive."""
+    """A segment that is sent.
+
+    `later`: it may be delayed. `why`: answer, own (a reset that could have been an answer), call, again (retransmitted),
+    probe or keepalive.
+    """
 
     seq: int
     ack: int | None
@@ -65,7 +177,11 @@ class Reply:
 
 @dataclass
 class Endpoint:
-    """A connection record (RFC 9293, 3.3.1) and what it has sent, told and been asked."""
+    """A connection record (RFC 9293 section 3.3.1), and what an event made it send, signal and choose.
+
+    `timestamps`: the option was negotiated (RFC 7323), and `stamp` is TS.Recent. `readings` are the names of those that are
+    switched on. `by` are the ids of the requirements that an event was processed by, in order.
+    """
 
     state: State
     passive: bool = True
@@ -83,23 +199,33 @@ class Endpoint:
     unread: bool = False
     pending: bool = False
     reader_gone: bool = False
+    timestamps: bool = False
+    readings: Collection[str] = ()
     choices: Mapping[str, bool] = field(default_factory=dict)
     held: list[Seg] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     sent: list[Reply] = field(default_factory=list)
-    told: list[str] = field(default_factory=list)
+    signals: list[str] = field(default_factory=list)
     result: str = ""
     restarts: int = 0
     challenges: int = 0
     ack_due: bool = False
+    by: list[str] = field(default_factory=list)
 
     def copy(self, choices: Mapping[str, bool]) -> Endpoint:
-        """The same connection with other choices and nothing sent, told or asked yet."""
-        return dataclasses.replace(self, choices=choices, held=[*self.held], asked=[], sent=[], told=[])
+        """The same connection with other choices and nothing sent, signalled or asked yet."""
+        return dataclasses.replace(self, choices=choices, held=[*self.held], asked=[], sent=[], signals=[], by=[])
 
     # -- what all of it needs ------------------------------------------------------------------------
 
+    def _by(self, *sentences: str) -> None:
+        """Note which sentences are followed; without a document they are RFC 9293's."""
+        ids = (name if ":" in name else f"RFC9293:{name}" for name in sentences)
+        self.by += (name for name in ids if name not in self.by)
+
     def _does(self, choice: str) -> bool:
+        if choices()[choice].beyond and choice not in self.readings:
+            return False
         if choice not in self.asked:
             self.asked.append(choice)
         return self.choices.get(choice, False)
@@ -120,10 +246,15 @@ class Endpoint:
 
     def _reset(self, seg: Seg) -> None:
         """3.5.2: the reset takes its number from SEG.ACK; without one it is zero and acknowledges the segment."""
+        self._by("3.5.2-reset-form")
         if seg.ack is not None:
-            self._send("RST", seg.ack)
+            self._reset_at(seg.ack)
         else:
             self._send("RST,ACK", 0, seg.seq + seg.length)
+
+    def _reset_at(self, ack: int) -> None:
+        """<SEQ=SEG.ACK><CTL=RST>."""
+        self._send("RST", ack)
 
     def _reset_of_open_form(self, seg: Seg) -> None:
         if self._does("reset takes SND.NXT"):
@@ -138,30 +269,38 @@ class Endpoint:
     # -- 3.10.7 SEGMENT ARRIVES ----------------------------------------------------------------------
 
     def segment_arrives(self, seg: Seg) -> list[Reply]:
-        """Processes one segment and returns what it made the endpoint send."""
+        """Process one segment; return what it makes the endpoint send."""
         before = len(self.sent)
-        if not ("SYN" in seg.flags and (seg.to_group or seg.from_invalid)):  # 3.9.2.3: MUST-57, MUST-63
+        if "SYN" in seg.flags and (seg.to_group or seg.from_invalid):
+            self._by("MUST-57" if seg.to_group else "MUST-63")
+        else:
             step = {State.CLOSED: self._closed, State.LISTEN: self._listen, State.SYN_SENT: self._syn_sent}
             step.get(self.state, self._other)(seg)
         return self.sent[before:]
 
     def _closed(self, seg: Seg) -> None:
         """3.10.7.1"""
+        self._by("3.10.7.1-closed")
         if "RST" not in seg.flags:
             self._reset(seg)
 
     def _listen(self, seg: Seg) -> None:
         """3.10.7.2"""
         if "RST" in seg.flags:
+            self._by("3.10.7.2-listen-rst")
             return
         if seg.ack is not None:
-            self._send("RST", seg.ack)
+            self._by("3.10.7.2-listen-ack")
+            self._reset_at(seg.ack)
             return
         if "SYN" not in seg.flags:
+            self._by("3.10.7.2-listen-other")
             return
         if seg.other_security:
+            self._by("3.10.7.2-listen-security")
             self._send("RST,ACK", 0, seg.seq + seg.length)
             return
+        self._by("3.10.7.2-listen-syn", "3.10.7.2-listen-syn-state")
         self.rcv_nxt, self.irs = (seg.seq + 1) % MODULUS, seg.seq
         self._send("SYN,ACK", self.iss, self.rcv_nxt)
         self.snd_nxt, self.snd_una = (self.iss + 1) % MODULUS, self.iss
@@ -170,24 +309,29 @@ class Endpoint:
     def _syn_sent(self, seg: Seg) -> None:
         """3.10.7.3"""
         if seg.ack is not None and (at_most(seg.ack, self.iss) or less(self.snd_nxt, seg.ack)):
+            self._by("3.10.7.3-ack-unacceptable")
             if "RST" not in seg.flags:
-                self._send("RST", seg.ack)
+                self._reset_at(seg.ack)
             return
         if "RST" in seg.flags:
+            self._by("3.10.7.3-rst")
             # RCV.NXT is not known yet: the zero that a peer without a connection writes is what it can match.
             if seg.ack is None or (seg.seq != 0 and self._does("SYN-SENT checks SEG.SEQ of a RST")):
                 return
             self._end("connection reset")
             return
         if seg.other_security:
+            self._by("3.10.7.3-security")
             self._reset(seg)
             return
         if "SYN" not in seg.flags:
+            self._by("3.10.7.3-other")
             return
         self.rcv_nxt, self.irs = (seg.seq + 1) % MODULUS, seg.seq
         if seg.ack is not None:
             self.snd_una = seg.ack
         if less(self.iss, self.snd_una):
+            self._by("3.10.7.3-syn-ack")
             self.state = State.ESTABLISHED
             self._take_window(seg)
             rest = dataclasses.replace(seg, seq=self.rcv_nxt, flags=seg.flags - {"SYN"})
@@ -195,6 +339,7 @@ class Endpoint:
                 self._ack()
             self._from_sixth(rest)
             return
+        self._by("3.10.7.3-syn")
         self.state, self.passive = State.SYN_RECEIVED, False
         self._send("SYN,ACK", self.iss, self.rcv_nxt)
         self._take_window(seg)
@@ -228,7 +373,9 @@ class Endpoint:
                 honoured = newer
             if not honoured and self._does("a SYN that RFC 6191 drops is challenged"):
                 return False
+            self._by("3.10.7.4-time-wait-timestamps")
         elif newer and self._does("MAY-2"):
+            self._by("MAY-2")
             honoured = True
         else:
             return False
@@ -250,10 +397,15 @@ class Endpoint:
 
     def _first(self, seg: Seg) -> bool:
         """Check sequence number."""
+        if self._paws(seg):
+            return True
         if self._acceptable(seg):
+            self._take_stamp(seg)
             return False
         if "RST" in seg.flags:
+            self._by("3.10.7.4-rst-outside")
             return True
+        self._by("3.10.7.4-seq-unacceptable")
         if self.rcv_wnd == 0 and seg.ack is not None and less(self.snd_una, seg.ack) and at_most(seg.ack, self.snd_nxt):
             self._fifth(seg)  # special allowance for valid ACKs
         if (
@@ -268,24 +420,52 @@ class Endpoint:
         self._ack()
         return True
 
+    def _paws(self, seg: Seg) -> bool:
+        """RFC 7323 sections 3.2 and 5.3, R1: before the sequence number is looked at. A RST is never kept out."""
+        if not self.timestamps or "RST" in seg.flags:
+            return False
+        if seg.stamp is None:
+            if self._does("a segment without the negotiated timestamp is taken"):
+                return False
+            self._by("RFC7323:3.2-missing")
+            return True
+        if self.stamp is not None and less(seg.stamp, self.stamp) and "SYN" not in seg.flags:
+            self._by("RFC7323:5.3-R1")
+            self._ack()
+            return True
+        return False
+
+    def _take_stamp(self, seg: Seg) -> None:
+        """RFC 7323 section 5.3, R3, for what lies at the left edge of the window."""
+        if self.timestamps and seg.stamp is not None and "RST" not in seg.flags and at_most(seg.seq, self.rcv_nxt):
+            self.stamp = seg.stamp
+
     def _second(self, seg: Seg) -> bool:
         """Check the RST bit. The number that counts is the segment's own: it is not held for a hole before it."""
-        if "RST" not in seg.flags or (self.state is State.TIME_WAIT and self._does("RFC 1337")):
-            return "RST" in seg.flags
-        if seg.seq != self.rcv_nxt and self._does("RFC 5961"):
+        if "RST" not in seg.flags:
+            return False
+        if self.state is State.TIME_WAIT and self._does("RFC 1337"):
+            self._by("RFC1337:3-F1")
+        elif seg.seq != self.rcv_nxt and self._does("RFC 5961"):
+            self._by("3.10.7.4-rst-in-window")
             self._challenge()
         elif self.state is State.SYN_RECEIVED:
+            self._by("3.10.7.4-rst-exact")
             if self.passive:
+                self._by("3.10.7.4-rst-syn-received-passive")
                 self.state = State.LISTEN
             else:
+                self._by("3.10.7.4-rst-syn-received-active")
                 self._end("connection refused")
         else:
+            self._by("3.10.7.4-rst-exact")
             self._end("" if self.state in (State.CLOSING, State.LAST_ACK, State.TIME_WAIT) else "connection reset")
         return True
 
     def _third(self, seg: Seg) -> bool:
         """Check security."""
         if seg.other_security:
+            self._by("3.10.7.4-security")
             self._reset(seg)
             if self.state is not State.SYN_RECEIVED:
                 self._end("connection reset")
@@ -296,10 +476,13 @@ class Endpoint:
         if "SYN" not in seg.flags:
             return False
         if self.state is State.SYN_RECEIVED and self.passive:
+            self._by("3.10.7.4-syn-received-syn")
             self.state = State.LISTEN
         elif self._does("RFC 5961"):
+            self._by("3.10.7.4-syn-challenge")
             self._challenge()
         else:
+            self._by("3.10.7.4-syn-reset")
             self._reset_of_open_form(seg)
             self._end("connection reset")
         return True
@@ -316,7 +499,9 @@ class Endpoint:
 
     def _hold(self, seg: Seg) -> None:
         """SHLD-31 and MAY-13."""
-        self.held.append(seg)
+        self._by("SHLD-31")
+        if not self._does("what lies beyond a hole is dropped"):
+            self.held.append(seg)
         if self._does("the ACK field of a held segment is processed at once") and self._fifth(seg):
             return
         if self._does("MAY-13"):
@@ -325,17 +510,21 @@ class Endpoint:
     def _fifth(self, seg: Seg) -> bool:
         """Check the ACK field."""
         if seg.ack is None:
+            self._by("3.10.7.4-no-ack")
             return True
         lowest = (self.snd_una - self.max_snd_wnd) % MODULUS
         fits = at_most(lowest, seg.ack) and at_most(seg.ack, self.snd_nxt)
         opening = self.state is State.SYN_RECEIVED
         if not fits and self._does("RFC 5961") and not (opening and self._does("SYN-RECEIVED resets first")):
+            self._by("3.10.7.4-ack-range")
             self._ack()
             return True
         if opening:
             if not (less(self.snd_una, seg.ack) and at_most(seg.ack, self.snd_nxt)):
-                self._send("RST", seg.ack)
+                self._by("3.10.7.4-ack-syn-received-bad")
+                self._reset_at(seg.ack)
                 return True
+            self._by("3.10.7.4-ack-syn-received")
             self.state = State.ESTABLISHED
             self._take_window(seg)
             self.snd_una = seg.ack
@@ -343,6 +532,7 @@ class Endpoint:
                 self._ack()
             return False
         if less(self.snd_nxt, seg.ack):  # 3.5.2, group 3, says it for every synchronized state
+            self._by("3.10.7.4-ack-unsent")
             self._ack()
             return True
         return self._acknowledged(seg, seg.ack)
@@ -350,16 +540,22 @@ class Endpoint:
     def _acknowledged(self, seg: Seg, ack: int) -> bool:
         """The fifth step in a synchronized state, for an ACK of what was sent."""
         if less(self.snd_una, ack):
+            self._by("3.10.7.4-ack-new")
             self.snd_una = ack
+        else:
+            self._by("3.10.7.4-ack-duplicate")
         if self.state not in (State.LAST_ACK, State.TIME_WAIT) and at_most(self.snd_una, ack):
             self._update_window(seg, ack)
         if self.state is State.FIN_WAIT_1 and self._fin_acked:
+            self._by("3.10.7.4-ack-fin-wait-1")
             self.state = State.FIN_WAIT_2
         elif self.state is State.CLOSING:
+            self._by("3.10.7.4-ack-closing")
             if not self._fin_acked:
                 return True
             self.state = State.TIME_WAIT
         elif self.state is State.LAST_ACK and self._fin_acked:
+            self._by("3.10.7.4-ack-last-ack")
             self._end("")
             return True
         elif self.state is State.TIME_WAIT and self._does("TIME-WAIT acknowledges whatever comes"):
@@ -386,8 +582,11 @@ class Endpoint:
 
     def _consume(self, seg: Seg) -> None:
         if "URG" in seg.flags and self.state in RECEIVES_DATA and seg.up:
-            self.told.append("urgent")
-        if seg.data and self.state in RECEIVES_DATA:
+            self.signals.append("urgent")
+        if seg.data and self.state not in RECEIVES_DATA:
+            self._by("3.10.7.4-text-ignored")
+        elif seg.data:
+            self._by("3.10.7.4-text")
             if self.reader_gone and self._does("MAY-1"):
                 self._reset_of_open_form(seg)
                 self._end("")
@@ -397,7 +596,8 @@ class Endpoint:
             self.ack_due = True
         if "FIN" not in seg.flags:
             return
-        self.told.append("connection closing")
+        self._by("3.10.7.4-fin", _FIN[self.state])
+        self.signals.append("connection closing")
         self.rcv_nxt = (self.rcv_nxt + 1) % MODULUS
         self.ack_due = True
         follows = {
@@ -411,14 +611,15 @@ class Endpoint:
 
     def _end(self, signal: str) -> None:
         if signal:
-            self.told.append(signal)
+            self.signals.append(signal)
         self.state = State.CLOSED
 
     # -- 3.10.1 to 3.10.6: calls ---------------------------------------------------------------------
 
     def call(self, name: str, how: str = "") -> list[Reply]:
-        """A user call. `result` is error, ok, queued, received, state, or empty where the text just returns."""
+        """Make a user call. `result` is error, ok, queued, received, state, or empty where the text just returns."""
         before = len(self.sent)
+        self._by(_CALLS[name][_group(name, self.state)])
         getattr(self, f"_call_{name.lower()}")(how)
         return self.sent[before:]
 
@@ -486,28 +687,34 @@ class Endpoint:
             self.state = State.TIME_WAIT
 
     def _call_status(self, _how: str) -> None:
-        told = self.state is not State.CLOSED or self._does("the interface answers ok")
-        self.result = "state" if told else "error"
+        known = self.state is not State.CLOSED or self._does("the interface answers ok")
+        self.result = "state" if known else "error"
 
     # -- 3.10.8 and 3.8: timers ----------------------------------------------------------------------
 
     def timeout(self, name: str) -> list[Reply]:
-        """A timer runs out."""
+        """Let a timer run out. Raises ValueError where none is called so."""
         before = len(self.sent)
         if name in ("USER TIMEOUT", "R2"):
             # 3.9.1.1 has the connection aborted; 3.10.5 sends nothing in SYN-SENT and TIME-WAIT.
             if self.state not in (State.SYN_SENT, State.TIME_WAIT) and self._does("giving up sends a RST"):
                 self._send("RST", self.snd_nxt, why="call")
+            self._by("3.10.8-user")
             self._end("aborted due to user timeout")
         elif name == "RETRANSMISSION TIMEOUT":
+            self._by("3.10.8-retransmission")
             self._retransmit()
         elif name == "TIME-WAIT TIMEOUT":
+            self._by("3.10.8-time-wait")
             self._end("")
         elif name == "PERSIST":
+            self._by("SHLD-29")
             self._send("ACK", self.snd_nxt, self.rcv_nxt, data=1, why="probe")
         elif name == "KEEPALIVE":
+            self._by("MAY-5")
             self._send("ACK", self.snd_nxt - 1, self.rcv_nxt, why="keepalive")
         elif name == "DELAYED ACK":
+            self._by("MUST-40")
             self._ack(later=True)
         else:
             raise ValueError(f"no timer is called {name!r}")
@@ -524,8 +731,14 @@ class Endpoint:
             self._send("FIN,ACK" if fin else "ACK", self.snd_una, self.rcv_nxt, data=data, why="again")
 
 
-def explore(endpoint: Endpoint, event: Callable[[Endpoint], object], fixed: Mapping[str, bool]) -> Iterator[Endpoint]:
-    """Copies of `endpoint` after `event`, one for every way to answer the questions that are not in `fixed`."""
+def outcomes(
+    endpoint: Endpoint, event: Callable[[Endpoint], object], fixed: Mapping[str, bool] = types.MappingProxyType({})
+) -> Iterator[Endpoint]:
+    """Yield copies of `endpoint` after `event`, one for every way to answer the questions that are not in `fixed`.
+
+    Each says what was sent (`sent`), what the user was told (`signals`, `result`), how it chose (`choices`), and by which
+    requirements (`by`).
+    """
     todo: list[dict[str, bool]] = [{}]
     while todo:
         answers = todo.pop()
