@@ -17,6 +17,7 @@ from typing import Any
 from conformance.target import HarnessFault
 
 _STACKS = Path(__file__).parent / "stacks"
+_KIT = _STACKS / "kit"
 _STAMP = "built-from"
 
 
@@ -44,8 +45,8 @@ class Need:
 
 @dataclass(frozen=True)
 class Stack:
-    """One stack. `build` are command lines, run in the build folder; {source} and {build} stand for folders in them,
-    {python} for the Python that runs this.
+    """One stack. `build` are command lines, run in the build folder; {source}, {build} and {kit} stand for folders in
+    them, {python} for the Python that runs this.
     """
 
     name: str
@@ -137,13 +138,22 @@ class Stack:
             raise StackMissing(f"{self.name}: {line[0]} failed: {first.strip()[:200]} (all of it: {said[0]})")
 
     def _filled(self, line: Sequence[str], folder: Path | None = None) -> tuple[str, ...]:
-        places = {"{source}": str(self.source), "{build}": str(folder or self.folder), "{python}": sys.executable}
+        places = {
+            "{source}": str(self.source),
+            "{build}": str(folder or self.folder),
+            "{kit}": str(_KIT),
+            "{python}": sys.executable,
+        }
         return tuple(functools.reduce(lambda word, pair: word.replace(*pair), places.items(), word) for word in line)
 
     def _digest(self) -> str:
         digest = hashlib.sha256()
-        for path in sorted(one for one in self.source.rglob("*") if one.is_file()):
-            digest.update(f"{path.relative_to(self.source)}\0".encode() + path.read_bytes() + b"\0")
+        folders = [self.source]
+        if any("{kit}" in word for line in self.build for word in line):
+            folders.append(_KIT)
+        for folder in folders:
+            for path in sorted(file for file in folder.rglob("*") if file.is_file()):
+                digest.update(f"{path.relative_to(folder)}\0".encode() + path.read_bytes() + b"\0")
         return digest.hexdigest()
 
 
