@@ -21,6 +21,7 @@ from conformance.tester.trace import Trace
 
 _TICK_S = 0.5
 """The coarsest clock of a stack that nobody has described: BSD's slow timer."""
+_MERGED = "its segments arrived as one merged frame and share a stamp"
 
 
 class Timings:
@@ -100,6 +101,8 @@ class Timings:
         if not timing.ok:
             if timing.impossible:
                 raise Inconclusive(f"{timing}: its two stamps are in the wrong order")
+            if measured_s == 0 and self.trace.merged:
+                raise Inconclusive(f"{timing}: {_MERGED}")
             self._fails(timing.unclear, str(timing), how, bound.outside_s(measured_s), jitter_s)
 
     def check_series(
@@ -128,6 +131,8 @@ class Timings:
         if series.impossible:
             raise Inconclusive(f"{name}: stamps of the series are in the wrong order")
         if faults := series.faults():
+            if any(earlier == later for earlier, later in pairwise(stamps_ns)) and self.trace.merged:
+                raise Inconclusive(f"{name}: {_MERGED}")
             outside_s = max(one.bound.outside_s(one.measured_s) for step in series.steps() for one in step.timings)
             self._fails(series.unclear, faults[0], "\n".join((how, *faults[1:])), outside_s, max(jitters))
 

@@ -6,10 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-FrameHandler = Callable[[bytes, int], None]
-"""Called with each frame that arrives and its receive stamp (ns since the epoch)."""
 FaultHandler = Callable[[str], None]
 """Called once, with one line, when the link can carry nothing any more."""
+
+
+class FrameHandler(Protocol):
+    """Called with each frame that arrives, its receive stamp (ns since the epoch), and what the link mended of it."""
+
+    def __call__(self, frame: bytes, at_ns: int, mark: str = "", /) -> None:
+        """Take a frame."""
 
 
 class LinkError(Exception):

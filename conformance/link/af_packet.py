@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
 import socket
 import struct
 import time
 
 from conformance.link import FaultHandler, FrameHandler, LinkError
+from conformance.wire.offload import HEADER_OCTETS, PLAIN, CannotSplit, as_wired
 
 # Linux's numbers; Python names none of them.
 SO_TIMESTAMPNS = 35
 _SO_TIMESTAMPING, _SO_RCVBUFFORCE = 37, 33
-_SOL_PACKET, _PACKET_IGNORE_OUTGOING, _PACKET_TX_TIMESTAMP = 263, 23, 16
+_SOL_PACKET, _PACKET_IGNORE_OUTGOING, _PACKET_TX_TIMESTAMP, _PACKET_VNET_HDR = 263, 23, 16, 15
 _TX_SOFTWARE, _SOFTWARE, _OPT_ID, _OPT_TSONLY = 1 << 1, 1 << 4, 1 << 7, 1 << 11
 _TIMESPEC = struct.Struct("=qq")
 _EXTENDED_ERROR = struct.Struct("=IBBBxII")
 _STAMP_WAIT_S = 0.05
+_SIOCGIFFLAGS, _SIOCGIFMTU, _IFNAMSIZ, _IFREQ = 0x8913, 0x8921, 16, 40
+_ETHERNET, _UP = 1, 1  # ARPHRD_ETHER of linux/if_arp.h, IFF_UP of linux/if.h
 _BATCH = 64
+_LARGEST = 65536 + 64  # a merged IP packet, with the headers before it
+OFFLOADS_OFF = "ethtool -K IF tx off tso off gso off gro off"
+"""The command that has an interface put on the wire, and hand up, what the wire carries."""
 
 
 def packet_socket(interface: str) -> socket.socket:
-    """A packet socket on an interface of this namespace. Raises LinkError."""
+    """Return a packet socket on an Ethernet interface of this namespace that is up. Raises LinkError."""
     try:
         sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0003))
     except PermissionError:
@@ -32,14 +39,43 @@ def packet_socket(interface: str) -> socket.socket:
     except OSError as error:
         sock.close()
         raise LinkError(f"{interface}: {error.strerror}") from None
+    *_, hardware, address = sock.getsockname()
+    (flags,) = struct.unpack_from("=H", _asked(sock, interface, _SIOCGIFFLAGS), _IFNAMSIZ)
+    wrong = ""
+    if hardware != _ETHERNET:
+        kind = (
+            "carries no Ethernet frames" if address else "carries IP packets alone (layer 3, as a TUN interface does)"
+        )
+        wrong = f"{kind}: name one with Ethernet, as a TAP interface, a veth or a bridge"
+    elif not flags & _UP:
+        wrong = f"is down: ip link set {interface} up"
+    if wrong:
+        sock.close()
+        raise LinkError(f"{interface} {wrong}")
     return sock
 
 
-class PacketLink:
-    """A link over a bound packet socket: SO_TIMESTAMPNS on what arrives, SO_TIMESTAMPING (software) on what leaves."""
+def mtu(sock: socket.socket, interface: str) -> int:
+    """Return how many octets an IP packet on that interface may have. Raises OSError."""
+    return int(struct.unpack_from("=i", _asked(sock, interface, _SIOCGIFMTU), _IFNAMSIZ)[0])
 
-    def __init__(self, sock: socket.socket, mac: str, name: str) -> None:
+
+def _asked(sock: socket.socket, interface: str, number: int) -> bytes:
+    return bytes(fcntl.ioctl(sock, number, interface.encode().ljust(_IFREQ, b"\0")))
+
+
+class PacketLink:
+    """A link over a bound packet socket: SO_TIMESTAMPNS on what arrives, SO_TIMESTAMPING (software) on what leaves.
+
+    With `offload` the interfaces of both ends may finish checksums and merge segments: the kernel says so of each frame
+    (PACKET_VNET_HDR), and what is delivered is what the wire carries. Without, nobody offloads.
+    """
+
+    def __init__(self, sock: socket.socket, mac: str, name: str, *, offload: bool = False) -> None:
         self.mac = mac
+        self._offload = offload
+        self._before = b""
+        """The octets before each frame in the socket."""
         self._sock, self._name = sock, name
         self._sent = -1
         self._stamps: dict[int, int] = {}
@@ -60,13 +96,24 @@ class PacketLink:
                 break
             except PermissionError:
                 continue
+        if self._offload:
+            try:
+                sock.setsockopt(_SOL_PACKET, _PACKET_VNET_HDR, 1)
+                self._before = PLAIN
+            except OSError:  # whoever opens the link looks at `sees_offload`
+                pass
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(sock, self._readable)
+
+    @property
+    def sees_offload(self) -> bool:
+        """Return True if the kernel says what an interface left undone of each frame; known once the link is open."""
+        return bool(self._before)
 
     def send(self, frame: bytes) -> int:
         """Put a frame on the wire; returns the number by which `sent_at` knows it. Raises LinkError."""
         try:
-            self._sock.send(frame)
+            self._sock.send(self._before + frame)
         except OSError as error:
             raise LinkError(f"{self._name}: a frame can't be sent: {error.strerror}") from None
         self._sent += 1
@@ -101,14 +148,32 @@ class PacketLink:
     def _readable(self) -> None:
         for _ in range(_BATCH):
             try:
-                frame, ancillary, _, _ = self._sock.recvmsg(65536, 256)
+                frame, ancillary, flags, _ = self._sock.recvmsg(_LARGEST, 256)
             except BlockingIOError:
                 break
             except OSError as error:
                 self._fault(error)
                 return
-            self._on_frame(frame, stamp_of(ancillary) or time.time_ns())
+            at_ns = stamp_of(ancillary) or time.time_ns()
+            if not self._before:
+                self._on_frame(frame, at_ns)
+            elif frame.startswith(PLAIN):
+                self._on_frame(frame[HEADER_OCTETS:], at_ns)
+            else:
+                self._deliver_wired(frame, at_ns, whole=not flags & socket.MSG_TRUNC)
         self._read_stamps()
+
+    def _deliver_wired(self, frame: bytes, at_ns: int, *, whole: bool) -> None:
+        """Deliver a frame on which something was left to do as the frames that the wire carries."""
+        try:
+            frames = as_wired(frame) if whole else []
+        except CannotSplit as broken:
+            self._on_fault(f"interface {self._name} merges frames ({broken}): run `{OFFLOADS_OFF}` at both ends")
+            return
+        if not whole:
+            self._on_fault(f"interface {self._name} merges frames above 64 KiB: run `{OFFLOADS_OFF}` at both ends")
+        for wired, mark in frames:
+            self._on_frame(wired, at_ns, mark)
 
     def _read_stamps(self) -> None:
         while True:
@@ -131,6 +196,8 @@ class PacketLink:
         if self._loop is not None:
             self._loop.remove_reader(self._sock)
         what = "went down or vanished" if error.errno in (errno.ENETDOWN, errno.ENODEV, errno.ENXIO) else error.strerror
+        if self._before and error.errno == errno.EINVAL:
+            what = f"merges frames of a kind that can't be split: run `{OFFLOADS_OFF}` at both ends"
         self._on_fault(f"interface {self._name} {what}")
 
 

@@ -60,9 +60,9 @@ class ImpairedLink:
         except LinkError as error:
             self._on_fault(str(error))
 
-    def _came(self, frame: bytes, at_ns: int) -> None:
+    def _came(self, frame: bytes, at_ns: int, mark: str = "") -> None:
         late_s = self._late_s(frame)
         if late_s == 0:
-            self._on_frame(frame, at_ns)
+            self._on_frame(frame, at_ns, mark)
         elif late_s is not None:
-            self._loop.call_later(late_s, self._on_frame, frame, at_ns + round(late_s * 1_000_000_000))
+            self._loop.call_later(late_s, self._on_frame, frame, at_ns + round(late_s * 1_000_000_000), mark)

@@ -139,7 +139,7 @@ class Recorder:
                 comment=f"{outcome.info.id}: {outcome.verdict.value}. {outcome.info.title}",
             )
             for frame in frames:
-                writer.write(frame.data, frame.at_ns, inbound=frame.inbound, comment=frame.comment)
+                writer.write(frame.data, frame.at_ns, inbound=frame.inbound, comment=frame.remark)
 
 
 def _target(target: Target, family: int) -> TargetFacts:

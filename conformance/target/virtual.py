@@ -145,7 +145,7 @@ class VirtualMachine:
         channel.settimeout(ANSWER_S)
         wire.setblocking(False)
         self.link, self.app = VirtualLink(self, mac), _VirtualApp(self, channel, name)
-        self.on_frame: FrameHandler = lambda frame, at_ns: None
+        self.on_frame: FrameHandler = lambda frame, at_ns, mark="": None
         self.on_fault: FaultHandler = lambda why: None
         self._start_ns = self._now_ns = 0
         self._frames_in = self._frames_out = 0

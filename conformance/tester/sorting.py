@@ -30,7 +30,7 @@ class Sorter:
         self._openers: dict[bytes, Receiver] = {}
         self._icmp_receivers: dict[bytes, IcmpReceiver] = {}
         self._answerers: dict[bytes, Answerer] = {}
-        self._waiting: list[tuple[bytes, int]] = []
+        self._waiting: list[tuple[bytes, int, str]] = []
 
     def receive(self, local: str, port: int, remote: str, remote_port: int, receiver: Receiver) -> None:
         """From now on give what comes on that four-tuple to `receiver`."""
@@ -63,30 +63,30 @@ class Sorter:
             for ends_of_address in [ends_seen for ends_seen in table if key in ends_seen]:
                 del table[ends_of_address]
 
-    def on_frame(self, data: bytes, at_ns: int) -> None:
-        """Take a frame from the link.
+    def on_frame(self, data: bytes, at_ns: int, mark: str = "") -> None:
+        """Take a frame from the link; `mark` is what the link mended of it.
 
         Where answers are prepared, all else waits until every frame that came together with this one has had its answer.
         """
         at_ns = self._clock.of_stamp(at_ns)
         if not self._answerers and not self._waiting:
-            self.sort(data, at_ns)
+            self.sort(data, at_ns, mark)
             return
         key = ends(data)
         answerer = self._answerers.get(key)
         seen = glance(data) if answerer is not None else None
         if answerer is not None and seen is not None and not answerer(*seen):
             del self._answerers[key]
-        self._waiting.append((data, at_ns))
+        self._waiting.append((data, at_ns, mark))
         if len(self._waiting) == 1:
             asyncio.get_running_loop().call_soon(self._sort_all)
 
     def _sort_all(self) -> None:
         waiting, self._waiting = self._waiting, []
-        for data, at_ns in waiting:
-            self.sort(data, at_ns)
+        for data, at_ns, mark in waiting:
+            self.sort(data, at_ns, mark)
 
-    def sort(self, data: bytes, at_ns: int) -> None:
+    def sort(self, data: bytes, at_ns: int, mark: str = "") -> None:
         """Keep a frame, and give it to whom it is for; `at_ns` is on the scale of the case's clock."""
         place = layout(data)
         local = data[place.dst] if place is not None else b""
@@ -103,6 +103,7 @@ class Sorter:
         now_ns = self._clock.now_ns()
         self._clock.jitter.note("read", now_ns, now_ns - at_ns)
         frame = trace.frame(at_ns, data, inbound=True)
+        frame.mark = mark
         segment = dissect(data)
         if segment is None:
             frame.comment = "not a whole TCP segment"

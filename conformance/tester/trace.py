@@ -12,6 +12,7 @@ from conformance.record.case import ChoiceTaken, FieldDifference, Side, StateSee
 from conformance.target import HarnessFault
 from conformance.tester.clock import SECOND
 from conformance.wire.ip import destination
+from conformance.wire.offload import PART
 
 _MOST_FRAMES = 20_000
 MOST_SENT, MOST_A_SECOND = 20_000, 2_000
@@ -20,12 +21,21 @@ MOST_SENT, MOST_A_SECOND = 20_000, 2_000
 
 @dataclass(eq=False)
 class Frame:
-    """One frame on the wire: `at_ns` is the kernel's stamp, `inbound` means from the target."""
+    """One frame on the wire: `at_ns` is the kernel's stamp, `inbound` means from the target.
+
+    `mark` is what the link mended of it (`conformance.wire.offload`).
+    """
 
     at_ns: int
     inbound: bool
     data: bytes
     comment: str = ""
+    mark: str = ""
+
+    @property
+    def remark(self) -> str:
+        """The comment, and the mark."""
+        return "; ".join(filter(None, (self.comment, self.mark)))
 
 
 class Traffic:
@@ -129,6 +139,11 @@ class Trace:
         last = next((seen for seen in reversed(self.states) if seen.side == side), None)
         if last is None or last.state != state:
             self.states.append(StateSeen(at_ns, side, state, by))
+
+    @property
+    def merged(self) -> bool:
+        """Return True where segments arrived as one merged frame: no interval is known between those."""
+        return any(frame.mark == PART for frame in self.frames)
 
     def numbered(self) -> tuple[list[Frame], list[Step]]:
         """Return the frames in order of time, and the steps with the frames' numbers (from 1) in that order."""

@@ -98,7 +98,12 @@ def packed(address: str) -> bytes:
 
 def tcp_checksum(src: str, dst: str, raw: bytes) -> int:
     """Return the checksum over pseudo-header, header and data (RFC 9293 section 3.1); its field must be zero in `raw`."""
-    return internet_checksum(packed(src) + packed(dst) + struct.pack("!IBBBB", len(raw), 0, 0, 0, 6) + raw)
+    return internet_checksum(pseudo_header(packed(src) + packed(dst), len(raw)) + raw)
+
+
+def pseudo_header(addresses: bytes, length: int) -> bytes:
+    """Return what the checksum covers before a TCP header: both `addresses`, the source first, and the segment's length."""
+    return addresses + struct.pack("!IBBBB", length, 0, 0, 0, _PROTOCOL)
 
 
 def _bounds(frame: bytes, place: Layout | None) -> tuple[int, int, int] | None:

@@ -91,7 +91,7 @@ def test_a_reset_in_answer_has_the_form_that_the_standard_gives_it(flags: Flags,
         link = MutantLink(
             Memory(), Mutant("a", "RFC9293:MUST-13", "it", "rfc5961", (rule("to any: answer RST instead"),))
         )
-        link.open(lambda frame, _: delivered.append(frame), lambda _: None)
+        link.open(lambda frame, _, _mark="": delivered.append(frame), lambda _: None)
         link.send(template.frame(arriving))
         await asyncio.sleep(0.01)
 
@@ -111,7 +111,7 @@ def test_a_forgotten_connection_answers_as_closed_does(arriving: Flags, answers:
     async def send() -> None:
         memory = Memory()
         link = MutantLink(memory, Mutant("a", "RFC9293:MUST-13", "it", "rfc5961", (rule("to any: forget"),)))
-        link.open(lambda frame, _: delivered.append(frame), lambda _: None)
+        link.open(lambda frame, _, _mark="": delivered.append(frame), lambda _: None)
         link.send(template.frame(segment))
         await asyncio.sleep(0.01)
         assert memory.sent == []

@@ -58,10 +58,10 @@ class MutantLink:
                 number = self._link.send(data)
         return number
 
-    def _from_target(self, frame: bytes, at_ns: int) -> None:
+    def _from_target(self, frame: bytes, at_ns: int, mark: str = "") -> None:
         segment = dissect(frame)
         if segment is None:
-            self._deliver(frame, at_ns)
+            self._deliver(frame, at_ns, mark)
             return
         conn = self._connection(segment.dst, segment.dport, segment.sport)
         before = conn.state
