@@ -16,7 +16,7 @@ from conformance.judge import NotApplicable
 from conformance.run.changed import ChangedTargets
 from conformance.run.raised import cause_of
 from conformance.standard.profile import Profile
-from conformance.target import HarnessFault, Target
+from conformance.target import HarnessFault, SettingRefused, Target
 from conformance.tester.clock import Clock
 from conformance.tester.station import Station
 
@@ -89,6 +89,8 @@ class Executor:
                 return await self._in_time_of(own, there)
             station = await self._changed.station(info.sysctl) if info.sysctl else self._station
             return await self._in_place(station, info, function, arguments)
+        except SettingRefused as refused:
+            return Ended(None, NotApplicable(f"needs a setting: {refused}"), started, self._clock.now_ns())
         except HarnessFault as fault:
             return Ended(None, fault, started, self._clock.now_ns())
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any, Protocol, TypeVar
 
@@ -15,8 +16,20 @@ TESTER_PORTS = range(33_000, 49_000)
 """The tester's ports: where its address is this machine's own, the kernel's resets from them are kept back."""
 
 
+SETTING = re.compile(r"net(?:\.[A-Za-z0-9_-]+)+")
+"""The whole name of a setting of the network: no part of it leaves /proc/sys/net."""
+
+
 class HarnessFault(Exception):
     """The harness, its lab or its agent failed: an error of the run, never a violation. One clear line."""
+
+
+class SettingRefused(HarnessFault):
+    """The target's kernel does not take a setting: it has none of that `name`, or not with that value."""
+
+    def __init__(self, name: str, value: str, why: str) -> None:
+        super().__init__(f"{name} = {value} is refused: {why}")
+        self.name = name
 
 
 class TargetGone(HarnessFault):

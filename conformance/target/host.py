@@ -11,10 +11,11 @@ import subprocess
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from netaddr import IPAddress, IPRange
+from netaddr import IPAddress, IPNetwork, IPRange
 from pyroute2 import IPRoute
 
 from conformance.link import LinkError, Wire
@@ -45,42 +46,65 @@ class Segment:
 
     `addresses` are the target's by family; `tester` ranges by family, on the target's segment and nobody else's, or with
     `own_address` this machine's own ones. `gateway` by family is the router to a target elsewhere. `allow` are addresses
-    that are meant although they would be refused.
+    that are meant although they would be refused. `places` says where in the lab file a key stands, as `lab.toml:7`.
     """
 
     interface: str
     addresses: Mapping[int, str]
-    tester: Mapping[int, IPRange]
+    tester: Mapping[int, tuple[IPRange, ...]]
     gateway: Mapping[int, str] = field(default_factory=dict)
     own_address: bool = False
     allow: tuple[str, ...] = ()
     wire: Wire = field(default_factory=Wire)
+    places: Mapping[str, str] = field(default_factory=dict)
+
+    def at(self, key: str, what: str) -> str:
+        """Return the line for what is wrong at a key of the lab file."""
+        place = self.places.get(key) or self.places.get("kind")
+        return f"{place}: {what}" if place else what
+
+    @property
+    def pools(self) -> list[IPRange]:
+        """The ranges of the tester's addresses, of both families."""
+        return [pool for family in self.tester.values() for pool in family]
+
+    def pool(self, family: int) -> Iterator[IPAddress]:
+        """Return the tester's addresses of that family."""
+        return chain.from_iterable(self.tester.get(family, ()))
 
     def refusals(self) -> Iterator[str]:
-        """One line for each thing by which something would be sent to where it must not go."""
-        ends = [str(one) for pool in self.tester.values() for one in (pool[0], pool[-1])]
-        for address in (*self.addresses.values(), *self.gateway.values(), *ends):
-            if why := refusal(address, self.allow):
-                yield f"nothing is sent: {why}"
-        local = _local_addresses()
-        for address in self.addresses.values():
+        """Yield one line for each thing by which something would be sent to where it must not go."""
+        local = _local_networks()
+        ends = [("tester", str(end)) for pool in self.pools for end in (pool[0], pool[-1])]
+        hosts = [(f"ipv{family}", address) for family, address in self.addresses.items()]
+        routers = [("gateway", address) for address in self.gateway.values()]
+        for key, address in (*hosts, *routers, *ends):
+            if why := refusal(address, self.allow, local.values()):
+                yield self.at(key, f"nothing is sent: {why}")
+        for key, address in hosts:
             if address in local:
-                yield f"the target {address} is this machine itself: a tester can't test its own host"
-        for pool in self.tester.values():
+                yield self.at(key, f"the target {address} is this machine itself: a tester can't test its own host")
+        for pool in self.pools:
             for address in map(str, pool):
                 if address in self.addresses.values():
-                    yield f"the tester address {address} is the target's own"
+                    yield self.at("tester", f"the tester address {address} is the target's own")
                 elif (address in local) is not self.own_address:
-                    yield (
+                    yield self.at(
+                        "tester",
                         f"the tester address {address} is this machine's own: choose free ones, or say own-address = true"
                         if address in local
-                        else f"own-address is said, but {address} is no address of this machine"
+                        else f"own-address is said, but {address} is no address of this machine",
                     )
 
 
-def _local_addresses() -> set[str]:
+def _local_networks() -> dict[str, IPNetwork]:
+    """Return this machine's addresses, each with its network."""
+    networks = {}
     with IPRoute() as ip:
-        return {str(one.get_attr("IFA_LOCAL") or one.get_attr("IFA_ADDRESS")) for one in ip.get_addr()}
+        for entry in ip.get_addr():
+            address = str(entry.get_attr("IFA_LOCAL") or entry.get_attr("IFA_ADDRESS"))
+            networks[address] = IPNetwork(f"{address}/{entry['prefixlen']}")
+    return networks
 
 
 # A device may have room for few connections, and its cases wait for a wire that is not ours.
@@ -93,7 +117,7 @@ class LabHost:
     isolated = virtual = False
     machine: Machine | None = None
 
-    def __init__(self, *, name: str, profile: str, segment: Segment) -> None:
+    def __init__(self, *, name: str, profile: str, segment: Segment, closed_port: int = CLOSED_PORT) -> None:
         self.name, self.profile, self.version = name, profile, ""
         self.settings: Mapping[str, str] = {}
         self.capabilities: frozenset[str] = frozenset()
@@ -103,20 +127,20 @@ class LabHost:
         self.mac = ""
         self.routed = bool(segment.gateway)
         self.wire = segment.wire
-        self.closed_port = CLOSED_PORT
+        self.closed_port = closed_port
         self.link: PacketLink
         self._socket: socket.socket
         self.app: App
-        self._segment = segment
+        self.segment = segment
         self._suppression: ResetSuppression | None = None
 
     def address(self, family: int) -> str:
         """The target's address of that family (4 or 6); nothing where it has none."""
-        return self._segment.addresses.get(family, "")
+        return self.segment.addresses.get(family, "")
 
     def pool(self, family: int) -> Iterable[IPAddress]:
         """The tester's addresses of that family."""
-        return self._segment.tester.get(family, ())
+        return self.segment.pool(family)
 
     async def open(self) -> None:
         """Find the target on its segment, and see that the tester's addresses are free. Raises HarnessFault."""
@@ -131,41 +155,41 @@ class LabHost:
     @property
     def refusals(self) -> Sequence[str]:
         """All by which something would be sent to where it must not go, a line each."""
-        return list(self._segment.refusals())
+        return list(self.segment.refusals())
 
     async def _check(self) -> str:
-        if refused := await asyncio.to_thread(lambda: next(self._segment.refusals(), None)):
+        if refused := await asyncio.to_thread(lambda: next(self.segment.refusals(), None)):
             raise HarnessFault(refused)
-        return f"nothing is sent but to {', '.join(self._segment.addresses.values())}"
+        return f"nothing is sent but to {', '.join(self.segment.addresses.values())}"
 
     async def _attach(self) -> str:
-        name = self._segment.interface
+        name = self.segment.interface
         try:
             self._socket = packet_socket(name)
         except LinkError as error:
-            raise HarnessFault(str(error)) from None
+            raise HarnessFault(self.segment.at("interface", str(error))) from None
         mac = self._socket.getsockname()[4].hex(":")
-        self.link = PacketLink(self._socket, mac, name)
+        self.link = PacketLink(self._socket, mac, name, offload=True)
         return f"{name} is there, with {mac}, and raw sockets are allowed on it"
 
     async def _see_free(self) -> str:
         """See that nobody has the tester's addresses, or that the kernel resets nothing on those that are its own."""
-        segment, mac = self._segment, self.link.mac
-        pools = ", ".join(f"{pool[0]} to {pool[-1]}" for pool in segment.tester.values())
+        segment, mac = self.segment, self.link.mac
+        pools = ", ".join(f"{pool[0]} to {pool[-1]}" for pool in segment.pools)
         if segment.own_address:
-            own = [str(one) for pool in segment.tester.values() for one in pool]
+            own = [str(address) for pool in segment.pools for address in pool]
             self._suppression = await asyncio.to_thread(ResetSuppression, own, TESTER_PORTS)
             return f"{pools}: this machine's own, its resets are kept back"
 
         def look() -> None:
-            ours = {str(one) for pool in segment.tester.values() for one in pool}
+            ours = {str(address) for pool in segment.pools for address in pool}
             probes = [neighbour_probe(mac, address) for address in ours]
             taken = _ask(self._socket, probes, ours, mac, _CONFLICT_S)
             if taken is not None:
-                pool = next(pool for pool in segment.tester.values() if IPAddress(taken[0]) in pool)
+                pool = next(pool for pool in segment.pools if IPAddress(taken[0]) in pool)
+                used = f"tester address {taken[0]} is in use by {taken[1]}"
                 raise HarnessFault(
-                    f"tester address {taken[0]} is in use by {taken[1]}: give a range that nobody has instead of "
-                    f"{network_of(pool)}"
+                    segment.at("tester", f"{used}: give a range that nobody has instead of {network_of(pool)}")
                 )
 
         await asyncio.to_thread(look)
@@ -175,15 +199,16 @@ class LabHost:
         return await asyncio.to_thread(self._ask_where_it_is)
 
     def _ask_where_it_is(self) -> str:
-        segment, mac, sock = self._segment, self.link.mac, self._socket
+        segment, mac, sock = self.segment, self.link.mac, self._socket
         for family, target in segment.addresses.items():
             asked = segment.gateway.get(family, target)
-            question = neighbour_question(mac, str(segment.tester[family][0]), asked)
+            question = neighbour_question(mac, str(segment.tester[family][0][0]), asked)
             answers = (_ask(sock, [question], {asked}, "", _ANSWER_S) for _ in range(_TRIES))
             answer = next(filter(None, answers), None)
             if answer is None:
                 what = "ARP" if family == 4 else "neighbour discovery"
-                raise HarnessFault(f"{self.name}: {asked} does not answer {what} on {segment.interface}")
+                key = "gateway" if family in segment.gateway else f"ipv{family}"
+                raise HarnessFault(segment.at(key, f"{asked} does not answer {what} on {segment.interface}"))
             self.mac = answer[1]
         return f"{', '.join(segment.addresses.values())} at {self.mac}"
 
@@ -238,8 +263,9 @@ class SshHost(LabHost):
         host: str,
         options: Sequence[str] = (),
         python: str = "python3",
+        closed_port: int = CLOSED_PORT,
     ) -> None:
-        super().__init__(name=name, profile=profile, segment=segment)
+        super().__init__(name=name, profile=profile, segment=segment, closed_port=closed_port)
         self._host, self._options, self._python = host, tuple(options), python
         self._process: subprocess.Popen[bytes] | None = None
         self._starting = asyncio.Lock()
@@ -335,8 +361,8 @@ class BlackBox(LabHost):
     def __init__(
         self, *, name: str, profile: str, segment: Segment, open_ports: Mapping[str, int], closed_port: int
     ) -> None:
-        super().__init__(name=name, profile=profile, segment=segment)
-        self.closed_port = closed_port
+        super().__init__(name=name, profile=profile, segment=segment, closed_port=closed_port)
+        self.open_ports = open_ports
         self.app = _OpenPorts(name, open_ports)
         families = {f"ipv{family}" for family in segment.addresses}
         found = {

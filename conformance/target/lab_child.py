@@ -14,9 +14,12 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import difflib
+import errno
 import fcntl
 import json
 import os
+import re
 import signal
 import socket
 import struct
@@ -32,6 +35,7 @@ _SIOCETHTOOL = 0x8946
 # ETHTOOL_SRXCSUM, STXCSUM, SSG, STSO, SGSO, SGRO (linux/ethtool.h): each would let a host put lies on the wire.
 _OFFLOADS = (0x15, 0x17, 0x19, 0x1F, 0x24, 0x2C)
 _IFA_F_NODAD = 0x02
+_SETTING = re.compile(r"net(?:\.[A-Za-z0-9_-]+)+")
 _LINK_FD = 3
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -65,8 +69,31 @@ def _own_user_namespace() -> None:
     Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
 
 
+class _Refused(OSError):
+    """A setting that the kernel does not take."""
+
+    def __init__(self, name: str, value: str, why: str) -> None:
+        super().__init__(f"sysctl {name} = {value}: {why}")
+        self.reply = {"setting": name, "value": value, "why": why}
+
+
 def _sysctl(name: str, value: str) -> None:
+    if not _SETTING.fullmatch(name) or not value.isprintable():
+        raise OSError(errno.EINVAL, f"not a setting of the network: {name!r} = {value!r}")
     Path("/proc/sys", *name.split(".")).write_text(value)
+
+
+def _set(name: str, value: str) -> None:
+    """Write a setting that somebody asked for. Raises _Refused."""
+    try:
+        _sysctl(name, value)
+    except FileNotFoundError:
+        there = [".".join(path.relative_to("/proc/sys").parts) for path in Path("/proc/sys/net").rglob("*")]
+        near = difflib.get_close_matches(name, there, n=1)
+        why = "this kernel has no such setting" + (f"; did you mean {near[0]}?" if near else "")
+        raise _Refused(name, value, why) from None
+    except OSError as error:
+        raise _Refused(name, value, str(error.strerror)) from None
 
 
 def _offloads_off(interface: str) -> None:
@@ -116,10 +143,7 @@ def _lab(request: dict[str, Any]) -> tuple[dict[str, Any], list[socket.socket]]:
         target_mac = str(ip.get_links(index)[0].get_attr("IFLA_ADDRESS"))
     _offloads_off("target0")
     for name, value in request.get("sysctl", {}).items():
-        try:
-            _sysctl(name, str(value))
-        except OSError as error:
-            raise OSError(error.errno, f"sysctl {name} = {value}: {error.strerror}") from None
+        _set(name, str(value))
     granted = {}
     for name, value in request.get("wishes", {}).items():
         with contextlib.suppress(OSError):
@@ -141,7 +165,8 @@ def _become_agent(channel: socket.socket, request: dict[str, Any]) -> None:
             command = [sys.executable, "-I", "-S", *request["agent"]]
             said, sockets = _lab(request)
     except (OSError, IndexError) as error:
-        channel.send(json.dumps({"error": str(error), "number": request["number"]}).encode())
+        refused = error.reply if isinstance(error, _Refused) else {}
+        channel.send(json.dumps({"error": str(error), "number": request["number"], **refused}).encode())
         os._exit(1)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     handed = [theirs.fileno(), *(sock.fileno() for sock in sockets)]

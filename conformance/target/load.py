@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from netaddr import AddrFormatError, IPAddress
+from netaddr import INET_PTON, AddrFormatError, IPAddress, IPRange
 
 from conformance.link import Wire
 from conformance.standard.profile import UnknownProfile, profile
-from conformance.target import HarnessFault, Target
+from conformance.target import SETTING, HarnessFault, Target
 from conformance.target.build import Stack, stacks
 from conformance.target.host import SERVICES, BlackBox, Segment, SshHost
-from conformance.target.netns import NetnsTarget
+from conformance.target.netns import CLOSED_PORT, NetnsTarget
 from conformance.target.safety import addresses
 from conformance.target.stack import StackTarget
 
@@ -44,7 +45,7 @@ _SEGMENT: Mapping[str, type] = {
 _KEYS: Mapping[str, Mapping[str, type]] = {
     "netns": {"name": str, "kind": str, "profile": str, "sysctl": dict, "wire": dict},
     "stack": _STACK,
-    "ssh": {**_SEGMENT, "host": str, "ssh": list, "python": str},
+    "ssh": {**_SEGMENT, "host": str, "ssh": list, "python": str, "closed": int},
     "blackbox": {**_SEGMENT, "open": dict, "closed": int},
 }
 _WORDS = {str: "a text", dict: "a table", list: "a list of texts", bool: "true or false", int: "a whole number"}
@@ -57,26 +58,35 @@ class TargetFileError(Exception):
     """A target that can't be understood: one line with what is wrong, where, and what would be right."""
 
 
-_Wrong = Callable[[str, str], TargetFileError]
-"""What is wrong at a key of the file."""
+class _File:
+    """A target file, or the part of one that is a `[[target]]`: for messages that name the line of a key."""
+
+    def __init__(self, path: Path, content: str) -> None:
+        self.path, self._lines = path, content.splitlines()
+
+    def place(self, key: str) -> str:
+        """Return the file and the number of the line on which a key stands; the first line where it can't be found."""
+        name = re.escape(key)
+        begins = re.compile(rf"""\s*\[*\s*(?:[\w-]+\.)*["']?{name}["']?\s*(?:[=.\]]|$)""")
+        inside = re.compile(rf"""[{{,]\s*["']?{name}["']?\s*=""")
+        for pattern in (begins.match, inside.search):
+            for number, line in enumerate(self._lines, 1):
+                if pattern(line):
+                    return f"{self.path}:{number}"
+        return f"{self.path}:1"
+
+    def wrong(self, key: str, what: str) -> TargetFileError:
+        """Return the error for what is wrong at a key."""
+        return TargetFileError(f"{self.place(key)}: {what}")
 
 
 def load_target(text: str, worker: int = 0) -> Target:
-    """The target of `--target`: `linux`, a stack's name, or the path of a TOML file. Raises TargetFileError.
+    """Return the target of `--target`: `linux`, a stack's name, or the path of a TOML file. Raises TargetFileError.
 
     A file may list several of them as `[[target]]`, alike and one for each of pytest-xdist's workers: `worker` is which.
-
-    The file's keys: `name`, `kind`, `profile`; of kind `netns` (a namespace of this machine's kernel) a table `sysctl` with
-    settings that the namespace gets; of kind `stack` (a program, see docs/agent-protocol.md) `command` and, where they are
-    not the default, `clock` (`real`: not the stack's own), `isolated` (false: one instance for all cases) and `concurrency`.
-
-    A lab host says `interface`, its addresses `ipv4` and `ipv6`, the ranges of addresses for the `tester` on the same segment
-    (or `own-address` for those of this machine), `gateway` where routers are between, and `allow` for addresses that would
-    be refused. Of kind `ssh` it has a `host` (as ssh knows it), options for `ssh` and a `python` there; of kind `blackbox` ports
-    that are `open` by service, and one that is `closed`.
-
-    A table `wire` says which part of the frames is lost (`loss`) or comes out of order (`reorder`), and how long each takes
-    (`delay`, seconds): a lab host's wire is like that, the embedded lab's is made so.
+    docs/lab-hosts.md has the keys of a lab host; a file of kind `netns` has a table `sysctl` with the settings of the
+    namespace, one of kind `stack` (a program, see docs/agent-protocol.md) `command` and, where they are not the default,
+    `clock` (`real`: not the stack's own), `isolated` (false: one instance for all cases) and `concurrency`.
     """
     if text == "linux":
         return NetnsTarget()
@@ -93,10 +103,12 @@ def load_target(text: str, worker: int = 0) -> Target:
         raise TargetFileError(f"can't read target file {path}: {getattr(error, 'strerror', None) or error}") from None
     except tomllib.TOMLDecodeError as error:
         raise TargetFileError(f"{path}: not TOML: {error}") from None
+    except RecursionError:
+        raise TargetFileError(f"{path}: its values are nested too deep") from None
     several = table.pop("target", None)
     if several is None:
-        return _target(path, content, table)
-    if table or not isinstance(several, list):
+        return _target(_File(path, content), table)
+    if table or type(several) is not list or not all(type(entry) is dict for entry in several):
         raise TargetFileError(f"{path}: a file of several targets has [[target]] and nothing else beside them")
     if worker >= len(several):
         raise TargetFileError(
@@ -104,8 +116,9 @@ def load_target(text: str, worker: int = 0) -> Target:
         )
     lines = content.splitlines()
     begins = [number for number, line in enumerate(lines) if line.strip() == "[[target]]"]
-    before = begins[worker] if worker < len(begins) else 0
-    return _target(path, "\n" * before + "\n".join(lines[before:]), several[worker])
+    first = begins[worker] if worker < len(begins) else 0
+    end = begins[worker + 1] if worker + 1 < len(begins) else len(lines)
+    return _target(_File(path, "\n" * first + "\n".join(lines[first:end])), several[worker])
 
 
 def _of(stack: Stack) -> StackTarget:
@@ -120,54 +133,72 @@ def _of(stack: Stack) -> StackTarget:
     )
 
 
-def _target(path: Path, content: str, table: Mapping[str, Any]) -> Target:
+def _target(file: _File, table: Mapping[str, Any]) -> Target:
     kind = table.get("kind", "netns")
-    if kind not in _KEYS:
-        raise TargetFileError(
-            f"{path}:{_line(content, 'kind')}: kind {kind!r} is not known; there is {', '.join(_KEYS)}"
-        )
+    if type(kind) is not str or kind not in _KEYS:
+        raise file.wrong("kind", f"kind {kind!r} is not known; there is {', '.join(_KEYS)}")
     keys = _KEYS[kind]
     for key, value in table.items():
-        where = f"{path}:{_line(content, key)}"
         if key not in keys:
-            near = difflib.get_close_matches(key, keys, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(keys)}"
-            raise TargetFileError(f"{where}: unknown key {key!r}; {hint}")
+            raise file.wrong(key, f"unknown key {key!r}; {_nearest(key, keys)}")
         if type(value) is not keys[key]:
-            raise TargetFileError(f"{where}: {key} must be {_WORDS[keys[key]]}, it is {value!r}")
-    name, profile_name = table.get("name", path.stem), table.get("profile", _PROFILES[kind])
+            raise file.wrong(key, f"{key} must be {_WORDS[keys[key]]}, it is {value!r}")
+        for line in value if type(value) is list else [value]:
+            if type(line) is str and not line.isprintable():
+                raise file.wrong(key, f"{key} must be one line without control characters, it is {line!r}")
+    table = {"name": file.path.stem, "profile": _PROFILES[kind], **table}
     try:
-        profile(profile_name)
+        profile(table["profile"])
     except UnknownProfile as error:
-        raise TargetFileError(f"{path}:{_line(content, 'profile')}: {error}") from None
+        raise file.wrong("profile", str(error)) from None
     if kind in ("ssh", "blackbox"):
-        return _host(path, content, {**table, "name": name, "profile": profile_name, "kind": kind})
+        return _host(file, kind, table)
     if kind == "stack":
-        return _stack(path, content, {**table, "name": name, "profile": profile_name})
-    wrong = _wrong_in(path, content)
-    settings = {str(name): str(value) for name, value in table.get("sysctl", {}).items()}
-    for setting in settings:
-        if not setting.startswith("net."):
-            raise TargetFileError(
-                f"{path}:{_line(content, setting)}: sysctl {setting!r} is not a setting of the network (net.*)"
-            )
-    return NetnsTarget(name=name, profile=profile_name, sysctl=settings, wire=_wire(table.get("wire", {}), wrong))
+        return _stack(file, table)
+    settings = _settings(file, table.get("sysctl", {}))
+    return NetnsTarget(
+        name=table["name"],
+        profile=table["profile"],
+        sysctl=settings,
+        wire=_wire(file, table.get("wire", {})),
+        places={name: file.place(name) for name in settings},
+    )
 
 
-def _stack(path: Path, content: str, table: Mapping[str, Any]) -> StackTarget:
+def _nearest(word: str, known: Collection[str]) -> str:
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+
+
+def _settings(file: _File, table: Mapping[str, Any], before: str = "") -> dict[str, str]:
+    """Return a table of settings by their whole names, as the kernel takes them. Raises TargetFileError."""
+    settings: dict[str, str] = {}
+    for key, value in table.items():
+        name = f"{before}{key}"
+        values = _settings(file, value, f"{name}.") if type(value) is dict else {name: value}
+        for setting, given in values.items():
+            if not SETTING.fullmatch(setting):
+                raise file.wrong(key, f"sysctl {setting!r} is not a setting of the network, as net.ipv4.tcp_sack")
+            if type(given) not in (int, str) or not str(given).isprintable():
+                raise file.wrong(key, f"sysctl {setting} must be a whole number or a text of one line, it is {given!r}")
+            if setting in settings:
+                raise file.wrong(key, f"sysctl {setting} stands there twice")
+            settings[setting] = str(given)
+    return settings
+
+
+def _stack(file: _File, table: Mapping[str, Any]) -> StackTarget:
     command, clock = table.get("command", []), table.get("clock", "virtual")
     if not command or not all(type(word) is str for word in command):
-        raise TargetFileError(
-            f"{path}:{_line(content, 'command')}: command must be a list of texts: the program and its arguments"
-        )
+        raise file.wrong("command", "command must be a list of texts: the program and its arguments")
     if clock not in _CLOCKS:
-        raise TargetFileError(f"{path}:{_line(content, 'clock')}: clock must be virtual or real, it is {clock!r}")
+        raise file.wrong("clock", f"clock must be virtual or real, it is {clock!r}")
     concurrency = table.get("concurrency")
     if concurrency is not None and concurrency < 1:
-        raise TargetFileError(f"{path}:{_line(content, 'concurrency')}: concurrency must be above 0")
+        raise file.wrong("concurrency", "concurrency must be above 0")
     program = command[0]
     if "/" in program:  # Path would lose the "./"
-        program = str((path.parent / program).absolute())  # as the file has it, wherever pytest was started
+        program = str((file.path.parent / program).absolute())  # as the file has it, wherever pytest was started
     return StackTarget(
         name=table["name"],
         profile=table["profile"],
@@ -178,93 +209,103 @@ def _stack(path: Path, content: str, table: Mapping[str, Any]) -> StackTarget:
     )
 
 
-def _wrong_in(path: Path, content: str) -> _Wrong:
-    return lambda key, what: TargetFileError(f"{path}:{_line(content, key)}: {what}")
-
-
-def _host(path: Path, content: str, table: Mapping[str, Any]) -> Target:
-    wrong = _wrong_in(path, content)
-    kind, name, profile_name = table["kind"], table["name"], table["profile"]
+def _host(file: _File, kind: str, table: Mapping[str, Any]) -> Target:
     for key in ("interface", "tester", "host" if kind == "ssh" else "closed"):
         if key not in table:
-            raise wrong("kind", f"{key} is missing: a target of kind {kind} needs it")
+            raise file.wrong("kind", f"{key} is missing: a target of kind {kind} needs it")
     for key in ("tester", "gateway", "allow", "ssh"):
-        if not all(type(one) is str for one in table.get(key, [])):
-            raise wrong(key, f"{key} must be a list of texts")
-    segment = _segment(table, wrong)
+        if not all(type(text) is str for text in table.get(key, [])):
+            raise file.wrong(key, f"{key} must be a list of texts")
+    open_ports = _ports(file, table.get("open", {}), SERVICES)
+    closed = _ports(file, {"closed": table.get("closed", CLOSED_PORT)}, ("closed",))["closed"]
+    for service, port in open_ports.items():
+        if port == closed:
+            raise file.wrong("closed", f"port {port} is said to be both closed and open ({service})")
+    known = {"name": table["name"], "profile": table["profile"], "segment": _segment(file, table)}
+    known |= {"closed_port": closed}
     if kind == "blackbox":
-        return BlackBox(
-            name=name,
-            profile=profile_name,
-            segment=segment,
-            open_ports=_ports(table.get("open", {}), SERVICES, wrong),
-            closed_port=_ports({"closed": table["closed"]}, ("closed",), wrong)["closed"],
-        )
-    python, options = table.get("python", "python3"), table.get("ssh", ())
-    return SshHost(name=name, profile=profile_name, segment=segment, host=table["host"], options=options, python=python)
+        return BlackBox(**known, open_ports=open_ports)
+    return SshHost(**known, host=table["host"], options=table.get("ssh", ()), python=table.get("python", "python3"))
 
 
-def _segment(table: Mapping[str, Any], wrong: _Wrong) -> Segment:
-    """Where a lab host is. Raises TargetFileError."""
+def _segment(file: _File, table: Mapping[str, Any]) -> Segment:
+    """Return where a lab host is. Raises TargetFileError."""
     targets = {family: table[key] for family, key in _FAMILIES.items() if key in table}
     if not targets:
-        raise wrong("kind", "the target's address is missing: ipv4 or ipv6, or both")
+        raise file.wrong("kind", "the target's address is missing: ipv4 or ipv6, or both")
     for family, address in targets.items():
-        if _version(_FAMILIES[family], address, wrong) != family:
-            raise wrong(_FAMILIES[family], f"{address} is an address of the other family")
+        if _version(file, _FAMILIES[family], address) != family:
+            raise file.wrong(_FAMILIES[family], f"{address} is an address of the other family")
     for address in table.get("allow", ()):
-        _version("allow", address, wrong)
-    try:
-        tester = {int(found.version): found for found in map(addresses, table["tester"])}
-    except HarnessFault as fault:
-        raise wrong("tester", f"tester: {fault}") from None
-    gateway = {_version("gateway", address, wrong): address for address in table.get("gateway", ())}
-    for key, there in (("tester", tester), ("gateway", gateway)):
+        _version(file, "allow", address)
+    tester = _tester(file, table["tester"])
+    gateway: dict[int, str] = {}
+    for address in table.get("gateway", ()):
+        family = _version(file, "gateway", address)
+        if family in gateway:
+            raise file.wrong("gateway", f"gateway has two of IPv{family}, {gateway[family]} and {address}: name one")
+        gateway[family] = address
+    for key, families in (("tester", tester), ("gateway", gateway)):
         for family, address in targets.items():
-            if family not in there and (key == "tester" or gateway):
-                raise wrong(key, f"{key} has nothing of the family of {address}")
+            if family not in families and (key == "tester" or gateway):
+                raise file.wrong(key, f"{key} has nothing of the family of {address}")
+        for family in families:
+            if family not in targets:
+                raise file.wrong(
+                    key, f"{key} has addresses of IPv{family}, of which the target has none: take them out"
+                )
     return Segment(
         interface=table["interface"],
         addresses=targets,
-        tester={family: tester[family] for family in targets},
-        gateway={family: gateway[family] for family in targets if gateway},
+        tester=tester,
+        gateway=gateway,
         own_address=table.get("own-address", False),
         allow=tuple(table.get("allow", ())),
-        wire=_wire(table.get("wire", {}), wrong),
+        wire=_wire(file, table.get("wire", {})),
+        places={key: file.place(key) for key in ("kind", *table, *table.get("open", {}))},
     )
 
 
-def _wire(table: Mapping[str, Any], wrong: _Wrong) -> Wire:
-    """What the wire does to frames. Raises TargetFileError."""
+def _tester(file: _File, ranges: Collection[str]) -> dict[int, tuple[IPRange, ...]]:
+    """Return the ranges of the tester's addresses by family, in their order. Raises TargetFileError."""
+    pools: dict[int, tuple[IPRange, ...]] = {}
+    for text in ranges:
+        try:
+            pool = addresses(text)
+        except HarnessFault as fault:
+            raise file.wrong("tester", f"tester: {fault}") from None
+        before = pools.get(int(pool.version), ())
+        if any(pool.first <= known.last and known.first <= pool.last for known in before):
+            raise file.wrong("tester", f"tester: {text!r} has addresses that another range has, too")
+        pools[int(pool.version)] = (*before, pool)
+    return pools
+
+
+def _wire(file: _File, table: Mapping[str, Any]) -> Wire:
+    """Return what the wire does to frames. Raises TargetFileError."""
     known = ("loss", "reorder", "delay")
     for key, value in table.items():
         if key not in known:
-            raise wrong(key, f"wire: unknown key {key!r}; known are {', '.join(known)}")
+            raise file.wrong(key, f"wire: unknown key {key!r}; known are {', '.join(known)}")
         if type(value) not in (int, float) or not 0 <= value < 1:
-            raise wrong(key, f"wire: {key} must be a number from 0 to below 1 (delay: seconds), it is {value!r}")
-    found = {key: float(table.get(key, 0.0)) for key in known}
-    return Wire(found["loss"], found["reorder"], found["delay"])
+            raise file.wrong(key, f"wire: {key} must be a number from 0 to below 1 (delay: seconds), it is {value!r}")
+    loss, reorder, delay = (float(table.get(key, 0.0)) for key in known)
+    return Wire(loss, reorder, delay)
 
 
-def _version(key: str, address: str, wrong: _Wrong) -> int:
+def _version(file: _File, key: str, address: str) -> int:
     try:
-        return int(IPAddress(address).version)
+        return int(IPAddress(address, flags=INET_PTON).version)
     except (AddrFormatError, ValueError):
-        raise wrong(key, f"{key}: {address!r} is no address") from None
+        raise file.wrong(key, f"{key}: {address!r} is no address") from None
 
 
-def _ports(ports: Mapping[str, Any], known: Collection[str], wrong: _Wrong) -> dict[str, int]:
+def _ports(file: _File, ports: Mapping[str, Any], known: Collection[str]) -> dict[str, int]:
     for service, port in ports.items():
         if service not in known:
-            raise wrong(service, f"open: no service is called {service!r}; known are {', '.join(known)}")
+            raise file.wrong(service, f"open: no service is called {service!r}; known are {', '.join(known)}")
         if type(port) is not int or not 0 < port < 1 << 16:
-            raise wrong(service, f"{service}: a port is a number from 1 to 65535, not {port!r}")
+            raise file.wrong(service, f"{service}: a port is a number from 1 to 65535, not {port!r}")
+        if list(ports.values()).count(port) > 1:
+            raise file.wrong(service, f"{service}: port {port} is named for two services: one port has one")
     return dict(ports)
-
-
-def _line(content: str, key: str) -> int:
-    """The number of the line on which a key stands; 1 where it can't be found."""
-    for number, line in enumerate(content.splitlines(), 1):
-        if line.strip().strip("[").lstrip('"').startswith(key):
-            return number
-    return 1

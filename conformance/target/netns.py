@@ -19,7 +19,7 @@ from netaddr import IPRange
 from conformance.link import Link, Wire
 from conformance.link.af_packet import PacketLink
 from conformance.link.impaired import ImpairedLink
-from conformance.target import HarnessFault, Machine, capabilities_of
+from conformance.target import HarnessFault, Machine, SettingRefused, capabilities_of
 from conformance.target.agent_client import AgentClient
 
 _HERE = Path(__file__).parent
@@ -80,6 +80,8 @@ class LabServer:
         if not message:
             raise HarnessFault("the embedded lab's process ended before the lab was ready")
         said = json.loads(message)
+        if "setting" in said:
+            raise SettingRefused(said["setting"], said["value"], said["why"])
         if "error" in said:
             raise HarnessFault(
                 f"can't make the embedded lab: {said['error']}; `tcp-conformance doctor` says what is missing"
@@ -111,6 +113,7 @@ class NetnsTarget:
         server: LabServer | None = None,
         capture: bool = False,
         wire: Wire | None = None,
+        places: Mapping[str, str] | None = None,
     ) -> None:
         self.name, self.profile = name, profile
         self.version = platform.release()
@@ -122,6 +125,7 @@ class NetnsTarget:
         self._own_server = server is None
         self._server = server or LabServer()
         self._capture = capture
+        self._places = places or {}
         self.pid = 0
         self.capture_socket: socket.socket | None = None
 
@@ -134,13 +138,21 @@ class NetnsTarget:
         return POOLS[family]
 
     async def open(self) -> None:
-        """Make the namespaces, the veth pair and the agent. Raises HarnessFault."""
-        said, sockets = await self._server.make(
-            addresses=[ADDRESSES[family] for family in self.families()],
-            sysctl=dict(self.settings),
-            wishes={name: value for name, value in _SETTINGS.items() if name not in self.settings},
-            sockets=2 if self._capture else 1,
-        )
+        """Make the namespaces, the veth pair and the agent. Raises HarnessFault, SettingRefused.
+
+        `places` says where in a target file each setting stands.
+        """
+        try:
+            said, sockets = await self._server.make(
+                addresses=[ADDRESSES[family] for family in self.families()],
+                sysctl=dict(self.settings),
+                wishes={name: value for name, value in _SETTINGS.items() if name not in self.settings},
+                sockets=2 if self._capture else 1,
+            )
+        except SettingRefused as refused:
+            if refused.name not in self._places:
+                raise
+            raise HarnessFault(f"{self._places[refused.name]}: {refused}") from None
         channel, packet, *capture = sockets
         self.mac, self.pid = said["target_mac"], said["pid"]
         self.settings = {**said["granted"], **self.settings}
@@ -166,7 +178,7 @@ class NetnsTarget:
         """It vanishes with its agent."""
 
     async def alone(self, sysctl: Mapping[str, str]) -> NetnsTarget:
-        """A namespace of its own, with these settings on top. Raises HarnessFault."""
+        """Return a namespace of its own, with these settings on top. Raises HarnessFault, SettingRefused."""
         other = NetnsTarget(
             name=self.name,
             profile=self.profile,

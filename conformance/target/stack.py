@@ -12,7 +12,7 @@ from netaddr import IPRange
 
 from conformance.link import Link, Wire
 from conformance.link.wire import WireLink
-from conformance.target import AppError, HarnessFault, Machine, capabilities_of
+from conformance.target import AppError, HarnessFault, Machine, SettingRefused, capabilities_of
 from conformance.target.agent_client import AgentClient
 from conformance.target.netns import ADDRESSES, CLOSED_PORT, GROUPS, POOLS, LabServer
 from conformance.target.virtual import VirtualMachine
@@ -131,7 +131,7 @@ class StackTarget:
                     await other.app.call("sysctl_set", name=name, value=value)
             except AppError as error:
                 await other.close()
-                raise HarnessFault(f"{self.name}: sysctl {name} = {value}: {error}") from None
+                raise SettingRefused(name, value, str(error)) from None
             except HarnessFault:
                 await other.close()
                 raise

@@ -31,8 +31,9 @@ class Addresses:
         it is one for all network namespaces.
         """
         if not self._has_free(family):
-            pool = self._target.pool(family)
-            raise HarnessFault(f"all tester addresses of {pool} are in use: lower --concurrency or give a larger pool")
+            raise HarnessFault(
+                f"all tester addresses of IPv{family} are in use: lower --concurrency or give a larger pool"
+            )
         address = self._free[family].popleft()
         self.traces[packed(address)] = trace
         return address

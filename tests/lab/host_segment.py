@@ -7,9 +7,11 @@ on the tester's side), starts what listens on the host, says `ready`, and ends a
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -17,9 +19,9 @@ from pathlib import Path
 
 from pyroute2 import IPRoute
 
-from conformance.target import lab_child
-
 _CLONE_NEWNET, _PR_SET_PDEATHSIG = 0x40000000, 1
+_SIOCETHTOOL = 0x8946
+_OFFLOADS = (0x15, 0x17, 0x19, 0x1F, 0x24, 0x2C)  # ETHTOOL_SRXCSUM, STXCSUM, SSG, STSO, SGSO, SGRO (linux/ethtool.h)
 _LIBC = ctypes.CDLL(None, use_errno=True)
 HOST = {"lab1": ("10.88.0.1/16", "fd88::1/64"), "control1": ("192.168.77.1/24",)}
 TESTER = {"lab0": (), "control0": ("192.168.77.2/24",)}
@@ -42,7 +44,15 @@ def _up(interface: str, addresses: tuple[str, ...]) -> None:
             ip.addr("add", index=index, address=host, prefixlen=int(length), **({"flags": 2} if ":" in host else {}))
         for one in (index, 1):
             ip.link("set", index=one, state="up")
-    lab_child._offloads_off(interface)
+    set_offloads(interface, on=False)
+
+
+def set_offloads(interface: str, *, on: bool) -> None:
+    """Have the interface finish checksums, cut segments and merge them, or do none of it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        for command in _OFFLOADS:
+            value = ctypes.create_string_buffer(struct.pack("II", command, on))
+            fcntl.ioctl(sock, _SIOCETHTOOL, struct.pack("16sP16x", interface.encode(), ctypes.addressof(value)))
 
 
 def _services() -> None:

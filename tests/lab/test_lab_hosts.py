@@ -14,10 +14,12 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from conformance.wire.offload import COMPLETED, PART
 from tests.conftest import Ran, clean_environment
 from tests.lab import host_segment
 from tests.lab.processes import children
@@ -105,9 +107,29 @@ class Hosts:
             subprocess.run([sys.executable, "-c", code], preexec_fn=self._enter, check=True)
             time.sleep(away_s if state == "down" else 0)
 
-    def _enter(self) -> None:
-        """Into the tester's network namespace."""
-        space = os.open(f"/proc/{self.process.pid}/ns/net", os.O_RDONLY)
+    @property
+    def host(self) -> int:
+        """The process that is in the host's network namespace."""
+        pid = self.process.pid
+        return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
+
+    @contextlib.contextmanager
+    def offloading(self) -> Iterator[None]:
+        """Have both ends of the segment leave checksums and the cutting of segments to their interfaces."""
+        self._offload(on=True)
+        try:
+            yield
+        finally:
+            self._offload(on=False)
+
+    def _offload(self, *, on: bool) -> None:
+        for pid, interface in ((self.process.pid, "lab0"), (self.host, "lab1")):
+            code = f"from tests.lab.host_segment import set_offloads\nset_offloads({interface!r}, on={on})"
+            subprocess.run([sys.executable, "-c", code], cwd=ROOT, preexec_fn=partial(self._enter, pid), check=True)
+
+    def _enter(self, pid: int | None = None) -> None:
+        """Go into the network namespace of that process, the tester's without."""
+        space = os.open(f"/proc/{pid or self.process.pid}/ns/net", os.O_RDONLY)
         assert _LIBC.setns(space, 0x40000000) == 0
 
 
@@ -161,14 +183,27 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
 BY_CHANCE = {"test_timeout_follows_the_round_trips[ipv4-steady]"}
 
 
-def test_ssh_host_gives_the_verdicts_of_the_embedded_lab(hosts: Hosts) -> None:
-    """Case for case, in all quick ones; but for what needs another host, or settings of its own."""
-    quick = "--tier=quick", "--family=4"
-    ran, embedded = (
-        hosts.run(target, *quick, cases="testcases", name=name)
-        for target, name in ((SSH, "ssh"), ('kind = "netns"\n', "embedded"))
-    )
+QUICK = "--tier=quick", "--family=4"
+
+
+@pytest.fixture(scope="module")
+def embedded(hosts: Hosts) -> Ran:
+    """The quick tier on the embedded lab."""
+    return hosts.run('kind = "netns"\n', *QUICK, cases="testcases", name="embedded")
+
+
+@pytest.mark.parametrize("offload", [False, True], ids=["alone", "offload"])
+def test_ssh_host_gives_the_verdicts_of_the_embedded_lab(hosts: Hosts, embedded: Ran, offload: bool) -> None:
+    """Case for case, in all quick ones; but for what needs another host, or settings of its own.
+
+    It makes no difference that both interfaces offload: what arrives is completed and split as the wire would carry it.
+    """
+    with hosts.offloading() if offload else contextlib.nullcontext():
+        ran = hosts.run(SSH, *QUICK, cases="testcases", name=f"ssh-{offload}")
     assert ran.results, ran.out
+    marks = {COMPLETED, PART} if offload else set()
+    captures = b"".join(path.read_bytes() for path in (ran.output / "captures").iterdir())
+    assert {mark for mark in (COMPLETED, PART) if mark.encode() in captures} == marks
     verdicts, others = ran.verdicts, embedded.verdicts
     sure = {name for name in others if "inconclusive" not in (verdicts[name], others[name])} - BY_CHANCE
     applicable = {name: verdict for name, verdict in verdicts.items() if verdict != "not applicable"}
@@ -287,7 +322,7 @@ def test_an_address_in_use_is_found_before_anything_is_sent(hosts: Hosts) -> Non
         with IPRoute() as ip:
             ip.addr(sys.argv[2], index=ip.link_lookup(ifname="lab1")[0], address="10.88.1.7", prefixlen=32)
     """)
-    host = Path(f"/proc/{hosts.process.pid}/task/{hosts.process.pid}/children").read_text().split()[0]
+    host = str(hosts.host)
     subprocess.run([sys.executable, "-c", take, host, "add"], check=True)
     try:
         ran = hosts.run(SSH, name="taken")
