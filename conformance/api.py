@@ -4,6 +4,7 @@ from conformance.case.case import Case
 from conformance.case.connection import Connection
 from conformance.case.info import CaseInfo, InvalidCase
 from conformance.case.kinds import KINDS, Kind
+from conformance.case.lasts import after
 from conformance.case.path import Path, size_of
 from conformance.case.steps import app_accepts, app_closes, app_reads, app_sends
 from conformance.judge import Bound, Expectation, Growth, Inconclusive, NotApplicable, Verdict, Violation
@@ -57,6 +58,7 @@ __all__ = [
     "State",
     "Verdict",
     "Violation",
+    "after",
     "app_accepts",
     "app_closes",
     "app_reads",

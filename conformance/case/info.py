@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import Any
 
+from conformance.case.lasts import Lasts, UnknownTimer, seconds
 from conformance.case.titles import title_of
 from conformance.record.case import CellFacts, Sentence
 from conformance.standard import catalogue
 from conformance.standard.cells import Cell
 from conformance.standard.cells import cell as cell_named
+from conformance.standard.profile import Profile, setting_names
+from conformance.standard.profile import profile as profile_named
 
 LEVELS = ("must", "should", "may", "text")
 CaseFunction = Callable[..., Coroutine[Any, Any, None]]
+
+
+class UnknownSetting(ValueError):
+    """No profile has a setting of that name."""
 
 
 class InvalidCase(ValueError):
@@ -30,7 +37,7 @@ class Verified:
     cells: tuple[str, ...] = ()
     level: str | None = None
     needs: tuple[str, ...] = ("app",)
-    lasts: float = 0.0
+    lasts: Lasts = 0.0
     quick: bool = True
     alone: bool = False
     sysctl: Mapping[str, str] = field(default_factory=dict)
@@ -119,11 +126,14 @@ def describe(
     id: str,  # noqa: A002 - CaseInfo's own name
     file: str = "",
     line: int = 1,
+    profile: Profile | None = None,
 ) -> CaseInfo:
     """Describe the case that `function` is with these `params`, the family among them. Raises InvalidCase.
 
-    `params_id` is pytest's name for the parameters: the part of the node id in brackets.
+    `params_id` is pytest's name for the parameters: the part of the node id in brackets. `profile` is that of the target,
+    by which timers and settings have their values; that of the default target where it is not given.
     """
+    profile = profile or profile_named("linux")
     requirements = tuple(one for one in verified.ids if not one.startswith("claim:"))
     claims = tuple(one.removeprefix("claim:") for one in verified.ids if one.startswith("claim:"))
     try:
@@ -147,9 +157,15 @@ def describe(
     title, description = _title_and_description(function, params, int(params.get("family", 4)), params_id)
     alone = ("instances",) if verified.alone else ()
     try:
-        sysctl = {name.format_map(params): value.format_map(params) for name, value in verified.sysctl.items()}
+        wanted = {name.format_map(params): value.format_map(params) for name, value in verified.sysctl.items()}
     except KeyError as error:
         raise InvalidCase(f"a sysctl names {error}, which is no parameter of the case") from None
+    try:
+        lasts_s = seconds(verified.lasts, profile)
+        sysctl, undocumented = settings_by(profile, wanted)
+    except (UnknownTimer, UnknownSetting) as error:
+        raise InvalidCase(str(error)) from None
+    settings = _needed_for(sysctl, undocumented)
     return CaseInfo(
         id=id,
         title=title,
@@ -160,8 +176,8 @@ def describe(
         requirements=requirements or tuple(dict.fromkeys(rests_on)),
         claims=claims,
         cells=cells,
-        needs=tuple(dict.fromkeys((*verified.needs, *_needed_for(sysctl), *alone))),
-        lasts_s=float(verified.lasts),
+        needs=tuple(dict.fromkeys((*verified.needs, *settings, *alone))),
+        lasts_s=lasts_s,
         quick=bool(verified.quick),
         alone=bool(alone),
         sysctl=sysctl,
@@ -190,6 +206,27 @@ def _title_and_description(
     return title, description.strip()
 
 
-def _needed_for(sysctl: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the capabilities of a target that can be made with these settings."""
-    return ("settings", *(f"sysctl:{name}" for name in sysctl)) if sysctl else ()
+def settings_by(profile: Profile, wanted: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Return the sysctls that `wanted` stands for on a target of this profile, and the names that it does not document.
+
+    `wanted` maps sysctls (they have dots), or names of the profile's settings, to values. Raises UnknownSetting.
+    """
+    sysctl: dict[str, str] = {}
+    undocumented = []
+    for name, value in wanted.items():
+        if "." in name:
+            sysctl[name] = value
+        elif name in profile.settings:
+            sysctl |= profile.settings[name].with_value(value)
+        elif name in setting_names():
+            undocumented.append(name)
+        else:
+            raise UnknownSetting(f"no profile has a setting {name!r}: there is {', '.join(setting_names())}")
+    return sysctl, tuple(undocumented)
+
+
+def _needed_for(sysctl: Mapping[str, str], undocumented: Sequence[str]) -> tuple[str, ...]:
+    """Return the capabilities of a target that can be made with these settings; no target has one that is undocumented."""
+    if not sysctl and not undocumented:
+        return ()
+    return ("settings", *(f"sysctl:{name}" for name in sysctl), *(f"setting:{name}" for name in undocumented))

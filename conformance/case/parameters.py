@@ -16,6 +16,7 @@ from typing import Any, TypeGuard
 
 from conformance.case.ids import case_id
 from conformance.case.info import CaseFunction, CaseInfo, InvalidCase, Verified, describe
+from conformance.standard.profile import Profile
 
 
 @dataclass(frozen=True)
@@ -45,15 +46,18 @@ def is_case_function(function: object) -> TypeGuard[CaseFunction]:
     )
 
 
-def expand(function: CaseFunction, families: Sequence[int]) -> list[ParametrizedCase]:
-    """Return the cases of a test function over these families. Raises InvalidCase, naming the function."""
+def expand(function: CaseFunction, families: Sequence[int], profile: Profile | None = None) -> list[ParametrizedCase]:
+    """Return the cases of a test function over these families, for a target of this profile.
+
+    Raises InvalidCase, naming the function.
+    """
     try:
-        return list(_expand(function, families))
+        return list(_expand(function, families, profile))
     except InvalidCase as error:
         raise InvalidCase(f"{function.__qualname__}: {error}") from None
 
 
-def _expand(function: CaseFunction, families: Sequence[int]) -> Iterator[ParametrizedCase]:
+def _expand(function: CaseFunction, families: Sequence[int], profile: Profile | None) -> Iterator[ParametrizedCase]:
     own, module = _marks(function), _marks(sys.modules.get(function.__module__))
     tables = [[_Parameters({"family": family}, f"ipv{family}") for family in families]]
     tables += [_table(*mark.args, **mark.kwargs) for mark in (*own, *module) if mark.name == "parametrize"]
@@ -75,6 +79,7 @@ def _expand(function: CaseFunction, families: Sequence[int]) -> Iterator[Paramet
             id=case_id(file, name, f"{here or file.name}::{name}"),
             file=here,
             line=function.__code__.co_firstlineno,
+            profile=profile,
         )
         taken = inspect.signature(function).parameters
         yield ParametrizedCase(info, function, {key: params[key] for key in taken if key != "tcp"})

@@ -15,7 +15,7 @@ from conformance.judge import (
     Violation,
     retransmission_timeout,
 )
-from conformance.standard.profile import LATE_FRACTION, Profile
+from conformance.standard.profile import LATE_FRACTION, Profile, Setting
 from conformance.tester.clock import SECOND, Clock
 from conformance.tester.trace import Trace
 
@@ -72,6 +72,13 @@ class Timings:
         high_s = retransmission_timeout(round_trips_s, least_variation_s=least_s)
         source = f"RFC 6298, 2.2 and 2.3; at least {least_s:g} s: {least.source}"
         return Bound(self.timer("rto-min", low_s).low_s, self.timer("rto-min", high_s).high_s, source)
+
+    def setting(self, name: str) -> Setting:
+        """Return by what the profile sets something on the target. Raises NotApplicable when it documents no such setting."""
+        setting = self.profile.settings.get(name)
+        if setting is None:
+            raise NotApplicable(f"profile {self.profile.name} documents no setting {name}")
+        return setting
 
     def nominal_s(self, name: str) -> float:
         """Return the profile's documented value of a timer in seconds. Raises NotApplicable without one."""

@@ -6,7 +6,6 @@ namespace of its own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from conformance.cells.outcomes import Answer, expectations, own_answers, silent
@@ -29,15 +28,12 @@ USER_TIMEOUT_S: Final = 1.5
 _POLL_S: Final = 0.025
 _EARLY_S: Final = 0.1
 # N is the setting's value: after N retransmissions at doubling intervals the next timeout gives up.
-_R2: Final[Mapping[State, tuple[int, Mapping[str, str]]]] = {
-    State.SYN_SENT: (1, {"net.ipv4.tcp_syn_retries": "1", "net.ipv4.tcp_syn_linear_timeouts": "0"}),
-    State.SYN_RECEIVED: (1, {"net.ipv4.tcp_synack_retries": "1"}),
-}
-_R2_OF_DATA: Final[tuple[int, Mapping[str, str]]] = (2, {"net.ipv4.tcp_retries2": "2"})
+_R2: Final = {State.SYN_SENT: ("syn-retries", 1), State.SYN_RECEIVED: ("syn-ack-retries", 1)}
+_R2_OF_DATA: Final = ("data-retries", 2)
 
 
-def r2_of(state: State) -> tuple[int, Mapping[str, str]]:
-    """Return how many retransmissions R2 is shortened to in `state`, and the settings that do it."""
+def r2_of(state: State) -> tuple[str, int]:
+    """Return the profile's setting that shortens R2 in `state`, and how many retransmissions it is set to."""
     return _R2.get(state, _R2_OF_DATA)
 
 
@@ -55,7 +51,9 @@ async def run_user_timeout(case: Case, cell: Cell) -> None:
 
 async def run_r2(case: Case, cell: Cell) -> None:
     """See the connection given up after the set number of retransmissions. Raises Violation."""
-    count, changed = r2_of(cell.state)
+    setting_name, count = r2_of(cell.state)
+    setting = case.setting(setting_name)
+    changed = setting.with_value(str(count))
     case.note(f"R2 is shortened: {', '.join(f'{name} = {value}' for name, value in changed.items())}")
     out = await outstanding(case, cell.state)
     name = FIRST_TIMER.get(cell.state, "rto-min")
@@ -66,7 +64,7 @@ async def run_r2(case: Case, cell: Cell) -> None:
     bound = Bound(
         sum(step.low_s for step in steps[: count + 1]),
         sum(step.high_s for step in steps),
-        f"{', '.join(changed)}, Documentation/networking/ip-sysctl.rst",
+        f"{', '.join(changed)}, {setting.source}",
     )
     repeats = await _given_up(case, cell, out, bound, "R2")
     if repeats < count:

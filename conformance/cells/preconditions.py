@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from conformance.case.lasts import Lasts, after
 from conformance.cells.giving_up import r2_of
 from conformance.standard.cells import Cell
 from conformance.standard.states import State
@@ -13,7 +14,16 @@ from conformance.standard.vocabulary import Ack, Segment
 _ALONE: Final = (State.CLOSED, State.LISTEN, State.SYN_RECEIVED, State.ESTABLISHED)
 _OF_CALLS: Final = {"call-send-urgent": ("urgent",), "call-abort": ("abort",)}
 _OF_NEEDS: Final = {"user-timeout": "options:TCP_USER_TIMEOUT", "keepalive": "keepalive"}
-_LASTS_S: Final = {"timeout-2msl": 64.0, "timeout-user": 2.5, "timeout-r2": 4.0, "timeout-keepalive": 4.0}
+_LASTS: Final[Mapping[str, Lasts]] = {
+    "timeout-2msl": after("time-wait", 4),
+    "timeout-user": 2.5,
+    "timeout-r2": 4.0,
+    "timeout-keepalive": 4.0,
+}
+_RETRANSMISSION_LASTS: Final[Mapping[State, Lasts]] = {
+    State.SYN_SENT: after("syn-rto", 1, intervals=3),
+    State.SYN_RECEIVED: after("syn-ack-rto", 1, intervals=3),
+}
 
 
 def capabilities(cell: Cell, *, wrap: bool = False) -> tuple[str, ...]:
@@ -35,17 +45,18 @@ def capabilities(cell: Cell, *, wrap: bool = False) -> tuple[str, ...]:
 
 
 def settings(cell: Cell) -> Mapping[str, str]:
-    """Return the target's settings that the row needs."""
+    """Return the settings that the row needs, by the names that the target's profile has for them."""
     if cell.stimulus.slug == "timeout-r2":
-        return r2_of(cell.state)[1]
-    return {"net.ipv4.tcp_rfc1337": "1"} if cell.profile == "1337" else {}
+        name, count = r2_of(cell.state)
+        return {name: str(count)}
+    return {"rfc1337": "1"} if cell.profile == "1337" else {}
 
 
-def lasts(cell: Cell) -> float:
-    """Return about how long the row takes, in seconds."""
+def lasts(cell: Cell) -> Lasts:
+    """Return about how long the row waits."""
     if cell.stimulus.slug == "timeout-retransmission":
-        return {State.SYN_SENT: 4.0, State.SYN_RECEIVED: 8.0}.get(cell.state, 2.0)
-    return _LASTS_S.get(cell.stimulus.slug, 0.0)
+        return _RETRANSMISSION_LASTS.get(cell.state, 2.0)
+    return _LASTS.get(cell.stimulus.slug, 0.0)
 
 
 def wraps(cell: Cell) -> bool:

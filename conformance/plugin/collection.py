@@ -6,13 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conformance.plugin.options import is_worker
+from conformance.plugin.options import is_worker, number_of_worker
 
 if TYPE_CHECKING:
     from conformance.case.info import CaseInfo
+    from conformance.standard.profile import Profile
 
 CASE: pytest.StashKey[CaseInfo] = pytest.StashKey()
 """In an item's stash: what the case says of itself. Items without it are no cases."""
+
+PROFILE: pytest.StashKey[Profile] = pytest.StashKey()
+"""In the settings, once cases are collected: the profile of the target, by which timers have their values."""
 
 _MARKERS = (
     "verifies(*ids, cells, level, needs, lasts, quick, alone, sysctl): what a conformance case checks (set by @verifies)",
@@ -58,8 +62,11 @@ class Collection:
         from conformance.plugin.items import describe, is_case, takes_nothing_else
 
         infos: list[CaseInfo] = []
-        for item in filter(is_case, items):
-            info = item.stash[CASE] = describe(item)
+        cases = list(filter(is_case, items))
+        if cases:
+            profile = config.stash[PROFILE] = profile_of(config)
+        for item in cases:
+            info = item.stash[CASE] = describe(item, profile)
             infos.append(info)
             item.add_marker(getattr(pytest.mark, info.level.lower()))
             if takes_nothing_else(item):
@@ -70,6 +77,17 @@ class Collection:
 
             if collects_everything(config):
                 check(infos)
+
+
+def profile_of(config: pytest.Config) -> Profile:
+    """Return the profile of the target that was asked for. Raises pytest.UsageError."""
+    from conformance.standard.profile import profile
+    from conformance.target.load import TargetFileError, load_target
+
+    try:
+        return profile(load_target(config.getoption("--target"), number_of_worker(config)).profile)
+    except TargetFileError as error:
+        raise pytest.UsageError(str(error)) from None
 
 
 def _set_up_nothing() -> None:

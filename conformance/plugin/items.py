@@ -11,6 +11,7 @@ import pytest
 from conformance.case import info
 from conformance.case.ids import case_id
 from conformance.case.info import CaseInfo, InvalidCase, Verified
+from conformance.standard.profile import Profile
 
 
 def is_case(item: pytest.Item) -> bool:
@@ -25,8 +26,8 @@ def takes_nothing_else(item: pytest.Item) -> bool:
     return names <= {"tcp", "family", *getattr(item, "callspec").params}  # noqa: B009
 
 
-def describe(item: pytest.Item) -> CaseInfo:
-    """Describe the case that the item is. Raises pytest.UsageError with one clear line."""
+def describe(item: pytest.Item, profile: Profile) -> CaseInfo:
+    """Describe the case that the item is on a target of this profile. Raises pytest.UsageError with one clear line."""
     mark = item.get_closest_marker("verifies")
     if mark is None:
         raise pytest.UsageError(f"{item.nodeid}: a case needs @verifies(...) with what it verifies, as RFC9293:MUST-13")
@@ -42,6 +43,7 @@ def describe(item: pytest.Item) -> CaseInfo:
             id=case_id(item.path, item.nodeid.partition("::")[2], item.nodeid),
             file="" if file.startswith(("..", "/")) else file,
             line=(line or 0) + 1,
+            profile=profile,
         )
     except InvalidCase as error:
         raise pytest.UsageError(f"{item.nodeid}: {error}") from None

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from conformance.case.lasts import Lasts
 from conformance.standard.cells import Cell
 from conformance.standard.states import State
 
@@ -16,7 +17,7 @@ def verifies(
     cells: Sequence[str] = (),
     level: str | None = None,
     needs: Sequence[str] = ("app",),
-    lasts: float = 0.0,
+    lasts: Lasts = 0.0,
     quick: bool = True,
     alone: bool = False,
     sysctl: Mapping[str, str] | None = None,
@@ -24,10 +25,12 @@ def verifies(
     """Say what a case checks: requirements (`RFC9293:MUST-13`) and claims (`claim:C-18`), and the table's cells.
 
     `level` (MUST, SHOULD, MAY, text) is the strictest of the requirements' unless given. `needs` are capabilities of the
-    target. `lasts` is about how long the case waits, in seconds: the longest start first. One that is not
+    target. `lasts` is about how long the case waits, in seconds or by a timer of the target's profile (`"time-wait"`,
+    `after("time-wait", 10)`): it decides the tier, and the longest start first. One that is not
     `quick` repeats in another way, or with many segments, what others show: the quick tier leaves it out. A case that is
     `alone` gets a target of its own; those that change the same `sysctl` settings share one. Each setting is a capability
-    that the case needs; it and its value may name the case's parameters, as `{retries}`.
+    that the case needs: a sysctl, or a setting of the target's profile (`syn-retries`). Names and values may name the
+    case's parameters, as `{retries}`.
     """
     return pytest.mark.verifies(
         *ids,

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 TIERS = {"quick": 5.0, "standard": 90.0, "full": float("inf")}
-"""The longest that a case of the tier waits, in seconds."""
+"""The longest that a case of the tier waits, in seconds; of the standard tier also 30 s longer than the target's TIME-WAIT."""
+BEYOND_TIME_WAIT_S = 30.0
 
 
 def whole_number(text: str) -> int:
@@ -35,7 +36,8 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "--tier": {
         "choices": tuple(TIERS),
         "default": "standard",
-        "help": "quick: nothing that waits longer than 5 s; standard: a minute and a half (default); full: everything",
+        "help": "quick: nothing that waits longer than 5 s; standard: a minute and a half, or the target's TIME-WAIT (default);"
+        " full: everything",
     },
     "--requirement": {
         "action": "append",
@@ -93,3 +95,8 @@ def is_worker(config: pytest.Config) -> bool:
 def output_of(config: pytest.Config) -> Path:
     """Return the folder that the run is recorded in."""
     return Path(config.getoption("--output"))
+
+
+def number_of_worker(config: pytest.Config) -> int:
+    """Return the number of this process among pytest-xdist's workers; 0 where there are none."""
+    return int(getattr(config, "workerinput", {"workerid": "gw0"})["workerid"].removeprefix("gw"))

@@ -13,7 +13,7 @@ import pytest
 
 from conformance.plugin.collection import CASE
 from conformance.plugin.hooks import Stopped
-from conformance.plugin.options import is_strict, is_worker, output_of
+from conformance.plugin.options import is_strict, is_worker, number_of_worker, output_of
 
 if TYPE_CHECKING:
     from conformance.plugin.progress import Progress
@@ -69,7 +69,7 @@ class Running:
 
         config, output = self._config, output_of(self._config)
         try:
-            target = load_target(config.getoption("--target"), _number_of_worker(config))
+            target = load_target(config.getoption("--target"), number_of_worker(config))
         except TargetFileError as error:
             raise pytest.UsageError(str(error)) from None
         here = f"{Path.cwd()}/"  # paths below it read better without
@@ -192,8 +192,3 @@ def _bare(outcome: Any, text: str) -> Exception:
     """
     exception: Exception = outcome.Exception(text, pytrace=False)
     return exception
-
-
-def _number_of_worker(config: pytest.Config) -> int:
-    """Return the number of this process among pytest-xdist's workers; 0 where there are none."""
-    return int(getattr(config, "workerinput", {"workerid": "gw0"})["workerid"].removeprefix("gw"))

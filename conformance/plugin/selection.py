@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from conformance.plugin.collection import CASE
-from conformance.plugin.options import OPTIONS, TIERS
+from conformance.plugin.collection import CASE, PROFILE
+from conformance.plugin.options import BEYOND_TIME_WAIT_S, OPTIONS, TIERS
 
 if TYPE_CHECKING:
     from conformance.case.info import CaseInfo
@@ -81,9 +81,14 @@ class Deselection:
         """Return True for what was asked for; an item that is no case verifies nothing, and waits for nothing."""
         if info is None:
             return self._verified is None
-        if info.lasts_s > TIERS[self._tier] or (self._tier == "quick" and not info.quick):
+        if info.lasts_s > self._most_s() or (self._tier == "quick" and not info.quick):
             return False
         return self._verified is None or self._verified.by(info)
+
+    def _most_s(self) -> float:
+        """Return the longest that a case of the tier waits, in seconds; TIME-WAIT is the longest of the usual timers."""
+        time_wait = self._config.stash[PROFILE].timers.get("time-wait") if self._tier == "standard" else None
+        return max(TIERS[self._tier], 0.0 if time_wait is None else time_wait.value_s + BEYOND_TIME_WAIT_S)
 
     def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
         """Keep the ids, whoever deselected them."""

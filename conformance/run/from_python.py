@@ -15,6 +15,7 @@ from conformance.judge import Verdict
 from conformance.run.folder import RunFolder
 from conformance.run.outcome import Outcome
 from conformance.run.run import Run
+from conformance.standard.profile import Profile, profile
 from conformance.target import HarnessFault, Target
 
 _FAILED = (Verdict.VIOLATES, Verdict.ERROR)
@@ -68,8 +69,8 @@ def run(
     from conformance.target.load import load_target  # noqa: PLC0415
 
     output = Path(output)
-    chosen = _chosen(cases, [4, 6] if family == "both" else [family], only)
     made = load_target(target) if isinstance(target, str) else target
+    chosen = _chosen(cases, [4, 6] if family == "both" else [family], only, profile(made.profile))
     try:
         folder = RunFolder(output, uuid.uuid4().hex)
     except BlockingIOError:
@@ -97,13 +98,16 @@ def _outcomes(joined: Run, cases: Sequence[ParametrizedCase]) -> tuple[Outcome, 
 
 
 def _chosen(
-    cases: Iterable[CaseFunction | ModuleType], families: list[int], only: Callable[[CaseInfo], bool] | None
+    cases: Iterable[CaseFunction | ModuleType],
+    families: list[int],
+    only: Callable[[CaseInfo], bool] | None,
+    target: Profile,
 ) -> list[ParametrizedCase]:
     """Return the cases that are to run. Raises InvalidCase where there is none, or one twice."""
     chosen: dict[str, ParametrizedCase] = {}
     for given in cases:
         functions = filter(is_case_function, _values(given)) if isinstance(given, ModuleType) else [given]
-        for case in (case for function in functions for case in expand(function, families)):
+        for case in (case for function in functions for case in expand(function, families, target)):
             if only is None or only(case.info):
                 if case.info.id in chosen:
                     raise InvalidCase(f"{case.info.id}: the case is given twice, or two functions have one name")

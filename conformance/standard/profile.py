@@ -12,7 +12,7 @@ import functools
 import re
 import types
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from conformance.standard import _data, catalogue
@@ -68,6 +68,22 @@ class Timer:
 
 
 @dataclass(frozen=True, slots=True)
+class Setting:
+    """Something that a case may set on the target, by the names and values that the target has for it.
+
+    `sysctl` maps names to values, in which `{}` stands for the value that is asked for.
+    """
+
+    name: str
+    sysctl: Mapping[str, str]
+    source: str
+
+    def with_value(self, value: str) -> dict[str, str]:
+        """Return the names and values that set it so."""
+        return {name: text.replace("{}", value) for name, text in self.sysctl.items()}
+
+
+@dataclass(frozen=True, slots=True)
 class Deviation:
     """A known departure from a requirement, in the cases and cells that `cases` matches.
 
@@ -111,6 +127,7 @@ class Profile:
     choices: Mapping[str, str | int | bool]
     deviations: tuple[Deviation, ...]
     probes: bool = True
+    settings: Mapping[str, Setting] = field(default_factory=dict)
 
     def timer(self, name: str) -> Timer:
         """The timer of that name.
@@ -139,7 +156,7 @@ def parse(content: str, where: str, name: str) -> Profile:
         DataError: a row is incomplete, a bound is impossible, or a deviation names no requirement.
     """
     document = _data.toml(content, where)
-    keys = ("date", "extends", "without", "late_s", "probes", "timer", "choices", "deviation")
+    keys = ("date", "extends", "without", "late_s", "probes", "timer", "setting", "choices", "deviation")
     _data.only(document, where, ("title",), keys)
     day = str(document.get("date", ""))
     base = profile(document["extends"]) if "extends" in document else Profile("", "", {}, {}, ())
@@ -152,6 +169,7 @@ def parse(content: str, where: str, name: str) -> Profile:
     probes = document.get("probes", base.probes)
     if type(probes) is not bool:
         raise _data.DataError(f"{where}: probes must be true or false, it is {probes!r}")
+    settings = {key: _setting(key, row, f"{where}, setting {key}") for key, row in document.get("setting", {}).items()}
     timers = {key: replace(row, late_s=max(row.late_s, late_s)) for key, row in {**base.timers, **own}.items()}
     deviations = tuple(
         _deviation(row, day, f"{where}, deviation {number}")
@@ -164,6 +182,7 @@ def parse(content: str, where: str, name: str) -> Profile:
         choices=types.MappingProxyType({**base.choices, **document.get("choices", {})}),
         deviations=inherited + deviations,
         probes=probes,
+        settings=types.MappingProxyType({**base.settings, **settings}),
     )
 
 
@@ -187,6 +206,14 @@ def _timer(name: str, row: Mapping[str, Any], here: str) -> Timer:
     if timer.late_fraction < 0 or timer.late_s < 0 or timer.early_s < 0:
         raise _data.DataError(f"{here}: early_s, late_fraction and late_s cannot be negative")
     return timer
+
+
+def _setting(name: str, row: Mapping[str, Any], here: str) -> Setting:
+    _data.only(row, here, ("sysctl", "source"))
+    sysctl = row["sysctl"]
+    if not isinstance(sysctl, dict) or not sysctl or not row["source"]:
+        raise _data.DataError(f"{here}: sysctl is a table of names and values, and source says where they stand")
+    return Setting(name, types.MappingProxyType({str(key): str(value) for key, value in sysctl.items()}), row["source"])
 
 
 def _deviation(row: Mapping[str, Any], day: str, here: str) -> Deviation:
@@ -215,6 +242,18 @@ def _deviation(row: Mapping[str, Any], day: str, here: str) -> Deviation:
 def profiles() -> tuple[str, ...]:
     """The names of the profiles that are part of the package."""
     return _data.names("profiles", ".toml")
+
+
+@functools.cache
+def timer_names() -> tuple[str, ...]:
+    """Return the names of the timers that any packaged profile has, sorted."""
+    return tuple(sorted({timer for name in profiles() for timer in profile(name).timers}))
+
+
+@functools.cache
+def setting_names() -> tuple[str, ...]:
+    """Return the names of the settings that any packaged profile has, sorted."""
+    return tuple(sorted({setting for name in profiles() for setting in profile(name).settings}))
 
 
 @functools.cache

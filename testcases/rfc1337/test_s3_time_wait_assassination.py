@@ -2,7 +2,7 @@
 
 import pytest
 
-from conformance.api import ACK, FIN, PSH, RST, Case, Connection, Expectation, State, resets, verifies
+from conformance.api import ACK, FIN, PSH, RST, Case, Connection, Expectation, State, after, resets, verifies
 
 DATA = b"said long ago"
 ENDS, IGNORED, CHALLENGED = "ends TIME-WAIT", "is ignored", "is answered by a challenge ACK"
@@ -103,7 +103,7 @@ async def test_rst_is_ignored_in_time_wait_with_rfc1337(tcp: Case, provoked: boo
     cells=["TIME-WAIT/rst-left-edge-1337", "TIME-WAIT/timeout-2msl"],
     needs=("app", "settings"),
     sysctl=PROTECTED,
-    lasts=70,
+    lasts=after("time-wait", 10),
 )
 async def test_ignored_rst_leaves_the_length_of_time_wait(tcp: Case) -> None:
     """An ignored RST does not change the length of TIME-WAIT.

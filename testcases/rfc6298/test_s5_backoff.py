@@ -2,7 +2,7 @@
 
 import pytest
 
-from conformance.api import ACK, RST, SECOND, SYN, Case, State, app_accepts, app_sends, verifies
+from conformance.api import ACK, RST, SECOND, SYN, Case, State, after, app_accepts, app_sends, verifies
 
 DATA = b"lost again and again"
 BACKOFF = ("claim:C-31", "RFC6298:5.4", "RFC6298:5.5", "RFC6298:5.6", "RFC9293:MUST-18", "RFC9293:MUST-19")
@@ -48,7 +48,7 @@ async def test_lost_data_is_sent_again_at_doubling_intervals(tcp: Case, state: S
     *BACKOFF,
     "RFC9293:3.10.8-retransmission",
     cells=["SYN-RECEIVED/timeout-retransmission"],
-    lasts=72,
+    lasts=after("syn-ack-rto", 9, intervals=6),
 )
 async def test_syn_ack_is_repeated_until_the_handshake_is_given_up(tcp: Case) -> None:
     """The SYN,ACK is repeated until the handshake is given up.

@@ -18,6 +18,7 @@ from conformance.api import (
     Seq,
     State,
     Violation,
+    after,
     app_accepts,
     app_reads,
     verifies,
@@ -407,7 +408,7 @@ async def test_repeated_syn_is_answered_again(tcp: Case) -> None:
     "claim:C-04",
     "claim:C-10",
     cells=["SYN-RECEIVED/timeout-retransmission"],
-    lasts=33,
+    lasts=after("syn-ack-rto", 2, intervals=5),
 )
 async def test_syn_ack_is_repeated_with_doubling_intervals(tcp: Case) -> None:
     """The SYN,ACK is repeated with doubling intervals.
@@ -437,7 +438,7 @@ async def test_syn_ack_is_repeated_with_doubling_intervals(tcp: Case) -> None:
     "claim:C-04",
     cells=["SYN-RECEIVED/timeout-r2"],
     needs=("app", "state"),
-    lasts=66,
+    lasts=after("syn-ack-rto", 3, intervals=6),
 )
 async def test_half_open_connection_is_given_up(tcp: Case) -> None:
     """A half-open connection is given up in silence.
@@ -473,7 +474,12 @@ async def test_half_open_connection_is_given_up(tcp: Case) -> None:
     await conn.confirm(State.LISTEN)
 
 
-@verifies("RFC9293:3.10.7.4-ack-syn-received", "RFC9293:3.10.8-retransmission", "claim:C-04", lasts=8)
+@verifies(
+    "RFC9293:3.10.7.4-ack-syn-received",
+    "RFC9293:3.10.8-retransmission",
+    "claim:C-04",
+    lasts=after("syn-ack-rto", 1, intervals=3),
+)
 async def test_late_third_segment_opens(tcp: Case) -> None:
     """A late third segment completes the handshake.
 

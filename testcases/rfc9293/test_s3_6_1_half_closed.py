@@ -10,6 +10,7 @@ from conformance.api import (
     Case,
     Connection,
     State,
+    after,
     app_reads,
     app_sends,
     in_state,
@@ -218,7 +219,12 @@ async def test_fin_wait_2_of_a_held_socket_has_no_timeout(tcp: Case) -> None:
     await conn.confirm(State.TIME_WAIT)
 
 
-@verifies("RFC9293:3.3.2-fin-wait-2", "claim:C-20", cells=["arc/FIN-WAIT-1-rcv-ack-of-fin"], lasts=70)
+@verifies(
+    "RFC9293:3.3.2-fin-wait-2",
+    "claim:C-20",
+    cells=["arc/FIN-WAIT-1-rcv-ack-of-fin"],
+    lasts=after("fin-wait-2-orphan", 10),
+)
 async def test_fin_wait_2_of_an_orphan_ends_when_documented(tcp: Case) -> None:
     """FIN-WAIT-2 of an orphan ends when documented.
 

@@ -19,6 +19,7 @@ from conformance.api import (
     NotApplicable,
     State,
     Violation,
+    after,
     app_closes,
     verifies,
 )
@@ -83,7 +84,7 @@ async def enters_time_wait(
     "RFC1122:4.2.2.13-time-wait",
     "claim:C-24",
     cells=["arc/TIME-WAIT-timeout-2msl", "TIME-WAIT/timeout-2msl"],
-    lasts=70,
+    lasts=after("time-wait", 10),
 )
 async def test_time_wait_lasts_twice_the_maximum_segment_lifetime(tcp: Case, via: State, how: str, last: str) -> None:
     """TIME-WAIT lasts twice the maximum segment lifetime.
@@ -126,7 +127,7 @@ async def restarts(tcp: Case, flags: Flags, *, back: int, payload: bytes, answer
     "RFC9293:3.10.7.4-ack-time-wait",
     "claim:C-26",
     cells=["TIME-WAIT/fin-duplicate", "TIME-WAIT/timeout-2msl"],
-    lasts=80,
+    lasts=after("time-wait", 20),
 )
 async def test_time_wait_may_begin_anew_with_a_repeated_fin(tcp: Case) -> None:
     """A repeated FIN may restart TIME-WAIT.
@@ -142,7 +143,10 @@ async def test_time_wait_may_begin_anew_with_a_repeated_fin(tcp: Case) -> None:
 
 
 @verifies(
-    "RFC9293:3.10.7.4-ack-time-wait", "RFC9293:3.10.7.4-ack-duplicate", cells=["TIME-WAIT/timeout-2msl"], lasts=80
+    "RFC9293:3.10.7.4-ack-time-wait",
+    "RFC9293:3.10.7.4-ack-duplicate",
+    cells=["TIME-WAIT/timeout-2msl"],
+    lasts=after("time-wait", 20),
 )
 async def test_time_wait_may_begin_anew_with_a_duplicate_ack(tcp: Case) -> None:
     """A duplicate ACK may restart TIME-WAIT.
@@ -176,7 +180,7 @@ async def test_time_wait_may_begin_anew_with_a_duplicate_ack(tcp: Case) -> None:
         "TIME-WAIT/rst-outside-left",
         "TIME-WAIT/timeout-2msl",
     ],
-    lasts=80,
+    lasts=after("time-wait", 20),
 )
 async def test_time_wait_goes_on_as_it_was_after_an_old_segment(
     tcp: Case, flags: Flags, back: int, payload: bytes
@@ -308,7 +312,7 @@ async def test_new_segment_in_time_wait_changes_nothing(tcp: Case, flags: Flags,
     "RFC9293:3.10.8-time-wait",
     "claim:C-24",
     cells=["arc/TIME-WAIT-timeout-2msl", "TIME-WAIT/timeout-2msl"],
-    lasts=70,
+    lasts=after("time-wait", 10),
 )
 async def test_after_time_wait_the_four_tuple_is_free(tcp: Case, iss: int) -> None:
     """After TIME-WAIT the four-tuple is free.

@@ -2,7 +2,19 @@
 
 import pytest
 
-from conformance.api import ACK, FIN, Case, Expectation, State, app_closes, app_reads, app_sends, in_state, verifies
+from conformance.api import (
+    ACK,
+    FIN,
+    Case,
+    Expectation,
+    State,
+    after,
+    app_closes,
+    app_reads,
+    app_sends,
+    in_state,
+    verifies,
+)
 
 BY = pytest.mark.parametrize("by", ["passive", "active"])
 HOW = pytest.mark.parametrize("how", ["shutdown", "close"])
@@ -29,7 +41,7 @@ BEYOND_A_HOLE = ("RFC9293:3.10.7.4-fin", "RFC9293:3.4-syn-fin-sequence", "RFC929
         "FIN-WAIT-2/fin",
         "arc/TIME-WAIT-timeout-2msl",
     ],
-    lasts=70,
+    lasts=after("time-wait", 10),
 )
 async def test_active_close_takes_four_segments(tcp: Case, by: str) -> None:
     """An active close takes four segments.

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from conformance.case.case import Case
-from conformance.case.info import CaseInfo
+from conformance.case.info import CaseInfo, settings_by
 from conformance.cells.arcs import run_arc
 from conformance.cells.calls import run_call
 from conformance.cells.preconditions import settings
@@ -19,6 +19,7 @@ from conformance.judge import Verdict
 from conformance.run.outcome import Outcome
 from conformance.run.run import Run
 from conformance.standard.cells import Cell, cells
+from conformance.standard.profile import profile
 from conformance.standard.states import State
 from conformance.standard.vocabulary import RESPONSES, Response
 from conformance.target.load import load_target
@@ -70,7 +71,7 @@ def _wrong(cell: Cell) -> Iterator[Wrong]:
 
 
 def _info(cell: Cell, how: str) -> CaseInfo:
-    changed = settings(cell) if cell.kind == "timeout" else {}
+    changed, _ = settings_by(profile("linux"), settings(cell) if cell.kind == "timeout" else {})
     return CaseInfo(
         id=f"{how} of {cell.id}",  # which no known deviation covers
         title=cell.event,

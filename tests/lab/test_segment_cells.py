@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from conformance.case.case import Case
-from conformance.case.info import CaseInfo
+from conformance.case.info import CaseInfo, settings_by
 from conformance.cells.preconditions import capabilities, settings, wraps
 from conformance.cells.segments import run_segment
 from conformance.cells.usable import works
@@ -69,7 +69,7 @@ def _info(row: Cell) -> CaseInfo:
         lasts_s=0,
         quick=True,
         alone=bool(settings(row)),
-        sysctl=settings(row),
+        sysctl=settings_by(profile("linux"), settings(row))[0],
     )
 
 

@@ -170,6 +170,42 @@ def test_tiers_leave_out_what_waits_longer(suite: Callable[[str], Suite]) -> Non
     assert len(made.run("--family=4", "--tier=full").verdicts) == 3
 
 
+def test_a_case_counts_by_the_timers_of_the_target(suite: Callable[[str], Suite]) -> None:
+    made = suite(
+        '''
+        from conformance.api import after
+
+        @verifies("RFC9293:3.5-handshake", lasts="time-wait")
+        async def test_waits_for_it(tcp):
+            """It waits for TIME-WAIT."""
+
+        @verifies("RFC9293:3.5-handshake", lasts=after("time-wait", 31))
+        async def test_waits_longer(tcp):
+            """It waits longer than the standard tier beyond TIME-WAIT."""
+
+        @verifies("RFC9293:3.5-handshake", lasts=100)
+        async def test_waits_by_itself(tcp):
+            """It waits, whatever the target."""
+        '''
+    )
+    assert set(made.run("--family=4").verdicts) == {"test_waits_for_it[ipv4]"}
+    (made.folder / "slow.toml").write_text('kind = "netns"\nprofile = "lwip"\n')  # its TIME-WAIT is 120 s
+    slow = made.run("--family=4", "--target=slow.toml")
+    assert set(slow.verdicts) == {"test_waits_for_it[ipv4]", "test_waits_by_itself[ipv4]"}
+
+
+def test_a_timer_that_no_profile_has_is_one_clear_line(suite: Callable[[str], Suite]) -> None:
+    ran = suite(
+        '''
+        @verifies("RFC9293:3.5-handshake", lasts="timewait")
+        async def test_waits(tcp):
+            """It waits for nothing known."""
+        '''
+    ).run("--family=4")
+    assert ran.code == pytest.ExitCode.USAGE_ERROR
+    assert "lasts: no profile has a timer 'timewait'; the nearest is time-wait" in ran.out
+
+
 def test_workers_share_the_cases_and_one_record(suite: Callable[[str], Suite]) -> None:
     """Each worker has a lab of its own; every case runs once, side by side within a worker."""
     pytest.importorskip("xdist")
