@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from conformance.bounded import open_regular
 from conformance.record.errors import RecordError
 
 _SECTION, _INTERFACE, _SIMPLE, _ENHANCED = 0x0A0D0D0A, 1, 3, 6
@@ -22,7 +23,10 @@ _DIRECTIONS = {_INBOUND: True, _OUTBOUND: False}
 _PACKET = {order: struct.Struct(order + "IIIII") for order in "<>"}
 _OPTION = {order: struct.Struct(order + "HH") for order in "<>"}
 _LINK_ETHERNET = 1
+MOST_OCTETS = 64 << 20
+"""Octets of frames that are read of one capture: eight times as many as a run of ours keeps of a case."""
 _END_OF_OPTIONS = bytes(4)
+_LONGEST_BLOCK = 1 << 20  # a frame has 256 KiB at most, its comment 64 KiB
 _LONGEST_OPTION = 65532  # the largest 16-bit length that needs no padding
 
 
@@ -111,23 +115,34 @@ def _utf8(text: str) -> bytes:
 
 
 def read_pcapng(path: Path, *, limit: int | None = None) -> Capture:
-    """Read the frames of a pcapng file, at most `limit` of them; never raises.
+    """Read the frames of a pcapng file, at most `limit` of them and `MOST_OCTETS` octets; never raises.
 
     A file that is missing, truncated, damaged or no pcapng gives the frames before the damage and `problem`.
     """
-    frames: list[CapturedFrame] = []
-    problem = None
     try:
         if not path.is_file():
             return Capture((), f"{path.name}: no such file")
-        with path.open("rb") as file:
-            for frame in islice(_frames(file, os.fstat(file.fileno()).st_size), limit):
-                frames.append(frame)
+        with open_regular(path) as file:
+            return read_frames(file, path.name, limit=limit)
     except OSError as error:
-        problem = f"{path.name}: {error.strerror or error}"
+        return Capture((), f"{path.name}: {error.strerror or error}")
+
+
+def read_frames(file: BinaryIO, name: str, *, limit: int | None = None) -> Capture:
+    """Read an open file as `read_pcapng` does; `name` is its name in the problem."""
+    frames: list[CapturedFrame] = []
+    octets = 0
+    try:
+        for frame in islice(_frames(file, os.fstat(file.fileno()).st_size), limit):
+            octets += len(frame.data)
+            if octets > MOST_OCTETS:
+                return Capture(tuple(frames), f"{name}: the frames after number {len(frames):,} are not read")
+            frames.append(frame)
+    except OSError as error:
+        return Capture(tuple(frames), f"{name}: {error.strerror or error}")
     except _DamageError as error:
-        problem = f"{path.name}: {error}"
-    return Capture(tuple(frames), problem)
+        return Capture(tuple(frames), f"{name}: {error}")
+    return Capture(tuple(frames))
 
 
 class _DamageError(Exception):
@@ -174,6 +189,8 @@ def _blocks(file: BinaryIO, size: int) -> Iterator[tuple[str, int, bytes, int]]:
             raise _DamageError(f"damaged: block at byte {at} has the impossible length {length}")
         if at + length > size:  # asked before reading, so a false length reserves no memory
             raise _DamageError(f"truncated: it ends inside the block at byte {at}")
+        if length > _LONGEST_BLOCK:
+            raise _DamageError(f"damaged: block at byte {at} has {length} octets, more than any frame")
         block = head + file.read(length - 12)
         if block[-4:] != block[4:8]:
             raise _DamageError(f"damaged: the two lengths of the block at byte {at} differ")

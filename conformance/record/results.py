@@ -10,9 +10,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from conformance.bounded import open_regular
 from conformance.record.case import CaseRecord
 from conformance.record.errors import RecordError
 from conformance.record.lines import decode, encode
+
+LONGEST_LINE = 16 << 20
+"""Octets: four hundred times as many as the longest line of a run of ours has."""
+MOST_PROBLEMS = 1_000
+"""Lines that are no records, after which a file is not read on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +64,8 @@ class ResultsWriter:
             line = encode(record)
         except RecordError as error:
             raise RecordError(f"{self.path}: {error}") from error
+        if len(line) > LONGEST_LINE:
+            raise RecordError(f"{self.path}: can't record case {record.id!r}: its line takes {len(line) >> 20} MiB")
         try:
             with self._threads, self._alone():
                 self._put(line)
@@ -122,12 +130,25 @@ def scan_results(path: Path, *, check: bool = True) -> Iterator[Line]:
 
     Without `check`, a line only has to be a JSON object of a known schema: for records that were checked when written.
     """
-    offset = 0
+    offset = number = problems = 0
     try:
-        with path.open("rb") as file:
-            for number, raw in enumerate(file, 1):
+        with open_regular(path) as file:
+            while raw := file.readline(LONGEST_LINE + 1):
+                number += 1
+                if len(raw) > LONGEST_LINE:
+                    text = (
+                        f"{path.name}:{number}: longer than {LONGEST_LINE >> 20} MiB; the rest of the file is not read"
+                    )
+                    yield Line(number, offset, None, text)
+                    return
                 if raw.strip():
-                    yield _line(path, number, offset, raw, check=check)
+                    line = _line(path, number, offset, raw, check=check)
+                    problems += line.record is None
+                    yield line
+                if problems == MOST_PROBLEMS:
+                    text = f"{path.name}: {problems:,} lines are no records; the rest of the file is not read"
+                    yield Line(number, offset, None, text)
+                    return
                 offset += len(raw)
     except OSError as error:
         raise RecordError(f"can't read {path}: {error.strerror or error}") from error
@@ -143,10 +164,10 @@ def _line(path: Path, number: int, offset: int, raw: bytes, *, check: bool) -> L
 def read_records(path: Path, offsets: Iterable[int]) -> Iterator[CaseRecord]:
     """Read again the records at byte offsets that `scan_results` gave; RecordError when one is no longer there."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             for offset in offsets:
                 file.seek(offset)
-                yield _again(path, file.readline())
+                yield _again(path, file.readline(LONGEST_LINE + 1))
     except OSError as error:
         raise RecordError(f"can't read {path}: {error.strerror or error}") from error
 

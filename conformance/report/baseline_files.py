@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from conformance.bounded import read_octets
 from conformance.record.case import CaseRecord
 from conformance.record.errors import RecordError
 from conformance.record.renamed import current_id
@@ -19,6 +20,7 @@ SCHEMA = 1
 FOLDER = Path("reports/baselines")
 LAST, BEFORE = "verdicts.json", "verdicts-before.json"
 """In a run's folder: its own results as a baseline, and those of the run that was there before it."""
+_LARGEST = 64 << 20  # octets: sixty times as many as a baseline of a full run has
 _TEXTS = ("reason", "sentence", "source", "case", "shows")
 
 
@@ -76,7 +78,7 @@ def load(where: str, folder: Path = FOLDER) -> Baseline:
     if path.is_dir() or path.suffix == ".jsonl":
         return _read_run(where, path)
     try:
-        content = path.read_text("utf-8")
+        content = read_octets(path, _LARGEST).decode("utf-8")
     except FileNotFoundError:
         known = ", ".join(sorted(one.stem for one in folder.glob("*.json"))) or "none yet"
         raise RecordError(f"there is no baseline or run {where!r}; baselines in {folder}: {known}") from None
@@ -94,7 +96,7 @@ def earlier(run_dir: Path, folder: Path = FOLDER) -> list[Baseline]:
     before = run_dir / BEFORE
     for name, path in (("the run before", before), *((path.stem, path) for path in sorted(folder.glob("*.json")))):
         with contextlib.suppress(RecordError, OSError, ValueError):
-            baselines.append(_read(name, path, path.read_text("utf-8")))
+            baselines.append(_read(name, path, read_octets(path, _LARGEST).decode("utf-8")))
     return sorted(baselines, key=lambda baseline: baseline.at, reverse=True)
 
 

@@ -10,7 +10,8 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from conformance.record.case import CaseRecord
-from conformance.record.pcapng import Capture, read_pcapng
+from conformance.record.inside import open_inside
+from conformance.record.pcapng import Capture, read_frames
 from conformance.record.results import read_records
 from conformance.report import text
 from conformance.report.baseline import Baseline
@@ -85,14 +86,17 @@ def _evidence(run_dir: Path, record: CaseRecord) -> Evidence:
     capture = Capture(())
     if name is not None:
         path = PurePosixPath(name)
-        if path.is_absolute() or ".." in path.parts:
-            name, problem = None, "the record names a capture outside of the run's folder"
-        else:
-            file = run_dir / path
-            capture = read_pcapng(file, limit=FRAMES + 1)
+        file = open_inside(run_dir, name)
+        if file is not None:
+            with file:
+                capture = read_frames(file, path.name, limit=FRAMES + 1)
             problem = capture.problem
-            if problem and not os.path.isfile(file):  # noqa: PTH113 - unlike Path's, never raises on a foreign name
-                name = None
+        else:
+            outside = path.is_absolute() or ".." in path.parts
+            problem = (
+                "the record names a capture outside of the run's folder" if outside else f"{path.name}: no such file"
+            )
+            name = None
     if len(capture.frames) > FRAMES:
         problem = f"only the first {FRAMES:,} frames are shown: the capture has more"
     return Evidence(name, problem, relate(capture.frames[:FRAMES], record))

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from conformance.bounded import read_octets
 from conformance.record.errors import RecordError
 
 FILE = "mutants.json"
+_LARGEST = 16 << 20  # octets: a row takes less than one KiB
 _ABOUT = {"id": str, "target": str, "breaks": str, "what": str, "killed": bool, "noticed_by": int}
 
 
@@ -45,7 +47,7 @@ def read(run_dir: Path) -> Sequence[Mutant]:
     if not path.is_file():
         return ()
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_octets(path, _LARGEST))
         reasons = {one["id"]: str(one["reason"]) for one in content["survivors"]}
         return sorted((_mutant(row, reasons) for row in content["mutants"]), key=lambda mutant: mutant.killed)
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:

@@ -12,6 +12,8 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from conformance.record.errors import RecordError
+from conformance.record.inside import open_inside
+from conformance.record.pcapng import MOST_OCTETS
 from conformance.report.files import MAIN, put, static
 from conformance.report.overview import gather
 
@@ -83,8 +85,10 @@ def _joined(body: str, name: str, anchors: dict[str, str], run_dir: Path) -> str
         if page in anchors:
             where = f"{anchors[page]}--{part}" if part else anchors[page]
             return f'<a{before} href="#{where}"{after}>{inside}</a>'
-        if path.endswith(".pcapng") and (run_dir / unquote(path)).is_file():
-            data = base64.b64encode((run_dir / unquote(path)).read_bytes()).decode()
+        capture = open_inside(run_dir, unquote(path)) if path.endswith(".pcapng") else None
+        if capture is not None:
+            with capture:
+                data = base64.b64encode(capture.read(MOST_OCTETS)).decode()
             file = path.rpartition("/")[2]
             return f'<a href="data:application/octet-stream;base64,{data}" download="{file}">{inside}</a>'
         # In a drawing a group takes the place of a link, elsewhere a span does.

@@ -11,6 +11,7 @@ from typing import Any
 
 from netaddr import INET_PTON, AddrFormatError, IPAddress, IPRange
 
+from conformance.bounded import read_octets
 from conformance.link import Wire
 from conformance.standard.profile import UnknownProfile, profile
 from conformance.target import SETTING, HarnessFault, Target
@@ -50,6 +51,7 @@ _KEYS: Mapping[str, Mapping[str, type]] = {
 }
 _WORDS = {str: "a text", dict: "a table", list: "a list of texts", bool: "true or false", int: "a whole number"}
 _PROFILES = {"netns": "linux", "stack": "undocumented", "ssh": "linux", "blackbox": "undocumented"}
+_LARGEST = 1 << 20  # octets: a target takes a few hundred
 _CLOCKS = ("virtual", "real")
 _FAMILIES = {4: "ipv4", 6: "ipv6"}
 
@@ -97,11 +99,11 @@ def load_target(text: str, worker: int = 0) -> Target:
         raise TargetFileError(f"no target is called {text!r}: there is {names}, or give the path of a .toml file")
     path = Path(text)
     try:
-        content = path.read_text(encoding="utf-8")
+        content = read_octets(path, _LARGEST).decode("utf-8")
         table = tomllib.loads(content)
     except (OSError, UnicodeDecodeError) as error:
         raise TargetFileError(f"can't read target file {path}: {getattr(error, 'strerror', None) or error}") from None
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise TargetFileError(f"{path}: not TOML: {error}") from None
     except RecursionError:
         raise TargetFileError(f"{path}: its values are nested too deep") from None
