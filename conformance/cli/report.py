@@ -15,17 +15,28 @@ def main(words: Sequence[str]) -> int:
     from conformance.record import RecordError  # noqa: PLC0415
     from conformance.report import make_report, make_single, merge  # noqa: PLC0415
     from conformance.report.baseline_files import load  # noqa: PLC0415
+    from conformance.report.folder import refuse_no_run  # noqa: PLC0415
 
-    problems = []
+    problems: list[str] = []
+    written: list[str] = []
+
+    def pages(place: Path) -> None:
+        """Make the pages in the folder, before it takes its place."""
+        written.append(make_report(place, since).name)
+        if options.self_contained:
+            written.append(make_single(place).name)
+
     try:
         folder = options.folders[0]
         since = None if options.baseline is None else load(options.baseline)
         if len(options.folders) > 1 or options.output is not None:
             folder = options.output or Path("reports/merged")
-            problems = merge(options.folders, folder)
-        print(make_report(folder, since))
-        if options.self_contained:
-            print(make_single(folder))
+            problems = merge(options.folders, folder, pages)
+        else:
+            refuse_no_run(folder)
+            pages(folder)
+        for name in written:
+            print(folder / name)
     except (RecordError, OSError) as error:
         complain("report", error)
         return 1

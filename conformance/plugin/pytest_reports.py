@@ -57,13 +57,19 @@ class PytestReports:
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
         """Look after the loop, however it ends: pytest writes its reports right after it."""
         try:
-            return (yield)
-        finally:
+            result = yield
+        except pytest.UsageError:
+            self._spare(refused=True)
+            raise
+        except BaseException:
             self._spare()
+            raise
+        self._spare()
+        return result
 
-    def _spare(self) -> None:
-        """Take pytest's reports out of this session where the folder still holds the results of an earlier run."""
-        if self._before is None or self._state() != self._before:
+    def _spare(self, *, refused: bool = False) -> None:
+        """Take pytest's reports out of this session where the folder is still what it was: an earlier run's, or not ours."""
+        if self._state() != self._before or (self._before is None and not refused):
             return
         manager = self._config.pluginmanager
         reports = reports_in(self._config, self._results.parent)
@@ -79,5 +85,6 @@ class PytestReports:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Name the reports that were not written."""
         if self._spared:
-            names = " and ".join(sorted(self._spared))
-            terminalreporter.write_line(f"no run: {self._results.parent} keeps the last one, and its {names}")
+            names, folder = " and ".join(sorted(self._spared)), self._results.parent
+            left = f"{folder} keeps the last one, and its {names}" if self._before else f"no {names} in {folder}"
+            terminalreporter.write_line(f"no run: {left}")

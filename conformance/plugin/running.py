@@ -61,7 +61,6 @@ class Running:
     def _start(self) -> Run:
         """Make the target ready, and only then the folder: a target that refuses leaves the last run's as it was."""
         from conformance.record import RecordError
-        from conformance.report import clear
         from conformance.run.folder import RunFolder
         from conformance.run.run import Run
         from conformance.target import HarnessFault
@@ -86,7 +85,7 @@ class Running:
             )
             try:
                 run.start()
-                folder.clear_once(clear)
+                folder.begin(target.name)
                 run.open_record()
             except BaseException:
                 run.stop()

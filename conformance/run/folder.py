@@ -1,68 +1,50 @@
-"""The folder that a run is recorded in: one run at a time, cleared once, however many workers it has."""
+"""The folder that a run is recorded in: one run at a time, begun once, however many workers the run has."""
 
 from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable
 from pathlib import Path
 
-_CLEARED = " cleared"
+from conformance.report.folder import alone, begin_beside, discard, lock, refuse_busy, refuse_foreign, run_of, swap
 
 
 class RunFolder:
-    """Holds the folder for one run, and keeps other runs out until each of its processes has left or ended.
+    """Takes the folder for one run, and keeps other runs out until each of its processes has left or ended.
 
-    `run` is what the processes of the run have in common. Raises OSError, BlockingIOError where another run is at it.
+    `run` is what the processes of the run have in common. Nothing is touched before `begin`. Raises RecordError where the
+    folder is not ours, OSError, and BlockingIOError where another run is at it.
     """
 
     def __init__(self, output: Path, run: str) -> None:
-        self._output, self._run = output, run
-        self._made = not output.exists()
-        self._cleared = False
-        output.mkdir(parents=True, exist_ok=True)
-        self._held: int | None = os.open(output, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            with (output / ".run").open("a+") as file:
-                _lock(file.fileno(), fcntl.LOCK_EX)
-                file.seek(0)
-                if file.read().removesuffix(_CLEARED) != run:
-                    _lock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    file.truncate(0)
-                    file.write(run)
-                    file.flush()
-                _lock(self._held, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BaseException:
-            os.close(self._held)
-            raise
+        self._output, self._run = output.resolve(), run
+        self._held: int | None = None
+        refuse_foreign(output)
+        if not self._is_begun():
+            refuse_busy(self._output)
 
-    def clear_once(self, clear: Callable[[Path], None]) -> None:
-        """Clear it for the record, where no process of the run has done that. Raises OSError."""
-        with (self._output / ".run").open("a+") as file:
-            _lock(file.fileno(), fcntl.LOCK_EX)
-            file.seek(0)
-            if file.read() == self._run:
-                clear(self._output)
-                file.write(_CLEARED)
-                file.flush()
-        self._cleared = True
+    def begin(self, target: str) -> None:
+        """Put a new folder in the place of the last run's, where no process of this run has done that.
+
+        Call it when the run can no longer be refused. Raises as the class does.
+        """
+        with alone(self._output):
+            if self._is_begun():
+                self._held = os.open(self._output, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                lock(self._held, fcntl.LOCK_SH)
+                return
+            beside, self._held = begin_beside(self._output, {"run": self._run, "target": target})
+            try:
+                swap(beside, self._output)
+            except BaseException:
+                discard(beside, self._output)
+                raise
 
     def leave(self) -> None:
-        """Let other runs have it. A folder that was made for a run that never began is removed."""
-        if self._held is None:
-            return
-        if self._made and not self._cleared and os.listdir(self._output) == [".run"]:  # noqa: PTH208 - no path is needed
-            (self._output / ".run").unlink()
-            self._output.rmdir()
-        os.close(self._held)
-        self._held = None
+        """Let other runs have it."""
+        if self._held is not None:
+            os.close(self._held)
+            self._held = None
 
-
-def _lock(descriptor: int, how: int) -> None:
-    """Lock it; where a file system has no locks, nobody is kept out."""
-    try:
-        fcntl.flock(descriptor, how)
-    except BlockingIOError:
-        raise
-    except OSError:
-        pass
+    def _is_begun(self) -> bool:
+        return run_of(self._output) == self._run

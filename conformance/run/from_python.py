@@ -65,7 +65,7 @@ def run(
         RecordError: the record or the pages can't be written.
     """
     # Late, so that a module of cases, which imports conformance.api, does not wait for the report.
-    from conformance.report import clear, gather, write_report  # noqa: PLC0415
+    from conformance.report import gather, write_report  # noqa: PLC0415
     from conformance.target.load import load_target  # noqa: PLC0415
 
     output = Path(output)
@@ -79,7 +79,7 @@ def run(
         joined = Run(made, output=output, concurrency=concurrency, strict=strict, command="conformance.api.run")
         try:
             joined.start()
-            folder.clear_once(clear)
+            folder.begin(made.name)
             joined.open_record()
             outcomes = _outcomes(joined, chosen)
         finally:

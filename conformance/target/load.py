@@ -103,7 +103,7 @@ def load_target(text: str, worker: int = 0) -> Target:
         table = tomllib.loads(content)
     except (OSError, UnicodeDecodeError) as error:
         raise TargetFileError(f"can't read target file {path}: {getattr(error, 'strerror', None) or error}") from None
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except tomllib.TOMLDecodeError as error:
         raise TargetFileError(f"{path}: not TOML: {error}") from None
     except RecursionError:
         raise TargetFileError(f"{path}: its values are nested too deep") from None

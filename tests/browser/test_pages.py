@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from conformance.report import clear, make_comparison, make_report, make_single
+from conformance.report import make_comparison, make_report, make_single
 from conformance.report.baseline_files import BEFORE, load
 from conformance.report.compare import compare
+from conformance.report.folder import replaced
 from tests.unit.test_report import T0, S, make_record, make_run, save, simultaneous_close
 
 JENKINS = "sandbox; default-src 'none'; img-src 'self'; style-src 'self'"
@@ -38,7 +39,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")
     make_run(folder)
     make_report(folder)
-    clear(folder)
+    with replaced(folder):
+        pass
     make_run(folder)
     save(folder, *long_case())
     make_report(folder, load(str(folder / BEFORE)))

@@ -28,7 +28,10 @@ from typing import Any, BinaryIO
 import pytest
 
 from conformance.case.ids import cases_folder
+from conformance.record import RecordError
 from conformance.report import make_report
+from conformance.report.files import put
+from conformance.report.folder import require_target
 from tests.mutants.plugin import MutantPlugin, Without
 from tests.mutants.rules import Mutant, MutantError, mutants
 from tests.mutants.sources import STACK, SourceMutant, Sources, lacking, sources
@@ -294,6 +297,7 @@ def main() -> int:
     parser.add_argument("--family", default="4", choices=("4", "6", "both"))
     options = parser.parse_args()
     try:
+        require_target(options.output, "linux")  # now, and not when half an hour is over
         known: dict[str, Mutant | SourceMutant] = {**mutants(), **sources()}
         if unknown := [name for name in options.ids if name not in known]:
             sys.exit(f"no mutant is called {unknown[0]}")
@@ -301,11 +305,11 @@ def main() -> int:
         if not options.ids and (lack := lacking()):
             print(f"not run: {len(sources())} mutants of {STACK}, which can't be built: {lack}")
         found = run([known[name] for name in names], jobs=options.jobs, family=options.family)
-    except MutantError as error:
+        require_target(options.output, "linux")
+    except (MutantError, RecordError, OSError) as error:
         sys.exit(str(error))
-    options.output.mkdir(parents=True, exist_ok=True)
     path = options.output / "mutants.json"
-    path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    put(path, json.dumps(found, indent=1) + "\n")
     if (options.output / "results.jsonl").exists():
         make_report(options.output)
     share = found["killed"] / found["total"]

@@ -48,7 +48,7 @@ def test_a_run_that_never_began_leaves_the_last_one_as_it_was(suite: Callable[[s
     assert good.code == pytest.ExitCode.OK, good.out
     order = [good.out.index(text) for text in ("conformance of linux", "generated xml file", "report: out/index.html")]
     assert order == sorted(order), good.out
-    files = {path: path.read_bytes() for path in good.output.rglob("*") if path.is_file() and path.name != ".run"}
+    files = {path: path.read_bytes() for path in good.output.rglob("*") if path.is_file()}
     assert {"results.jsonl", "junit.xml", "pytest.html", "index.html"} <= {path.name for path in files}
     for options, code, says in NEVER_BEGAN:
         ran = made.run("--family=4", *REPORTS, *options)
@@ -61,6 +61,23 @@ def test_a_run_that_never_began_leaves_the_last_one_as_it_was(suite: Callable[[s
     again = made.run("--family=4", *REPORTS)
     assert again.code == pytest.ExitCode.OK, again.out
     assert (again.output / "junit.xml").read_bytes() != files[again.output / "junit.xml"]
+
+
+@pytest.mark.parametrize("workers", [(), ("-n2",)], ids=["one-process", "workers"])
+def test_a_folder_of_the_users_is_refused_in_one_line(suite: Callable[[str], Suite], workers: tuple[str, ...]) -> None:
+    made = suite(CASES)
+    for name in ("mine/cases/brief.html", "mine/results.jsonl", "cases/brief.html"):
+        (made.folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (made.folder / name).write_text("mine")
+    before = {path: path.read_bytes() for path in made.folder.rglob("*") if path.is_file()}
+    for output, example in (".", "cases"), ("mine", "cases"):
+        reports = (f"--junitxml={output}/junit.xml", f"--html={output}/pytest.html", "--self-contained-html")
+        ran = made.run("--family=4", f"--output={output}", *reports, *workers)
+        assert ran.code == pytest.ExitCode.USAGE_ERROR, ran.out
+        line = f"{output} holds '{example}' and no run made it; name an empty or a new folder as --output"
+        assert line in ran.out
+        now = {path: path.read_bytes() for path in made.folder.rglob("*") if path.is_file()}
+        assert {path: now[path] for path in now if "__pycache__" not in path.parts} == before, ran.out
 
 
 @pytest.mark.parametrize("workers", [(), ("-n2",)], ids=["one-process", "workers"])
