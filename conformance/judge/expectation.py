@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from conformance.wire import PSH, Flags, Segment, Seq
+from conformance.wire import PSH, RST, Flags, Segment, Seq
 from conformance.wire.names import NOP, option_name, option_text, relative, sack_text
 from conformance.wire.options import Option, blocks, find, stamps
 
@@ -31,9 +31,10 @@ class Difference(NamedTuple):
 
 def describe(segment: Segment, base: Base) -> str:
     """Return a segment as one line: flags, relative numbers, length and options."""
-    words = [str(segment.flags), f"seq={relative(segment.seq, base.seq)}"]
+    reset = bool(segment.flags & RST)
+    words = [str(segment.flags), f"seq={relative(segment.seq, base.seq, reset=reset)}"]
     if segment.flags & Flags.ACK:
-        words.append(f"ack={relative(segment.ack, base.ack)}")
+        words.append(f"ack={relative(segment.ack, base.ack, reset=reset)}")
     if segment.payload:
         words.append(f"len={len(segment.payload)}")
     words.append(f"win={segment.window}")
@@ -68,10 +69,14 @@ class Expectation:
     label: str = ""
 
     def differences(self, segment: Segment, base: Base) -> tuple[Difference, ...]:
-        """Every field in which `segment` differs; a wrong checksum always does (RFC 9293 MUST-2)."""
+        """Return every field in which `segment` differs; a wrong checksum always does (RFC 9293 MUST-2)."""
         return tuple(self._walk(segment, base))
 
+    def _number(self, number: Seq, base: Seq | None) -> str:
+        return relative(number, base, reset=bool(self.flags and self.flags & RST))
+
     def _walk(self, segment: Segment, base: Base) -> Iterator[Difference]:
+        reset = bool(segment.flags & RST)
         if not segment.checksum_ok:
             yield Difference("checksum", "right", f"{segment.checksum:#06x}")
         if self.flags is not None:
@@ -79,9 +84,9 @@ class Expectation:
             if actual != self.flags:
                 yield Difference("flags", str(self.flags), str(actual))
         if self.seq is not None and segment.seq != self.seq:
-            yield Difference("seq", relative(self.seq, base.seq), relative(segment.seq, base.seq))
+            yield Difference("seq", self._number(self.seq, base.seq), relative(segment.seq, base.seq, reset=reset))
         if self.ack is not None and segment.ack != self.ack:
-            yield Difference("ack", relative(self.ack, base.ack), relative(segment.ack, base.ack))
+            yield Difference("ack", self._number(self.ack, base.ack), relative(segment.ack, base.ack, reset=reset))
         if self.length is not None and len(segment.payload) != self.length:
             yield Difference("length", str(self.length), str(len(segment.payload)))
         if self.payload is not None and segment.payload != self.payload:
@@ -114,9 +119,9 @@ class Expectation:
         if self.flags is not None:
             words.append(str(self.flags))
         if self.seq is not None:
-            words.append(f"seq={relative(self.seq, base.seq)}")
+            words.append(f"seq={self._number(self.seq, base.seq)}")
         if self.ack is not None:
-            words.append(f"ack={relative(self.ack, base.ack)}")
+            words.append(f"ack={self._number(self.ack, base.ack)}")
         if self.length is not None:
             words.append(f"len={self.length}")
         if self.payload is not None:

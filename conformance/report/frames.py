@@ -69,7 +69,7 @@ def _see(frame: CapturedFrame, ours: str, ports: tuple[int, int], first: dict[tu
     if tcp.flags & _SYN:
         first.setdefault((*end, inbound), tcp.seq)
     own, peer = first.get((*end, inbound)), first.get((*end, not inbound))
-    acknowledges = bool(tcp.flags & _ACK)
+    acknowledges, reset = bool(tcp.flags & _ACK), bool(tcp.flags & _RST)
     return Seen(
         frame.number,
         frame.at_ns,
@@ -77,8 +77,8 @@ def _see(frame: CapturedFrame, ours: str, ports: tuple[int, int], first: dict[tu
         packet,
         frame.comment,
         ports="" if end[1:] == ports else f"{tcp.sport}→{tcp.dport}",
-        seq=relative(tcp.seq, own),
-        ack=relative(tcp.ack, peer) if acknowledges else "" if tcp.ack == 0 else f"{tcp.ack} (no ACK)",
+        seq=relative(tcp.seq, own, reset=reset),
+        ack=relative(tcp.ack, peer, reset=reset) if acknowledges else "" if tcp.ack == 0 else f"{tcp.ack} (no ACK)",
         options=_options(tcp, peer),
     )
 

@@ -36,6 +36,10 @@ _OPTIONS = {
     FAST_OPEN: "Fast-Open",
 }
 
+_LARGEST_WINDOW = 1 << 30  # RFC 7323 section 2.3: a number further from the initial one is outside of every window
+# A reset whose sender knows no number has 0 (RFC 9293 section 3.10.7.1); it counts as a number only this near to its base.
+_NEAR_ZERO = 1 << 16
+
 
 @cache
 def flags_text(bits: int) -> str:
@@ -43,12 +47,22 @@ def flags_text(bits: int) -> str:
     return "+".join(name for name in _WRITTEN if bits & FLAG_BITS[name]) or "no flags"
 
 
-def relative(number: int, base: int | None) -> str:
-    """Return a sequence number as its distance from the initial number: `+1`; as it is where there is none."""
+def relative(number: int, base: int | None, *, reset: bool = False) -> str:
+    """Return a sequence number as its distance from the initial number `base`: `+1`.
+
+    A number that lies in no sequence space of the connection stays absolute, and so does any number without a base.
+    In a `reset`, 0 stands for no number at all.
+    """
     if base is None:
         return str(int(number))
     distance = (number - base) & 0xFFFFFFFF
-    return f"{distance if distance < 1 << 31 else distance - (1 << 32):+d}"
+    if distance >= 1 << 31:
+        distance -= 1 << 32
+    return (
+        f"{distance:+d}"
+        if abs(distance) <= (_NEAR_ZERO if reset and number == 0 else _LARGEST_WINDOW)
+        else str(int(number))
+    )
 
 
 def option_name(kind: int) -> str:

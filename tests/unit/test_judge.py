@@ -28,7 +28,7 @@ from conformance.standard.profile import profile
 from conformance.target import HarnessFault
 from conformance.tester.clock import Clock
 from conformance.tester.trace import Trace
-from conformance.wire import ACK, FIN, PSH, SYN, Segment, Seq
+from conformance.wire import ACK, FIN, PSH, RST, SYN, Segment, Seq
 from conformance.wire import options as opt
 
 BASE = Base(Seq(1000), Seq(2000))
@@ -87,6 +87,14 @@ def test_options_can_be_asked_for_and_ruled_out() -> None:
 def test_numbers_are_said_relative_to_the_initial_ones() -> None:
     assert describe(SEGMENT, BASE) == "PSH+ACK seq=+1 ack=+1 len=3 win=512 MSS=9"
     assert describe(replace(SEGMENT, flags=SYN), Base(None, None)).startswith("SYN seq=1001 len=3")
+
+
+def test_a_number_of_no_sequence_space_is_written_as_it_is() -> None:
+    base = Base(Seq(500_000_000), Seq(1000))
+    reset = replace(SEGMENT, flags=RST | ACK, seq=Seq(0), ack=Seq(1001), payload=b"", options=b"")
+    assert describe(reset, base).startswith("RST+ACK seq=0 ack=+1 ")
+    wanted = Expectation(RST, seq=Seq(500_000_001))
+    assert str(wanted.differences(reset, base)[1]) == "seq: expected +1, came 0"
 
 
 def test_what_options_say_is_compared_and_told() -> None:

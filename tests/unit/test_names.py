@@ -48,6 +48,16 @@ def test_an_option_is_spelled_alike_wherever_it_is_printed(option: opt.Option, t
 def test_numbers_count_from_the_initial_one_and_wrap() -> None:
     assert [names.relative(number, 2**32 - 1) for number in (0, 2**32 - 1, 2**32 - 2)] == ["+1", "+0", "-1"]
     assert names.relative(7, None) == "7"
+
+
+def test_a_number_in_no_sequence_space_of_the_connection_stays_absolute() -> None:
+    assert names.relative(0, 1_756_662_625) == "0"
+    assert names.relative(0, 1 << 29) == f"{-(1 << 29):+d}"
+    assert names.relative(0, 1 << 29, reset=True) == "0", "a reset's 0 is no number, even where a window could reach it"
+    assert names.relative(0, 2**32 - 500, reset=True) == "+500", "the numbers of the connection wrap here"
+    assert names.relative(1000 + (1 << 30), 1000) == "+1073741824"
+    assert names.relative(1001 + (1 << 30), 1000) == "1073742825"
+    assert names.relative(5, 1 << 31) == "5"
     assert names.sack_text(((3, 5), (9, 10)), 2) == "+1..+3,+7..+8"
     assert names.sack_text((), 2) == "none"
 

@@ -854,6 +854,14 @@ def test_numbers_count_from_the_first_ones_and_wrap() -> None:
     assert third.seq == "-1"
 
 
+def test_a_resets_zero_is_no_number_of_the_connection() -> None:
+    record = make_record()["tester"]
+    (known,) = _seen(segment(True, RST | ACK, 1, 1))
+    assert known.label == "RST+ACK seq=+1 ack=+1 len=0"
+    (zero,) = _seen(segment(True, RST | ACK, -IRS, 1), tester={**record, "irs": 500_000_000})
+    assert zero.label == "RST+ACK seq=0 ack=+1 len=0"
+
+
 def test_other_connections_count_from_their_own_syn() -> None:
     tester = {**make_record()["tester"], "irs": None}
     frames = [
