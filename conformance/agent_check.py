@@ -48,7 +48,7 @@ class Checked:
 
 
 class _Wrong(Exception):
-    """What is not as the protocol says."""
+    """The agent broke the protocol; the message says where."""
 
 
 def check_agent(command: str) -> Iterator[Checked]:
@@ -139,20 +139,20 @@ class _Lines:
             self._rest += piece
         line, _, self._rest = self._rest.partition(b"\n")
         try:
-            said = json.loads(line)
+            answer = json.loads(line)
         except ValueError:
-            said = None
-        if not isinstance(said, dict):
+            answer = None
+        if not isinstance(answer, dict):
             raise _Wrong(f"a line that is no JSON object: {line[:80]!r}")
-        return said
+        return answer
 
     def refused(self, line: bytes, number: int | None, code: str, naming: str = "") -> None:
         """See that a line is refused with that id and code, by a message with that word, and that the agent goes on."""
         self.write(line)
-        said = self.read()
-        error = said.get("error")
-        if said.get("id") != number or not isinstance(error, dict):
-            raise _Wrong(f"{line[:60]!r} had to be refused with id {json.dumps(number)}, the answer is {said}")
+        answer = self.read()
+        error = answer.get("error")
+        if answer.get("id") != number or not isinstance(error, dict):
+            raise _Wrong(f"{line[:60]!r} had to be refused with id {json.dumps(number)}, the answer is {answer}")
         if error.get("code") != code:
             raise _Wrong(f"{line[:60]!r} had to be refused with {code}, it is with {error.get('code')}")
         if naming not in str(error.get("message")):
@@ -161,9 +161,9 @@ class _Lines:
 
     def alive(self) -> None:
         self.write(b'{"id": 4711, "op": "hello"}')
-        said = self.read()
-        if said.get("id") != 4711 or not isinstance(said.get("ok"), dict) or "capabilities" not in said["ok"]:
-            raise _Wrong(f"hello is answered by {said}")
+        answer = self.read()
+        if answer.get("id") != 4711 or not isinstance(answer.get("ok"), dict) or "capabilities" not in answer["ok"]:
+            raise _Wrong(f"hello is answered by {answer}")
 
 
 def _bad_json(lines: _Lines) -> None:
@@ -214,10 +214,10 @@ class _Peer(Protocol):
     family: int
 
     async def passive(self) -> tuple[int, int]:
-        """A connection that the agent accepted: the listening socket and the connection's."""
+        """Return a connection that the agent accepted: the listening socket and the connection's."""
 
     async def active(self) -> int:
-        """A connection that the agent opened."""
+        """Return a connection that the agent opened."""
 
     async def say(self, data: bytes) -> None:
         """Send data on the last connection."""
@@ -279,7 +279,7 @@ class _Loopback:
         self.app, self.family, self._other = app, family, 0
 
     async def _pair(self) -> tuple[int, int, int]:
-        """The listening socket, the end that accepted and the one that connected."""
+        """Return the listening socket, the end that accepted and the one that connected."""
         here, port = _LOOPBACK[self.family], 0
         listening = await self.app.call("listen", family=self.family, address=here, port=port)
         port = listening["port"]
@@ -300,22 +300,22 @@ class _Loopback:
         await self.app.call("send", socket=self._other, data=base64.b64encode(data).decode())
 
     async def hear(self, data: bytes) -> None:
-        said = await self.app.call("receive", socket=self._other, count=len(data), wait_s=ANSWER_S)
-        if base64.b64decode(said["data"]) != data:
-            raise _Wrong(f"{said['data']!r} came, sent was {data!r}")
+        answer = await self.app.call("receive", socket=self._other, count=len(data), wait_s=ANSWER_S)
+        if base64.b64decode(answer["data"]) != data:
+            raise _Wrong(f"{answer['data']!r} came, sent was {data!r}")
 
     async def end(self) -> None:
         await self.app.call("shutdown", socket=self._other, how="send")
 
     async def hear_end(self, *, reset: bool = False) -> None:
         try:
-            said = await self.app.call("receive", socket=self._other, count=1, wait_s=ANSWER_S)
+            answer = await self.app.call("receive", socket=self._other, count=1, wait_s=ANSWER_S)
         except AppError as error:
             if reset and error.code == "ECONNRESET":
                 return
             raise
-        if reset or not said["eof"]:
-            raise _Wrong(f"a {'reset' if reset else 'FIN'} had to come, {said} did")
+        if reset or not answer["eof"]:
+            raise _Wrong(f"a {'reset' if reset else 'FIN'} had to come, {answer} did")
 
 
 async def _calls(words: Sequence[str], capabilities: frozenset[str]) -> list[Checked]:
@@ -337,8 +337,8 @@ async def _calls(words: Sequence[str], capabilities: frozenset[str]) -> list[Che
                 )
                 await case.open()
                 # First: an hour may be long where the stack has connections that it looks at in every tick.
-                found = [await _one("its clock moves as asked", _clock, case)] if machine else []
-                return [*found, *await _all(_Tester(case, family), capabilities)]
+                checked = [await _one("its clock moves as asked", _clock, case)] if machine else []
+                return [*checked, *await _all(_Tester(case, family), capabilities)]
 
             if machine is None:
                 return await with_tester()
@@ -362,11 +362,11 @@ async def _calls(words: Sequence[str], capabilities: frozenset[str]) -> list[Che
 
 
 async def _reads_its_wire(words: Sequence[str]) -> bool:
-    """Whether the program takes frames off the wire that it is given: then it is a stack."""
+    """Return True if the program reads frames from the wire that it gets: then it is a stack."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    told = {**os.environ, **environment(virtual=False), "TCP_CONFORMANCE_LINK_FD": str(theirs.fileno())}
+    variables = {**os.environ, **environment(virtual=False), "TCP_CONFORMANCE_LINK_FD": str(theirs.fileno())}
     process = await asyncio.create_subprocess_exec(
-        *words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=[theirs.fileno()], env=told
+        *words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=[theirs.fileno()], env=variables
     )
     assert process.stdout is not None
     taken = False
@@ -408,12 +408,12 @@ async def _one(what: str, check: Callable[[Any], Awaitable[None]], subject: Any)
 
 async def _fails(peer: _Peer, codes: str, op: str, **arguments: Any) -> None:
     try:
-        said = await peer.app.call(op, **arguments)
+        answer = await peer.app.call(op, **arguments)
     except AppError as error:
         if error.code not in codes.split():
             raise _Wrong(f"{op} had to fail with {' or '.join(codes.split())}, it fails with {error.code}") from None
         return
-    raise _Wrong(f"{op} had to fail with {' or '.join(codes.split())}, it says {said}")
+    raise _Wrong(f"{op} had to fail with {' or '.join(codes.split())}, it says {answer}")
 
 
 async def _accepting(peer: _Peer) -> None:
@@ -426,9 +426,9 @@ async def _connecting(peer: _Peer) -> None:
 
 async def _sending(peer: _Peer) -> None:
     _, number = await peer.passive()
-    said = await peer.app.call("send", socket=number, data=base64.b64encode(_DATA).decode())
-    if said["sent"] != len(_DATA):
-        raise _Wrong(f"send says that {said['sent']} octets were taken of {len(_DATA)}")
+    answer = await peer.app.call("send", socket=number, data=base64.b64encode(_DATA).decode())
+    if answer["sent"] != len(_DATA):
+        raise _Wrong(f"send says that {answer['sent']} octets were taken of {len(_DATA)}")
     await peer.hear(_DATA)
 
 
@@ -440,9 +440,9 @@ async def _receiving(peer: _Peer) -> None:
         raise _Wrong(f"receive of 0 octets where none are says {nothing}")
     await peer.say(_DATA)
     for maximum, wanted in ((5, _DATA[:5]), (65536, _DATA[5:])):
-        said = await peer.app.call("receive", socket=number, count=len(wanted), maximum=maximum, wait_s=ANSWER_S)
-        if base64.b64decode(said["data"]) != wanted or said["eof"]:
-            raise _Wrong(f"receive of {wanted!r} says {said}")
+        answer = await peer.app.call("receive", socket=number, count=len(wanted), maximum=maximum, wait_s=ANSWER_S)
+        if base64.b64decode(answer["data"]) != wanted or answer["eof"]:
+            raise _Wrong(f"receive of {wanted!r} says {answer}")
 
 
 async def _half_close(peer: _Peer) -> None:
@@ -450,13 +450,13 @@ async def _half_close(peer: _Peer) -> None:
     await peer.app.call("shutdown", socket=number, how="send")
     await peer.hear_end()
     await peer.say(_DATA)
-    said = await peer.app.call("receive", socket=number, count=len(_DATA), wait_s=ANSWER_S)
-    if base64.b64decode(said["data"]) != _DATA:
-        raise _Wrong(f"receive after shutdown says {said}")
+    answer = await peer.app.call("receive", socket=number, count=len(_DATA), wait_s=ANSWER_S)
+    if base64.b64decode(answer["data"]) != _DATA:
+        raise _Wrong(f"receive after shutdown says {answer}")
     await peer.end()
-    said = await peer.app.call("receive", socket=number, count=1, wait_s=ANSWER_S)
-    if said["data"] or not said["eof"]:
-        raise _Wrong(f"receive at the end of the stream says {said}")
+    answer = await peer.app.call("receive", socket=number, count=1, wait_s=ANSWER_S)
+    if answer["data"] or not answer["eof"]:
+        raise _Wrong(f"receive at the end of the stream says {answer}")
 
 
 async def _closing(peer: _Peer) -> None:
@@ -492,9 +492,9 @@ async def _ordered(peer: _Peer) -> None:
     waiting = asyncio.gather(*asked)
     await asyncio.sleep(_WAIT_S)
     await peer.say(b"abc")
-    said = [base64.b64decode(one["data"]) for one in await waiting]
-    if said != [b"a", b"b", b"c"]:
-        raise _Wrong(f"three receives got {said}, in that order")
+    octets = [base64.b64decode(one["data"]) for one in await waiting]
+    if octets != [b"a", b"b", b"c"]:
+        raise _Wrong(f"three receives got {octets}, in that order")
 
 
 async def _options(peer: _Peer) -> None:

@@ -1,4 +1,4 @@
-"""What this machine can do for the embedded lab: tried for real, not looked up."""
+"""Examine this machine for the embedded lab, by trying each thing for real."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Finding:
 
     what: str
     state: str
-    found: str
+    observed: str
     mend: str = ""
 
 
@@ -88,7 +88,7 @@ async def _host(target: LabHost) -> list[Finding]:
 
 
 def _forwarding() -> Finding:
-    """A machine that forwards answers for others: with ICMP, and what comes for the tester's addresses may go out again."""
+    """Return a warning if this machine forwards: then it sends ICMP, or the tester's frames, out again."""
     switches = ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding")
     on = [name.replace("/", ".") for name in switches if _setting(name) not in ("", "0")]
     if on:
@@ -128,8 +128,8 @@ async def _lab() -> list[Finding]:
     except HarnessFault as error:
         return [Finding("embedded lab", "missing", str(error), _mend_namespaces())]
     try:
-        said = f"Linux {target.version}, families {', '.join(f'IPv{one}' for one in target.families())}"
-        findings = [Finding("embedded lab", "ok", said)]
+        kernel = f"Linux {target.version}, families {', '.join(f'IPv{one}' for one in target.families())}"
+        findings = [Finding("embedded lab", "ok", kernel)]
         absent = {"app", "state", "sysctl", "ipv4", "ipv6"} - target.capabilities
         findings.append(
             Finding("agent", "warning", f"lacks {', '.join(sorted(absent))}: cases that need it are not applicable")
@@ -183,10 +183,10 @@ async def _offloads(conn: Connection) -> Finding:
 
 def _jitter(jitter: dict[str, float]) -> Finding:
     late = jitter.get("loop_p99_us", 0.0)
-    found = f"the engine's loop wakes {jitter.get('loop_p50_us', 0):.0f} us late (median), {late:.0f} us (p99)"
+    lateness = f"the engine's loop wakes {jitter.get('loop_p50_us', 0):.0f} us late (median), {late:.0f} us (p99)"
     if late > _MUCH_JITTER_US:
-        return Finding("jitter", "warning", found, "the machine is busy: timings are checked less sharply")
-    return Finding("jitter", "ok", found)
+        return Finding("jitter", "warning", lateness, "the machine is busy: timings are checked less sharply")
+    return Finding("jitter", "ok", lateness)
 
 
 def _mend_namespaces() -> str:

@@ -48,45 +48,45 @@ def main(words: Sequence[str]) -> int:
             runs.append(load(where))
         except RecordError as error:
             wrong.append(str(error))
-    found = compare(runs) if len(runs) > 1 else None
+    comparison = compare(runs) if len(runs) > 1 else None
     try:
-        if options.html is not None and found is not None:
-            make_comparison(options.html, found)
+        if options.html is not None and comparison is not None:
+            make_comparison(options.html, comparison)
     except RecordError as error:
         wrong.append(str(error))
-    for line in [*wrong, *([found.problem] if found is not None and found.problem else [])]:
+    for line in [*wrong, *([comparison.problem] if comparison is not None and comparison.problem else [])]:
         complain("compare", line)
     for run in runs:
         complain_of_lines("compare", run)
-    if found is not None and options.json:
-        print(json.dumps(found.as_json(), indent=2))
-    elif found is not None:
-        _show_comparison(found, whole=options.all)
-    return 2 if wrong or found is None or found.problem else 0
+    if comparison is not None and options.json:
+        print(json.dumps(comparison.as_json(), indent=2))
+    elif comparison is not None:
+        _show_comparison(comparison, whole=options.all)
+    return 2 if wrong or comparison is None or comparison.problem else 0
 
 
-def _show_comparison(found: Comparison, *, whole: bool) -> None:
+def _show_comparison(comparison: Comparison, *, whole: bool) -> None:
     console = Console(highlight=False)
-    heads = [clean(one.name) for one in found.runs]
-    targets = [clean(f"{one.name}\n{one.target} {one.version}") for one in found.runs]
+    heads = [clean(one.name) for one in comparison.runs]
+    targets = [clean(f"{one.name}\n{one.target} {one.version}") for one in comparison.runs]
     counts = Table("verdict", *map(escape, targets), box=None, pad_edge=False)
-    for verdict, numbers in found.counts.items():
+    for verdict, numbers in comparison.counts.items():
         counts.add_row(verdict, *(f"{number:,}" for number in numbers))
-    counts.add_row("all", *(f"{len(one.cases):,}" for one in found.runs))
+    counts.add_row("all", *(f"{len(one.cases):,}" for one in comparison.runs))
     console.print(counts)
     tables = (
-        ("Settings", heads, [(row.name, row.values) for row in found.settings]),
+        ("Settings", heads, [(row.name, row.values) for row in comparison.settings]),
         (
             "Cells by state",
             heads,
             [
                 (state, [_tally(one) for one in counts])
-                for state, counts in found.states.items()
+                for state, counts in comparison.states.items()
                 if any(one != counts[0] for one in counts)
             ],
         ),
-        ("Other verdicts", heads, [(row.name, row.values) for row in found.verdicts]),
-        ("Other choices", heads, [(f"{row.name}: {row.what}", row.values) for row in found.choices]),
+        ("Other verdicts", heads, [(row.name, row.values) for row in comparison.verdicts]),
+        ("Other choices", heads, [(f"{row.name}: {row.what}", row.values) for row in comparison.choices]),
         (
             "Timers",
             [*heads, "allowed"],
@@ -98,11 +98,11 @@ def _show_comparison(found: Comparison, *, whole: bool) -> None:
                         bounds(row.bounds.low_s, row.bounds.high_s),
                     ],
                 )
-                for row in found.times
+                for row in comparison.times
             ],
         ),
-        ("Requirements", heads, [(row.name, row.values) for row in found.requirements]),
-        ("Other cells", heads, [(row.name, row.values) for row in found.cells]),
+        ("Requirements", heads, [(row.name, row.values) for row in comparison.requirements]),
+        ("Other cells", heads, [(row.name, row.values) for row in comparison.cells]),
     )
     for title, names, rows in tables:
         if rows:
@@ -111,11 +111,11 @@ def _show_comparison(found: Comparison, *, whole: bool) -> None:
             _show_rows(console, names, shown)
             if left := len(rows) - len(shown):
                 console.print(f"[dim]and {left:,} more: --all, or --html FILE for a page[/]")
-    everywhere = set.intersection(*({one.key for one in run.deviations} for run in found.runs))
-    for run in found.runs:
+    everywhere = set.intersection(*({one.key for one in run.deviations} for run in comparison.runs))
+    for run in comparison.runs:
         _show_deviations(console, run, [one for one in run.deviations if one.key not in everywhere], whole=whole)
-    said = f"{count(found.common, 'case')} in all of them, {found.alone:,} in one only"
-    console.print(f"\n{said}{': no case differs' if found.same and not found.problem else ''}")
+    summary = f"{count(comparison.common, 'case')} in all of them, {comparison.alone:,} in one only"
+    console.print(f"\n{summary}{': no case differs' if comparison.same and not comparison.problem else ''}")
 
 
 def _tally(counts: Mapping[str, int]) -> str:
@@ -124,21 +124,21 @@ def _tally(counts: Mapping[str, int]) -> str:
 
 
 def _show_deviations(console: Console, run: Baseline, deviations: Sequence[KnownDeviation], *, whole: bool) -> None:
-    """What that target alone does otherwise; if `whole`, with the sentence that it breaks and the case that shows it best."""
+    """Print deviations that not all runs share; if `whole`, with the broken sentence and the case that shows it best."""
     if deviations:
         title = escape(clean(f"What {run.target} {run.version} does otherwise in {run.name}"))
         console.print(f"\n[bold]{title}[/] ({len(deviations):,})")
-    for one in deviations:
-        said = f"{one.reason} ({count(len(run.showing(one)), 'case')}; {one.source})"
-        console.print(escape(clean(said)), soft_wrap=True)
+    for deviation in deviations:
+        line = f"{deviation.reason} ({count(len(run.showing(deviation)), 'case')}; {deviation.source})"
+        console.print(escape(clean(line)), soft_wrap=True)
         if whole:
-            lines = [f"  the standard: {one.sentence}"] if one.sentence else []
-            lines += [f"  {one.case}: {one.shows}", *(f"    {frame}" for frame in one.frames)]
+            lines = [f"  the standard: {deviation.sentence}"] if deviation.sentence else []
+            lines += [f"  {deviation.case}: {deviation.shows}", *(f"    {frame}" for frame in deviation.frames)]
             console.print(escape(clean("\n".join(lines))), soft_wrap=True, style="dim")
 
 
 def _show_rows(console: Console, heads: Sequence[str], rows: Sequence[tuple[str, Sequence[str | None]]]) -> None:
-    """The values side by side, each case on a line of its own above them: ids are long."""
+    """Print the values side by side, below a line with the case: ids are long."""
     shown = [(clean(case), [clean(one or NOTHING) for one in values]) for case, values in rows]
     widths = [max(map(len, column)) for column in zip(heads, *(values for _, values in shown), strict=True)]
 

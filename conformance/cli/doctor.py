@@ -36,7 +36,7 @@ def main(words: Sequence[str]) -> int:
     table = Table(box=None, show_header=False, pad_edge=False)
     for finding in findings:
         sign = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "missing": "[red]missing[/]"}[finding.state]
-        table.add_row(sign, finding.what, escape(finding.found))
+        table.add_row(sign, finding.what, escape(finding.observed))
     console = Console()
     console.print(table)
     for finding in findings:

@@ -115,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _requirements(options: argparse.Namespace) -> list[Requirement]:
-    """The catalogues' rows that were asked for. Raises ValueError."""
+    """Return the catalogues' rows that were asked for. Raises ValueError."""
     if not options.requirements:
         if options.document is not None or options.level is not None:
             raise ValueError("--document and --level choose among requirements: add --requirements")
@@ -135,7 +135,10 @@ def _requirements(options: argparse.Namespace) -> list[Requirement]:
 
 
 def _list_requirements(rows: Sequence[Requirement], cases: Sequence[CaseInfo], *, as_json: bool) -> None:
-    by_id = {name: [_without_family(one.id) for one in found] for name, found in cases_by_requirement(cases).items()}
+    by_id = {
+        name: [_without_family(case.id) for case in verifying]
+        for name, verifying in cases_by_requirement(cases).items()
+    }
     if as_json:
         print(json.dumps([_requirement_as_json(row, by_id.get(row.id, [])) for row in rows], indent=2))
         return
@@ -145,17 +148,17 @@ def _list_requirements(rows: Sequence[Requirement], cases: Sequence[CaseInfo], *
         console.print(f"\n[bold]{document}[/]")
         counts: Counter[tuple[str, bool]] = Counter()
         for row in members:
-            found = len(by_id.get(row.id, []))
+            number = len(by_id.get(row.id, []))
             has = (
-                f"{found} case{'s' * (found > 1)}{f', partly: unseen is {row.partly}' if row.partly else ''}"
-                if found
+                f"{number} case{'s' * (number > 1)}{f', partly: unseen is {row.partly}' if row.partly else ''}"
+                if number
                 else f"no case: {row.reason}"
                 if row.reason
                 else "no case yet"
             )
             shown = escape(f"{row.id}  {level_of([row.id])}  {row.section}  {row.summary}")
             console.print(f"  {shown}  [dim]{escape(has)}[/]")
-            counts["numbered" if _NUMBERED.search(row.id) else "without a number", found > 0] += 1
+            counts["numbered" if _NUMBERED.search(row.id) else "without a number", number > 0] += 1
         parts = [
             f"{counts[kind, True] + counts[kind, False]} {kind}, {counts[kind, True]} with a case"
             for kind in ("numbered", "without a number")
@@ -197,7 +200,7 @@ def _tc8_as_json(family: Family, member: str, cases: Sequence[CaseInfo]) -> dict
 
 
 def _names(case: CaseInfo) -> tuple[str, ...]:
-    """What a map may call a case: its function, that with parameters, and the row that it was generated from."""
+    """Return a case's names in a map: its function, with and without parameters, and the row that generated it."""
     name = _without_family(case.id).rpartition("::")[2]
     return name, name.partition("[")[0], case.generated_from
 
@@ -224,23 +227,23 @@ def _requirement_as_json(row: Requirement, cases: list[str]) -> dict[str, Any]:
 def _list_cells(rows: Sequence[Cell], cases: Sequence[CaseInfo], *, as_json: bool) -> None:
     # The case that was generated from the row; without one, a written case that checks it, best alone.
     by_row: dict[str, str] = {}
-    for one in sorted(cases, key=lambda one: (not one.generated_from, len(one.cells))):
-        for name in one.cells:
-            by_row.setdefault(name, _without_family(one.id))
-    found = [_cell_as_json(row, by_row.get(row.id)) for row in rows]
+    for case in sorted(cases, key=lambda case: (not case.generated_from, len(case.cells))):
+        for name in case.cells:
+            by_row.setdefault(name, _without_family(case.id))
+    shown = [_cell_as_json(row, by_row.get(row.id)) for row in rows]
     if as_json:
-        print(json.dumps(found, indent=2))
+        print(json.dumps(shown, indent=2))
         return
     console = plain_console()
     for state in State:
-        members = [row for row in found if row["state"] == state.value]
+        members = [row for row in shown if row["state"] == state.value]
         if members:
             console.print(f"\n[bold]{state}[/]")
         for row in members:
             rest = f"{row['row']}, {row.get('case') or 'not run: ' + row['reason']}"
             console.print(f"  {escape(row['id'])}  {escape(row['event'])}  [dim]{escape(rest)}[/]")
-    run = sum("case" in row for row in found)
-    print(f"{len(found)} cells, {run} with a case, {len(found) - run} not run")
+    run = sum("case" in row for row in shown)
+    print(f"{len(shown)} cells, {run} with a case, {len(shown) - run} not run")
 
 
 def _cell_as_json(row: Cell, case: str | None) -> dict[str, str]:
@@ -250,42 +253,42 @@ def _cell_as_json(row: Cell, case: str | None) -> dict[str, str]:
     return {**shown, "case": case}
 
 
-def _list_cases(found: Sequence[CaseInfo], *, as_json: bool) -> None:
+def _list_cases(chosen: Sequence[CaseInfo], *, as_json: bool) -> None:
     if as_json:
-        print(json.dumps([_as_json(one) for one in found], indent=2))
+        print(json.dumps([_as_json(case) for case in chosen], indent=2))
         return
     console = plain_console()
-    for module, cases in itertools.groupby(found, key=lambda one: one.id.partition("::")[0]):
+    for module, cases in itertools.groupby(chosen, key=lambda case: case.id.partition("::")[0]):
         console.print(f"\n[bold]{module}[/]")
-        for one in cases:
-            name = _without_family(one.id).partition("::")[2]
-            marks = [one.level, f"{one.document} {one.section}", *one.requirements[:3], *one.claims]
-            marks += [f"needs {' '.join(one.needs)}"] if one.needs else []
-            marks += ["alone"] if one.alone else []
-            marks += [f"lasts {one.lasts_s:g} s"] if one.lasts_s else []
+        for case in cases:
+            name = _without_family(case.id).partition("::")[2]
+            marks = [case.level, f"{case.document} {case.section}", *case.requirements[:3], *case.claims]
+            marks += [f"needs {' '.join(case.needs)}"] if case.needs else []
+            marks += ["alone"] if case.alone else []
+            marks += [f"lasts {case.lasts_s:g} s"] if case.lasts_s else []
             console.print(f"  {escape(name)}  [dim]{escape(', '.join(marks))}[/]")
-    print(f"{count(len(found), 'case')}, each for IPv4 and IPv6")
+    print(f"{count(len(chosen), 'case')}, each for IPv4 and IPv6")
 
 
-def _as_json(one: CaseInfo) -> dict[str, Any]:
+def _as_json(case: CaseInfo) -> dict[str, Any]:
     return {
-        "id": _without_family(one.id),
-        "title": one.title,
-        "document": one.document,
-        "section": one.section,
-        "level": one.level,
-        "requirements": list(one.requirements),
-        "claims": list(one.claims),
-        "cells": list(one.cells),
-        "needs": list(one.needs),
-        "alone": one.alone,
-        "sysctl": dict(one.sysctl),
-        "lasts_s": one.lasts_s,
+        "id": _without_family(case.id),
+        "title": case.title,
+        "document": case.document,
+        "section": case.section,
+        "level": case.level,
+        "requirements": list(case.requirements),
+        "claims": list(case.claims),
+        "cells": list(case.cells),
+        "needs": list(case.needs),
+        "alone": case.alone,
+        "sysctl": dict(case.sysctl),
+        "lasts_s": case.lasts_s,
     }
 
 
 def _without_family(case_id: str) -> str:
-    """The id without the family among its parameters: `test_x[ipv4-FIN-WAIT-1]` is `test_x[FIN-WAIT-1]`."""
+    """Return the id without the family among its parameters: `test_x[ipv4-FIN-WAIT-1]` is `test_x[FIN-WAIT-1]`."""
     name, bracket, parameters = case_id.partition("[")
-    kept = "-".join(part for part in parameters.rstrip("]").split("-") if part != "ipv4")
-    return f"{name}{bracket}{kept}]" if kept else name
+    rest = "-".join(part for part in parameters.rstrip("]").split("-") if part != "ipv4")
+    return f"{name}{bracket}{rest}]" if rest else name

@@ -1,4 +1,4 @@
-"""What the commands share in what they write to the terminal."""
+"""Write to the terminal, in the ways that several commands share."""
 
 from __future__ import annotations
 

@@ -24,11 +24,11 @@ class Bound:
             )
 
     def widened(self, early_s: float, late_s: float) -> Bound:
-        """The same bound with room for how coarsely it could be measured."""
+        """Return the bound, widened by the precision of the measurement."""
         return Bound(max(0.0, self.low_s - early_s), self.high_s + late_s, self.source)
 
     def scaled(self, factor: float) -> Bound:
-        """The bound of an interval `factor` times as long: one step of a backoff."""
+        """Return the bound of an interval `factor` times as long: one step of a backoff."""
         return Bound(self.low_s * factor, self.high_s * factor, self.source)
 
     def outside_s(self, measured_s: float) -> float:
@@ -86,7 +86,7 @@ class Growth:
     source: str
 
     def after(self, before_s: float, cap: Bound | None) -> Bound:
-        """The bound of the interval that follows one of `before_s` seconds."""
+        """Return the bound of the interval that follows one of `before_s` seconds."""
         before_s = max(
             0.0, before_s
         )  # an impossible interval makes the series unclear, and must have bounds all the same
@@ -161,7 +161,7 @@ class Series:
         return len(self.stamps_ns) - 1 - bool(self.end)
 
     def steps(self) -> tuple[Step, ...]:
-        """The intervals in their order."""
+        """Return the intervals in their order."""
         return tuple(self._steps())
 
     def _steps(self) -> Iterator[Step]:

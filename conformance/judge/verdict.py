@@ -38,7 +38,7 @@ class Inconclusive(Exception):
 
 
 def verdict_of(raised: BaseException | None, level: str, *, strict: bool) -> Verdict:
-    """The verdict when a case of that level (MUST, SHOULD, MAY, text) ended with `raised`.
+    """Return the verdict when a case of that level (MUST, SHOULD, MAY, text) ended with `raised`.
 
     A SHOULD that is not followed counts as a violation only when `strict`. Everything that is not a statement about the
     target is an error.

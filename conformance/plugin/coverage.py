@@ -1,4 +1,4 @@
-"""Which cases verify which requirement, and whether every requirement has a case or a reason why it needs none."""
+"""Map requirements to the cases that verify them, and find requirements with neither a case nor a reason for none."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from conformance.standard.cells import cell
 
 
 def cases_by_requirement(infos: Iterable[CaseInfo]) -> dict[str, list[CaseInfo]]:
-    """The cases of each requirement by its complete id. A case that only says why nobody can see its row verifies nothing."""
-    found: dict[str, list[CaseInfo]] = {}
+    """Return the cases of each requirement by its complete id, without cases whose row nobody can observe."""
+    by_id: dict[str, list[CaseInfo]] = {}
     for info in infos:
         if not info.generated_from or cell(info.generated_from).runs:
             for name in info.requirements:
-                found.setdefault(name, []).append(info)
-    return found
+                by_id.setdefault(name, []).append(info)
+    return by_id
 
 
 def collects_everything(config: pytest.Config) -> bool:

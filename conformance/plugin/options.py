@@ -72,7 +72,7 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
         "help": "append summary.md to the file that $GITHUB_STEP_SUMMARY names, too",
     },
 }
-"""What argparse is told of each option."""
+"""The arguments of each option for argparse."""
 
 
 def add_options(parser: pytest.Parser) -> None:

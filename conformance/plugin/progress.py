@@ -1,4 +1,4 @@
-"""How far the run is, while pytest waits for a case: one live line on a terminal, a plain line now and then elsewhere."""
+"""Show a run's progress while pytest waits for a case: a live line on a terminal, elsewhere a plain line at times."""
 
 from __future__ import annotations
 

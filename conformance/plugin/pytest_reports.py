@@ -38,10 +38,10 @@ class PytestReports:
 
     def _state(self) -> tuple[int, int] | None:
         try:
-            found = self._results.stat()
+            status = self._results.stat()
         except OSError:
             return None
-        return found.st_ino, found.st_mtime_ns
+        return status.st_ino, status.st_mtime_ns
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_collection(self) -> Generator[None, object, object]:

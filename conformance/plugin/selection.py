@@ -1,4 +1,4 @@
-"""Which cases run: `--tier`, `--requirement` and `--rfc`, and by what a run was narrowed at all."""
+"""Select the cases to run by `--tier`, `--requirement` and `--rfc`, and tell what narrowed a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a case verifies, as `--requirement` and `--rfc` name it."""
+"""Resolve the names of `--requirement` and `--rfc` to the requirements and documents that cases verify."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Verified:
 
 
 def _known(name: str) -> str:
-    """The id as cases have it: of a claim without `claim:`, of a cell the text and not the running number."""
+    """Return the id in the form of cases: a claim without `claim:`, a cell's text instead of its running number."""
     ids, rows = {row.id for row in cells()}, {row.row for row in cells()}
     short = name.removeprefix("claim:")
     if short in claims():
@@ -60,12 +60,12 @@ def _document(rfc: str) -> str:
 
 
 def _nearest(name: str, among: Sequence[str]) -> str:
-    """The most similar one; one that is the name but for its document is nearer than any other."""
+    """Return the most similar name; a name that lacks only its document is the nearest."""
     wanted = name.upper()
     tail = [one for one in among if one.upper().endswith(f":{wanted}")]
 
-    def likeness(one: str) -> tuple[float, bool]:
-        found = one.upper()
-        return difflib.SequenceMatcher(None, found, wanted).ratio(), wanted.startswith(found)
+    def likeness(name: str) -> tuple[float, bool]:
+        upper = name.upper()
+        return difflib.SequenceMatcher(None, upper, wanted).ratio(), wanted.startswith(upper)
 
     return max(tail or among, key=likeness)

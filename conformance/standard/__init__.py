@@ -1,1 +1,1 @@
-"""What the documents say, as data: states, requirements, claims, transition cells, profiles of targets."""
+"""Hold the documents' content as data: states, requirements, claims, transition cells, profiles of targets."""

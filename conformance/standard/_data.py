@@ -17,7 +17,7 @@ class DataError(ValueError):
 
 
 def text(name: str) -> str:
-    """The text of a data file, `name` relative to this package.
+    """Return the text of a data file, `name` relative to this package.
 
     Raises:
         DataError: there is no such file.
@@ -29,18 +29,18 @@ def text(name: str) -> str:
 
 
 def path(name: str) -> str:
-    """Where a data file is, for messages."""
+    """Return the path of a data file, for messages."""
     return str(resources.files(__package__).joinpath(name))
 
 
 def names(folder: str, suffix: str) -> tuple[str, ...]:
-    """The files of a data folder that end in `suffix`, without it, sorted."""
-    found = (entry.name for entry in resources.files(__package__).joinpath(folder).iterdir())
-    return tuple(sorted(name.removesuffix(suffix) for name in found if name.endswith(suffix)))
+    """Return the names of a data folder's files that end in `suffix`, without it, sorted."""
+    files = (entry.name for entry in resources.files(__package__).joinpath(folder).iterdir())
+    return tuple(sorted(name.removesuffix(suffix) for name in files if name.endswith(suffix)))
 
 
 def toml(content: str, where: str) -> dict[str, Any]:
-    """A TOML document; `where` names it in errors."""
+    """Return a TOML document; `where` names it in errors."""
     try:
         return tomllib.loads(content)
     except tomllib.TOMLDecodeError as error:
@@ -80,12 +80,12 @@ def one_of(value: str, allowed: Iterable[str], where: str, what: str) -> str:
 
 
 def nearest(name: str, among: Iterable[str]) -> str:
-    """The end of a message about an unknown name: the most similar one that exists, or nothing."""
+    """Return the end of a message about an unknown name: the most similar known name, or nothing."""
     near = difflib.get_close_matches(name, list(among), n=1, cutoff=0.4)
     return f"; the nearest is {near[0]}" if near else ""
 
 
 @functools.cache
 def glob(pattern: str) -> re.Pattern[str]:
-    """A glob with `*` and `?` only: brackets are part of a case's id."""
+    """Return a glob with `*` and `?` only: brackets are part of a case's id."""
     return re.compile("".join({"*": ".*", "?": "."}.get(char, re.escape(char)) for char in pattern))

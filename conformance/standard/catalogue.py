@@ -1,7 +1,7 @@
-"""What the documents require, by number, with the sentence that says so.
+"""Read the documents' requirements, by number, each with its sentence.
 
-`requirements/*.toml` holds one catalogue per document, `claims.toml` the sayings about TCP that the suite
-checks. Everything is checked when it is read.
+`requirements/*.toml` holds one catalogue per document, `claims.toml` the common claims about TCP that the suite
+checks. Everything is checked when it is loaded.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Requirement:
 
     @property
     def url(self) -> str:
-        """Where the section can be read."""
+        """The address of the section's text."""
         return self.page or f"https://www.rfc-editor.org/rfc/{self.document.lower()}.html#section-{self.section}"
 
 
@@ -74,7 +74,7 @@ class Claim:
 
 
 def parse_requirements(content: str, where: str) -> tuple[Requirement, ...]:
-    """The rows of one catalogue; `where` names the file in errors.
+    """Return the rows of one catalogue; `where` names the file in errors.
 
     Raises:
         DataError: a row is incomplete, doubled, or has a word outside its vocabulary.
@@ -84,10 +84,10 @@ def parse_requirements(content: str, where: str) -> tuple[Requirement, ...]:
     rows: dict[str, Requirement] = {}
     for number, row in enumerate(document["requirement"], start=1):
         here = f"{where}, requirement {number} ({row.get('id', 'no id')})"
-        found = _requirement(document["document"], document.get("url", ""), row, here)
-        if found.id in rows:
+        parsed = _requirement(document["document"], document.get("url", ""), row, here)
+        if parsed.id in rows:
             raise _data.DataError(f"{here}: the id is there twice; an id stands for one sentence")
-        rows[found.id] = found
+        rows[parsed.id] = parsed
     return tuple(rows.values())
 
 
@@ -98,8 +98,8 @@ def _requirement(document: str, page: str, row: Mapping[str, Any], here: str) ->
     _data.one_of(row["observable"], OBSERVABLE, here, "observable")
     if not row["summary"] or not row["section"]:
         raise _data.DataError(f"{here}: summary or section is empty; both are needed to name it in a report")
-    said = [name for name in ("reason", "partly") if row.get(name)]
-    if said not in {"yes": ([],), "partly": (["reason"], ["partly"]), "no": (["reason"],)}[row["observable"]]:
+    explained = [name for name in ("reason", "partly") if row.get(name)]
+    if explained not in {"yes": ([],), "partly": (["reason"], ["partly"]), "no": (["reason"],)}[row["observable"]]:
         raise _data.DataError(
             f"{here}: a reason goes with observable = no or partly, partly (what remains unseen) with partly alone"
         )
@@ -108,34 +108,34 @@ def _requirement(document: str, page: str, row: Mapping[str, Any], here: str) ->
 
 @functools.cache
 def requirements() -> Mapping[str, Requirement]:
-    """Every requirement of every catalogue by its complete id, in the catalogues' order.
+    """Return every requirement of every catalogue by its complete id, in the catalogues' order.
 
     Raises:
         DataError: a catalogue is wrong.
     """
-    found: dict[str, Requirement] = {}
+    by_id: dict[str, Requirement] = {}
     for name in _data.names("requirements", ".toml"):
         where = f"requirements/{name}.toml"
         for row in parse_requirements(_data.text(where), where):
-            found[row.id] = row
-    return types.MappingProxyType(found)
+            by_id[row.id] = row
+    return types.MappingProxyType(by_id)
 
 
 def requirement(name: str) -> Requirement:
-    """The requirement with a complete id such as `RFC9293:MUST-13`.
+    """Return the requirement with a complete id such as `RFC9293:MUST-13`.
 
     Raises:
         UnknownRequirement: there is none; the message gives the nearest id.
     """
-    found = requirements().get(name)
-    if found is None:
+    row = requirements().get(name)
+    if row is None:
         raise UnknownRequirement(f"no requirement is called {name!r}{_data.nearest(name, requirements())}")
-    return found
+    return row
 
 
 @functools.cache
 def unfinished() -> frozenset[str]:
-    """The documents whose catalogue says that cases are still to come for some of its rows."""
+    """Return the documents whose catalogue is marked unfinished: some rows have no case yet."""
     tables = (
         _data.toml(_data.text(f"requirements/{name}.toml"), name) for name in _data.names("requirements", ".toml")
     )
@@ -143,7 +143,7 @@ def unfinished() -> frozenset[str]:
 
 
 def place(row: Requirement) -> str:
-    """Where a requirement stands, as `file:line`; the line is that of its id.
+    """Return a requirement's place as `file:line`, the line of its id.
 
     Raises:
         UnknownRequirement: no catalogue has it.
@@ -158,7 +158,7 @@ def place(row: Requirement) -> str:
 
 
 def parse_claims(content: str, where: str) -> tuple[Claim, ...]:
-    """The rows of `claims.toml`.
+    """Return the rows of `claims.toml`.
 
     Raises:
         DataError: a row is incomplete or doubled, or rests on a requirement that does not exist.
@@ -180,7 +180,7 @@ def parse_claims(content: str, where: str) -> tuple[Claim, ...]:
 
 @functools.cache
 def claims() -> Mapping[str, Claim]:
-    """Every claim by its id (`C-18`).
+    """Return every claim by its id (`C-18`).
 
     Raises:
         DataError: the file is wrong.
@@ -190,19 +190,19 @@ def claims() -> Mapping[str, Claim]:
 
 
 def claim(name: str) -> Claim:
-    """The claim called `C-18`, or `claim:C-18` as cases write it.
+    """Return the claim called `C-18`, or `claim:C-18` in a case's spelling.
 
     Raises:
         UnknownRequirement: there is none; the message gives the nearest id.
     """
-    found = claims().get(name.removeprefix("claim:"))
-    if found is None:
+    row = claims().get(name.removeprefix("claim:"))
+    if row is None:
         raise UnknownRequirement(f"no claim is called {name!r}{_data.nearest(name.removeprefix('claim:'), claims())}")
-    return found
+    return row
 
 
 def level_of(ids: Iterable[str]) -> str:
-    """The strictest level among the requirements: `MUST`, `SHOULD`, `MAY` or `text`.
+    """Return the strictest level among the requirements: `MUST`, `SHOULD`, `MAY` or `text`.
 
     A claim (`claim:C-18`) counts as `text`, as does an empty list.
 

@@ -125,7 +125,7 @@ class Cell:
 
     @property
     def runs(self) -> bool:
-        """Whether the row can be run against a target at all."""
+        """True if the row can be run against a target at all."""
         return not self.unseen
 
     @property
@@ -144,31 +144,31 @@ class Cell:
 
 
 def parse(content: str, where: str) -> tuple[Cell, ...]:
-    """The rows of a table in the form of `cells.tsv`; `where` names it in errors.
+    """Return the rows of a table in the form of `cells.tsv`; `where` names it in errors.
 
     Raises:
         DataError: a row breaks one of the four rules above; the message names the line, the row and the remedy.
     """
-    found: dict[str, Cell] = {}
+    by_id: dict[str, Cell] = {}
     rows: dict[str, str] = {}
     for line, fields in _data.tsv(content, where, COLUMNS):
         here = f"{where}, line {line} ({fields['row'] or 'no row'}, {fields['cell'] or 'no cell'})"
         cell = _cell(fields, here)
-        if cell.id in found:
-            raise _data.DataError(f"{here}: the id is that of {found[cell.id].row} too; a suffix tells them apart")
+        if cell.id in by_id:
+            raise _data.DataError(f"{here}: the id is that of {by_id[cell.id].row} too; a suffix tells them apart")
         if cell.row in rows:
             raise _data.DataError(f"{here}: the row number is that of {rows[cell.row]} too")
-        found[cell.id], rows[cell.row] = cell, cell.id
-    for cell in found.values():
-        if cell.twin and cell.twin not in found:
-            near = _data.nearest(cell.twin, found)
+        by_id[cell.id], rows[cell.row] = cell, cell.id
+    for cell in by_id.values():
+        if cell.twin and cell.twin not in by_id:
+            near = _data.nearest(cell.twin, by_id)
             raise _data.DataError(f"{where} ({cell.row}, {cell.id}): there is no twin {cell.twin!r}{near}")
-    return tuple(found.values())
+    return tuple(by_id.values())
 
 
 @functools.cache
 def cells() -> tuple[Cell, ...]:
-    """Every row, in the table's order.
+    """Return every row, in the table's order.
 
     Raises:
         DataError: the table is wrong.
@@ -183,19 +183,19 @@ def _index() -> Mapping[str, Cell]:
 
 
 def cell(name: str) -> Cell:
-    """The row with that id (`ESTABLISHED/rst-left-edge`) or running number (`SA-142`).
+    """Return the row with that id (`ESTABLISHED/rst-left-edge`) or running number (`SA-142`).
 
     Raises:
         UnknownRequirement: there is none; the message gives the nearest one.
     """
-    found = _index().get(name)
-    if found is None:
+    row = _index().get(name)
+    if row is None:
         raise catalogue.UnknownRequirement(f"no cell is called {name!r}{_data.nearest(name, _index())}")
-    return found
+    return row
 
 
 def arcs() -> tuple[Cell, ...]:
-    """The 21 arcs of Figure 5 and its note 2."""
+    """Return the 21 arcs of Figure 5 and its note 2."""
     return tuple(row for row in cells() if row.kind == "arc")
 
 

@@ -7,7 +7,7 @@ from conformance.standard.states import State
 
 
 def mermaid() -> str:
-    """The connection state diagram as a Mermaid `stateDiagram-v2`."""
+    """Return the connection state diagram as a Mermaid `stateDiagram-v2`."""
     names = [f'    state "{state}" as {state.name}' for state in State]
     return "\n".join(["stateDiagram-v2", *names, *(_arc(row) for row in arcs())])
 

@@ -213,7 +213,7 @@ class Endpoint:
     by: list[str] = field(default_factory=list)
 
     def copy(self, choices: Mapping[str, bool]) -> Endpoint:
-        """The same connection with other choices and nothing sent, signalled or asked yet."""
+        """Return the same connection with other choices, before it has sent, signalled or asked anything."""
         return dataclasses.replace(self, choices=choices, held=[*self.held], asked=[], sent=[], signals=[], by=[])
 
     # -- what all of it needs ------------------------------------------------------------------------
@@ -488,7 +488,7 @@ class Endpoint:
         return True
 
     def _trimmed(self, seg: Seg) -> Seg:
-        """The idealized segment of the first step: nothing left of RCV.NXT, nothing beyond the window."""
+        """Return the idealized segment of the first step: nothing left of RCV.NXT, nothing beyond the window."""
         old = (self.rcv_nxt - seg.seq) % MODULUS
         if 0 < old < MODULUS // 2:
             seg = dataclasses.replace(seg, seq=self.rcv_nxt, data=max(0, seg.data - old))
@@ -538,7 +538,7 @@ class Endpoint:
         return self._acknowledged(seg, seg.ack)
 
     def _acknowledged(self, seg: Seg, ack: int) -> bool:
-        """The fifth step in a synchronized state, for an ACK of what was sent."""
+        """Return the fifth step in a synchronized state, for an ACK of data that was sent."""
         if less(self.snd_una, ack):
             self._by("3.10.7.4-ack-new")
             self.snd_una = ack

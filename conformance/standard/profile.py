@@ -1,7 +1,7 @@
-"""What a kind of target documents about itself: timers, chosen MAYs, known deviations.
+"""Read profiles, the facts that a kind of target documents about itself: timers, chosen MAYs, known deviations.
 
-A profile is a TOML file in `profiles/`, or text that the caller brings (`parse`). One that `extends` another has all that it
-does not say itself from there, but for the deviations from requirements that are in `without`. All its timers may be `late_s`
+A profile is a TOML file in `profiles/`, or text from the caller (`parse`). A profile that `extends` another inherits all
+that it does not state itself, except deviations from the requirements in `without`. All its timers may be `late_s`
 seconds late.
 """
 
@@ -106,11 +106,11 @@ class Deviation:
     in_the_way_of: tuple[str, ...] = ()
 
     def shown_by(self, message: str) -> bool:
-        """Whether a failure with that line is the known one."""
+        """Return True if a failure with this message is the known one."""
         return re.search(self.shows, message) is not None
 
     def covers(self, *ids: str) -> bool:
-        """Whether any of a case's ids (node id, function name, cell id) is meant."""
+        """Return True if the deviation names any of a case's ids (node id, function name, cell id)."""
         return _matches(self.cases, ids)
 
 
@@ -130,27 +130,27 @@ class Profile:
     settings: Mapping[str, Setting] = field(default_factory=dict)
 
     def timer(self, name: str) -> Timer:
-        """The timer of that name.
+        """Return the timer of that name.
 
         Raises:
             UnknownProfile: the profile says nothing of it.
         """
-        found = self.timers.get(name)
-        if found is None:
+        timer = self.timers.get(name)
+        if timer is None:
             raise UnknownProfile(f"profile {self.name} has no timer {name!r}{_data.nearest(name, self.timers)}")
-        return found
+        return timer
 
     def deviations_of(self, *ids: str) -> tuple[Deviation, ...]:
-        """The known deviations that cover a case with any of these ids."""
+        """Return the known deviations that cover a case with any of these ids."""
         return tuple(row for row in self.deviations if row.covers(*ids))
 
     def deviations_in_the_way_of(self, *ids: str) -> tuple[Deviation, ...]:
-        """The known deviations that a case with any of these ids may come across."""
+        """Return the known deviations that a case with any of these ids may meet."""
         return tuple(row for row in self.deviations if _matches(row.in_the_way_of, ids))
 
 
 def parse(content: str, where: str, name: str) -> Profile:
-    """A profile from TOML text; `where` names the text in errors. Its `date` is that of deviations without one.
+    """Return a profile from TOML text; `where` names the text in errors. Its `date` is that of deviations without one.
 
     Raises:
         DataError: a row is incomplete, a bound is impossible, or a deviation names no requirement.
@@ -240,7 +240,7 @@ def _deviation(row: Mapping[str, Any], day: str, here: str) -> Deviation:
 
 
 def profiles() -> tuple[str, ...]:
-    """The names of the profiles that are part of the package."""
+    """Return the names of the profiles that are part of the package."""
     return _data.names("profiles", ".toml")
 
 
@@ -258,7 +258,7 @@ def setting_names() -> tuple[str, ...]:
 
 @functools.cache
 def profile(name: str) -> Profile:
-    """The profile `profiles/<name>.toml`.
+    """Return the profile `profiles/<name>.toml`.
 
     Raises:
         UnknownProfile: there is none of that name.
@@ -281,5 +281,5 @@ def _matches(patterns: tuple[str, ...], ids: Sequence[str]) -> bool:
 
 @functools.cache
 def _any_of(patterns: tuple[str, ...]) -> re.Pattern[str]:
-    """What matches all that any of the globs does: a profile has hundreds, and each case is looked for in all of them."""
+    """Return one pattern for all globs: a profile has hundreds, and each case is looked up in all of them."""
     return re.compile("|".join(_data.glob(pattern).pattern for pattern in patterns) or r"(?!)")

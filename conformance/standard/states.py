@@ -36,7 +36,7 @@ class State(enum.Enum):
 
     @classmethod
     def parse(cls, text: str) -> State:
-        """The state that `text` names, in any case, with hyphens, underscores or blanks.
+        """Return the state that `text` names, in any case, with hyphens, underscores or blanks.
 
         Figure 5's short forms (ESTAB, SYN RCVD, FINWAIT-2) are understood.
 

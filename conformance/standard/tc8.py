@@ -22,7 +22,7 @@ class Check:
     cases: tuple[str, ...]
 
     def covered_by(self, *names: str) -> bool:
-        """Whether a case with any of these names (function, function with parameters, row of the machine) is meant."""
+        """Return True if the check names a case by any of these (function, function with parameters, row of the machine)."""
         return any(_data.glob(pattern).fullmatch(name) for pattern in self.cases for name in names)
 
 
@@ -36,12 +36,12 @@ class Family:
     checks: tuple[Check, ...]
 
     def check_of(self, member: str) -> Check:
-        """What is known of a member: its own row, or its family's."""
+        """Return a member's own row, or its family's."""
         return next((one for one in self.checks if one.id == member), self.whole)
 
 
 def parse(content: str, where: str) -> tuple[Family, ...]:
-    """The families of `tc8.toml`.
+    """Return the families of `tc8.toml`.
 
     Raises:
         DataError: a row is incomplete or doubled, names no case of ours, or is of a member that its family does not have.
@@ -54,8 +54,8 @@ def parse(content: str, where: str) -> tuple[Family, ...]:
         _data.only(row, here, ("id", "section", "says", "members", "cases"), ("case",))
         members = tuple(f"{row['id']}_{member}" for member in row["members"])
         checks = tuple(_check(one, here) for one in row.get("case", ()))
-        for one in checks:
-            _data.one_of(one.id, members, here, "case")
+        for check in checks:
+            _data.one_of(check.id, members, here, "case")
         if row["id"] in rows or len({one.id for one in checks}) < len(checks):
             raise _data.DataError(f"{here}: an id is there twice")
         whole = _check({name: row[name] for name in ("id", "says", "cases")}, here)
@@ -72,7 +72,7 @@ def _check(row: Mapping[str, Any], here: str) -> Check:
 
 @functools.cache
 def families() -> tuple[Family, ...]:
-    """Every family, in the order of TC8's sections.
+    """Return every family, in the order of TC8's sections.
 
     Raises:
         DataError: the file is wrong.

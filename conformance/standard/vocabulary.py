@@ -22,7 +22,7 @@ _MODULUS: Final = 1 << 32
 
 
 class Edge(enum.Enum):
-    """Where a segment of SEG.LEN numbers lies; the window is RCV.NXT =< n < RCV.NXT+RCV.WND of the target."""
+    """The place of a segment of SEG.LEN numbers; the window is RCV.NXT =< n < RCV.NXT+RCV.WND of the target."""
 
     NATURAL = "natural"
     """The next number of an undisturbed peer: RCV.NXT; before there is one, the tester's own."""
@@ -45,7 +45,7 @@ class Edge(enum.Enum):
 
 
 class Ack(enum.Enum):
-    """What a segment acknowledges. In CLOSED and LISTEN nothing was sent, so any number serves."""
+    """The number that a segment acknowledges. In CLOSED and LISTEN nothing was sent, so any number serves."""
 
     NONE = "none"
     """The ACK bit is off."""
@@ -142,7 +142,7 @@ class Segment:
         return self.data and self.seq in (Edge.OUTSIDE_LEFT, Edge.STRADDLE_LEFT)
 
     def place(self, target: Variables, data: int = 100) -> Placed:
-        """The numbers of this segment with `data` octets of text (if it has text; at least 2) for these variables."""
+        """Return this segment's numbers for these variables, with `data` octets of text (at least 2) if it has text."""
         data = data if self.data else 0
         length = data + len(self.flags & {"SYN", "FIN"})
         return Placed(self._seq(target, length), self._ack(target), data, length)
@@ -201,9 +201,9 @@ Stimulus = Segment | Call | Timeout
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """What a response segment says: SEQ, ACK (None: the field is not significant), control bits.
+    """The fields of a response segment: SEQ, ACK (None: the field is not significant), control bits.
 
-    `seq` is None where the document leaves it open.
+    `seq` is None if the document leaves it open.
     """
 
     seq: int | None
@@ -213,9 +213,9 @@ class Fields:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What a target may answer.
+    """An allowed answer of a target.
 
-    `flags` is None where no segment is sent; PSH is never compared, and a RST may also carry ACK where the formula
+    `flags` is None if no segment is sent; PSH is never compared, and a RST may also carry ACK where the formula
     has none. `seq` and `ack` are formulas: SND.NXT is taken before the response itself, RCV.NXT after the stimulus.
     `optional`: silence will do as well. `delayed`: up to 0.5 s later, or on a segment with data (MUST-40).
     `text`: it carries data. `advances`: RCV.NXT has moved over what was accepted (None: either). `forms`: slugs of
@@ -237,7 +237,7 @@ class Response:
     leads: frozenset[State] = frozenset(State)
 
     def fields(self, target: Variables, seq: int, ack: int | None, length: int) -> Fields | None:
-        """The segment for a target with these variables, in answer to SEG.SEQ, SEG.ACK, SEG.LEN; None for silence.
+        """Return a target's segment with these variables, in answer to SEG.SEQ, SEG.ACK, SEG.LEN; None for silence.
 
         For `forms` ask each of them in RESPONSES.
 
@@ -636,7 +636,7 @@ PROFILES: Final[Mapping[str, str]] = types.MappingProxyType(
         "half-duplex-close": "after CLOSE nothing is read any more (MAY-1)",
     }
 )
-"""Which document, or which of its options, a cell belongs to."""
+"""The document, or its option, that a cell belongs to."""
 
 NEEDS: Final[Mapping[str, str]] = types.MappingProxyType(
     {
@@ -657,4 +657,4 @@ NEEDS: Final[Mapping[str, str]] = types.MappingProxyType(
         "wait": "the case takes as long as a timer of the target",
     }
 )
-"""What a cell needs of a lab or target beyond an open port."""
+"""The needs of a cell from a lab or target beyond an open port."""

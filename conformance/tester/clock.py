@@ -28,7 +28,7 @@ class Clock:
         self._waits = 0
 
     def of_stamp(self, at_ns: int) -> int:
-        """The time of what the kernel, or an agent, stamped just now."""
+        """Return the time of a stamp that the kernel or an agent made just now."""
         return at_ns - set_ns() if self._real else at_ns
 
     async def sleep(self, seconds: float) -> None:

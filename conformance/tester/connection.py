@@ -148,12 +148,12 @@ class WireConnection(Sender):
         """
         taken = await self.allow(*wanted, within=within, strict=strict)
         if taken is None:
-            raise await self._nothing_came(self._said(wanted, within))
+            raise await self._nothing_came(self._described(wanted, within))
         return taken
 
     async def allow(self, *wanted: Expectation, within: float, strict: bool = False) -> tuple[int, Received] | None:
         """As `expect_any`, where nothing at all is allowed too: None when no segment came. Raises Violation."""
-        said = self._said(wanted, within)
+        expected = self._described(wanted, within)
         until_ns = self._setting.clock.now_ns() + round(within * SECOND)
         received = await (self._next_of_any_kind(until_ns) if strict else self._next(until_ns))
         if received is None:
@@ -161,33 +161,33 @@ class WireConnection(Sender):
         misses = [one.differences(received.segment, self.base_for(received.segment)) for one in wanted]
         for which, differences in enumerate(misses):
             if not differences:
-                self._take(received, "", said)
+                self._take(received, "", expected)
                 return which, received
-        raise self._unexpected(received, said, min(misses, key=len))
+        raise self._unexpected(received, expected, min(misses, key=len))
 
-    def _said(self, wanted: Sequence[Expectation], within: float) -> str:
+    def _described(self, wanted: Sequence[Expectation], within: float) -> str:
         return f"{' or '.join(one.describe(self.base) for one in wanted)} within {within:g} s"
 
-    async def _nothing_came(self, said: str) -> Violation:
+    async def _nothing_came(self, expected: str) -> Violation:
         setting = self._setting
-        setting.trace.step("missing", setting.clock.now_ns(), ok=False, expected=said, text="nothing came")
+        setting.trace.step("missing", setting.clock.now_ns(), ok=False, expected=expected, text="nothing came")
         await setting.station.prove_alive(setting.address, setting.trace)
-        return Violation(f"nothing came where {said} was owed")
+        return Violation(f"nothing came where {expected} was owed")
 
-    def _unexpected(self, received: Received, said: str, differences: Sequence[Difference]) -> Violation:
+    def _unexpected(self, received: Received, expected: str, differences: Sequence[Difference]) -> Violation:
         line = describe(received.segment, self.base_for(received.segment))
-        received.frame.comment = f"BROKE: expected {said}"
+        received.frame.comment = f"BROKE: expected {expected}"
         self._setting.trace.step(
             "receive",
             received.at_ns,
             frame=received.frame,
             ok=False,
             text=line,
-            expected=said,
+            expected=expected,
             differences=[FieldDifference(*difference) for difference in differences],
         )
         miss = "; ".join(map(str, differences))
-        return Violation(f"expected {said}, came {line}", f"Nearest miss: {miss}")
+        return Violation(f"expected {expected}, came {line}", f"Nearest miss: {miss}")
 
     async def expect_retransmission(
         self, of: Received, *following: Received, within: float = RETRANSMITTED_S
@@ -197,7 +197,7 @@ class WireConnection(Sender):
         What the target had sent right behind it (`following`, in order) may be joined to it. A repetition of what we have
         acknowledged since, which has crossed our acknowledgment, is put aside.
         """
-        said = f"retransmission of {describe(of.segment, self.base)} within {within:g} s"
+        expected = f"retransmission of {describe(of.segment, self.base)} within {within:g} s"
         self._drop_aside()
         until_ns = self._setting.clock.now_ns() + round(within * SECOND)
         received = await self._next_of_any_kind(until_ns)
@@ -205,15 +205,15 @@ class WireConnection(Sender):
             self._set_aside(received, "retransmission that has crossed our acknowledgment")
             received = await self._next_of_any_kind(until_ns)
         if received is None:
-            raise await self._nothing_came(said)
+            raise await self._nothing_came(expected)
         flags, payload, misses = NO_FLAGS, b"", []
-        for one in (of, *following):
-            flags, payload = flags | one.segment.flags & ~PSH, payload + one.segment.payload
+        for sent in (of, *following):
+            flags, payload = flags | sent.segment.flags & ~PSH, payload + sent.segment.payload
             wanted = Expectation(flags, seq=of.segment.seq, payload=payload)
             misses.append(wanted.differences(received.segment, self.base))
         if all(misses):
-            raise self._unexpected(received, said, min(misses, key=len))
-        self._take(received, "", said)
+            raise self._unexpected(received, expected, min(misses, key=len))
+        self._take(received, "", expected)
         return received
 
     async def expect_retransmissions(self, of: Received, within: Sequence[float]) -> list[int]:
@@ -249,11 +249,11 @@ class WireConnection(Sender):
         while strict and received is not None and self._repeats.crossed_our_last(received.segment, received.at_ns):
             self._set_aside(received, "retransmission that has crossed our last segment")
             received = await self._next_of_any_kind(until_ns)
-        said = f"no segment for {for_:g} s"
+        expected = f"no segment for {for_:g} s"
         if received is not None:
-            raise self._unexpected(received, said, (Difference("segment", "none", str(received.segment.flags)),))
+            raise self._unexpected(received, expected, (Difference("segment", "none", str(received.segment.flags)),))
         await setting.station.prove_alive(setting.address, setting.trace)
-        setting.trace.step("silence", started, until_ns=until_ns, ok=True, text=said)
+        setting.trace.step("silence", started, until_ns=until_ns, ok=True, text=expected)
 
     async def expect_flight(self, *, quiet: float = 0.1, within: float = REACTION_S) -> list[Received]:
         """Take the data that comes in order, until none comes for `quiet` seconds; nothing is acknowledged. Raises Violation.
@@ -275,14 +275,14 @@ class WireConnection(Sender):
 
         What a wire adds to a round trip comes on top of `quiet`.
         """
-        came: list[Received] = []
+        arrived: list[Received] = []
         quiet_ns = round((quiet + self._setting.wire_round_trip_s) * SECOND)
         while True:
             received = await self._next_of_any_kind(self._setting.clock.now_ns() + quiet_ns)
             if received is None:
-                return came
+                return arrived
             self._take(received, describe(received.segment, self.base), "")
-            came.append(received)
+            arrived.append(received)
 
     async def probe(self) -> None:
         """Have the target say its numbers: an old octet is answered by <SEQ=SND.NXT><ACK=RCV.NXT><CTL=ACK>.
@@ -304,5 +304,5 @@ class WireConnection(Sender):
 
 
 def resets(*, seq: Seq, label: str = "") -> tuple[Expectation, Expectation]:
-    """The forms of a reset that answers a segment with an ACK field: as the standard has it, and with an ACK field of its own."""
+    """Return the forms of a reset after a segment with an ACK field: the standard's, and one with an ACK field of its own."""
     return Expectation(RST, seq=seq, label=label), Expectation(RST | ACK, seq=seq, label=label)

@@ -1,4 +1,4 @@
-"""How late the tester itself was, and when: what a bound must not be blamed on the target for."""
+"""Measure the tester's own lateness, so that no bound blames the target for it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 from conformance.tester.steady import steady_ns
 
 KINDS: Final = ("loop", "read", "sent")
-"""How late the engine's loop woke, how long a frame had waited when it was read, how long one took from the call to the wire."""
+"""The lateness of the engine's loop, a frame's wait until it is read, a frame's time from the call to the wire."""
 _KEPT = 8_192
 _SUMMED_EVERY_S = 1.0
 # What is less is within every timer's precision, and not worth keeping for hours.
@@ -28,7 +28,7 @@ class Jitter:
         self._woke_ns = 0
 
     def note(self, kind: str, at_ns: int, late_ns: int) -> None:
-        """At `at_ns` something was done that was due `late_ns` before."""
+        """Add a sample: something was done at `at_ns` that was due `late_ns` earlier."""
         self._samples[kind].append(late_ns)
         if kind == "loop":
             self._woke_ns = late_ns
@@ -36,14 +36,14 @@ class Jitter:
             self._notable.append((at_ns, late_ns))
 
     def worst_s(self, since_ns: int, until_ns: int) -> float:
-        """The greatest lateness that reaches into that time, in seconds; 0 where none was worth keeping."""
-        found = [late_ns for at_ns, late_ns in self._notable if at_ns >= since_ns and at_ns - late_ns <= until_ns]
+        """Return the greatest lateness that reaches into that time, in seconds; 0 if none was notable."""
+        late = [late_ns for at_ns, late_ns in self._notable if at_ns >= since_ns and at_ns - late_ns <= until_ns]
         if self.due_ns is not None and self.due_ns <= until_ns:
-            found.append(steady_ns() - self.due_ns)
-        return max(0, *found, 0) / 1e9
+            late.append(steady_ns() - self.due_ns)
+        return max(0, *late, 0) / 1e9
 
     def behind_s(self) -> float:
-        """How late the loop is now, or was when it last woke, in seconds."""
+        """Return the loop's lateness in seconds: now, or when it last woke."""
         overdue_ns = 0 if self.due_ns is None else steady_ns() - self.due_ns
         return max(overdue_ns, self._woke_ns) / 1e9
 
@@ -52,11 +52,11 @@ class Jitter:
         now_s = time.monotonic()
         if self._summed is not None and now_s - self._summed[0] < _SUMMED_EVERY_S:
             return dict(self._summed[1])
-        found: dict[str, float] = {}
+        summary: dict[str, float] = {}
         for kind, samples in self._samples.items():
             if ordered := sorted(samples.copy()):
                 middle, end = ordered[len(ordered) // 2], ordered[int(len(ordered) * 0.99)]
                 for name, late_ns in (("p50", middle), ("p99", end), ("max", ordered[-1])):
-                    found[f"{kind}_{name}_us"] = round(late_ns / 1000, 1)
-        self._summed = now_s, found
-        return dict(found)
+                    summary[f"{kind}_{name}_us"] = round(late_ns / 1000, 1)
+        self._summed = now_s, summary
+        return dict(summary)

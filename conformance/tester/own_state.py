@@ -47,7 +47,7 @@ def _arc(state: State, event: str) -> State:
 @functools.cache
 def _arcs() -> Mapping[tuple[State, str], State]:
     """Return Figure 5 by state and event: our own calls and answers, and what the peer's segments bring."""
-    found: dict[tuple[State, str], State] = {}
+    table: dict[tuple[State, str], State] = {}
     for row in arcs():
         outcome = row.outcomes[0]
         event = None
@@ -56,10 +56,10 @@ def _arcs() -> Mapping[tuple[State, str], State]:
         elif isinstance(row.stimulus, Stimulus):
             event = _event(row.stimulus)
             if outcome.response.slug == "syn-ack":
-                found[row.state, "answers a SYN"] = outcome.next
+                table[row.state, "answers a SYN"] = outcome.next
         if event is not None:
-            found[row.state, event] = outcome.next
-    return types.MappingProxyType(found)
+            table[row.state, event] = outcome.next
+    return types.MappingProxyType(table)
 
 
 def _event(stimulus: Stimulus) -> str | None:

@@ -59,11 +59,11 @@ class Station:
         self._addresses.release(address)
 
     def port(self) -> int:
-        """A port of the target that no other case uses (below the range from which its kernel picks)."""
+        """Return a port of the target that no other case uses (below the range from which its kernel picks)."""
         return next(self._target_ports)
 
     def own_port(self) -> int:
-        """A port of ours that no other connection used for long: addresses are used again."""
+        """Return a port of ours that no connection has used for a long time: addresses are used again."""
         return next(self._own_ports)
 
     async def introduce(self, address: str) -> None:
@@ -119,7 +119,7 @@ class Station:
         return number, trace.frame(called, data, inbound=False, comment=comment)
 
     def render(self, segment: Segment) -> bytes:
-        """The frame that carries `segment` to the target. Raises HarnessFault for any other destination."""
+        """Return the frame that carries `segment` to the target. Raises HarnessFault for any other destination."""
         return self._template(segment.src, str(segment.ip.get("dst", segment.dst))).frame(segment)
 
     async def stamp(self, number: int, frame: Frame) -> int:

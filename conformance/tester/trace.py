@@ -82,13 +82,13 @@ class Trace:
     _lately: deque[float] = field(default_factory=lambda: deque(maxlen=MOST_A_SECOND))
 
     def frame(self, at_ns: int, data: bytes, *, inbound: bool, comment: str = "") -> Frame:
-        """Keep a frame; a flood is kept up to a bound and counted beyond it. What we send has room behind any flood."""
-        one = Frame(at_ns, inbound, data, comment)
+        """Record a frame; a flood is recorded up to a bound and counted beyond it. Frames that we send have room of their own."""
+        frame = Frame(at_ns, inbound, data, comment)
         if len(self.frames) < _MOST_FRAMES + (0 if inbound else MOST_SENT):
-            self.frames.append(one)
+            self.frames.append(frame)
         else:
             self.dropped += 1
-        return one
+        return frame
 
     def sends(self, *, hasty: bool = False) -> None:
         """Count a segment that is to be sent; seconds do not count where the target is `hasty`. Raises HarnessFault."""
