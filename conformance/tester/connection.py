@@ -15,7 +15,7 @@ from conformance.tester.sending import Sender
 from conformance.tester.setting import Setting
 from conformance.tester.stamped import Received
 from conformance.tester.trace import Frame
-from conformance.wire import ACK, NO_FLAGS, PSH, RST, SYN, Flags, Segment, Seq, icmp
+from conformance.wire import ACK, FIN, NO_FLAGS, PSH, RST, SYN, Flags, Segment, Seq, icmp
 
 # A reaction without a timer of its own is owed at once; an acknowledgment may be delayed by less than 0.5 s (MUST-40).
 REACTION_S = 1.0
@@ -134,6 +134,14 @@ class WireConnection(Sender):
         """
         numbers = {"seq": self.rcv_nxt, "ack": self.snd_nxt, "length": 0}
         return await self.expect(ACK, within=within, label=label, **{**numbers, **fields})
+
+    async def expect_fin(self, *, label: str = "", within: float = REACTION_S, **fields: Any) -> Received:
+        """Take the next segment, which must be a FIN,ACK without data, in order, for all that we sent. Raises Violation.
+
+        `fields` of Expectation come on top, as with `expect_ack`.
+        """
+        numbers = {"seq": self.rcv_nxt, "ack": self.snd_nxt, "length": 0}
+        return await self.expect(FIN | ACK, within=within, label=label, **{**numbers, **fields})
 
     async def expect_reset(self, *, seq: Seq, label: str = "") -> Received:
         """Take the next segment, which must be a reset with that number, whether it has an ACK field or not. Raises Violation."""

@@ -76,6 +76,6 @@ async def test_linger2_sets_the_timeout_of_one_socket(tcp: Case) -> None:
     await conn.listener.close()
     await conn.app.option("tcp", "TCP_LINGER2", 3)
     await conn.app.close()
-    await conn.expect(FIN | ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    await conn.expect_fin()
     acked = await conn.send(ACK)
     await ends_after(tcp, 3, conn, acked.at_ns)

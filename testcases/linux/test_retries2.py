@@ -2,7 +2,7 @@
 
 import pytest
 
-from conformance.api import ACK, FIN, Bound, Case, Connection, Expectation, Received, State, app_sends, verifies
+from conformance.api import ACK, Bound, Case, Connection, Expectation, Received, State, app_sends, verifies
 
 HOW = "between the receive stamps of one transmission and the next"
 
@@ -77,7 +77,7 @@ async def test_orphan_retries_bound_the_retransmission_of_the_fin(tcp: Case, ret
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
     await conn.app.close()
-    first = await conn.expect(FIN | ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    first = await conn.expect_fin()
     await is_given_up(tcp, conn, first, retries, "tcp_orphan_retries")
 
 
@@ -95,7 +95,7 @@ async def test_orphan_retries_spare_a_held_socket(tcp: Case) -> None:
     """
     conn = await tcp.drive_to(State.ESTABLISHED)
     await conn.app.shutdown("send")
-    first = await conn.expect(FIN | ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    first = await conn.expect_fin()
     bound = tcp.timeout_after(conn.round_trip_s)
     stamps = await stamps_of(conn, first, bound, 4)
     tcp.check_series("FIN of a held socket", stamps, [bound], growth=tcp.growth("rto-min", "RFC 6298, 5.5"), how=HOW)

@@ -16,7 +16,7 @@ async def in_time_wait(tcp: Case) -> tuple[Connection, int]:
     await conn.deliver(DATA)
     await conn.listener.close()
     await conn.app.shutdown("send")
-    await conn.expect(FIN | ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    await conn.expect_fin()
     last = await conn.send(FIN | ACK)
     await conn.expect_ack()
     return conn, last.at_ns

@@ -282,6 +282,6 @@ async def test_connection_after_time_wait_negotiates_anew(tcp: Case, then: bool)
 async def ends(conn: Connection) -> None:
     """Close the connection, the target first, so that it is in TIME-WAIT."""
     await conn.app.shutdown("send")
-    await conn.expect(FIN | ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    await conn.expect_fin()
     await conn.send(FIN | ACK)
     await conn.expect_ack()

@@ -166,7 +166,7 @@ async def window_probe(tcp: Case, conn: Connection) -> None:
 async def active_close(tcp: Case, conn: Connection) -> None:
     """Have the target send its FIN, and its ACKs of our FIN."""
     await conn.app.shutdown("send")
-    await conn.expect(FIN | ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0, tsecr=conn.tsval)
+    await conn.expect_fin(tsecr=conn.tsval)
     fin = await conn.send(FIN | ACK)
     await conn.expect_ack(tsecr=conn.tsval)
     await conn.inject(FIN | ACK, seq=fin.segment.seq, text="our FIN again, in TIME-WAIT")
@@ -178,7 +178,7 @@ async def passive_close(tcp: Case, conn: Connection) -> None:
     await conn.send(FIN | ACK)
     await conn.expect_ack(tsecr=conn.tsval)
     await conn.app.shutdown("send")
-    await conn.expect(FIN | ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0, tsecr=conn.tsval)
+    await conn.expect_fin(tsecr=conn.tsval)
 
 
 @BY

@@ -50,7 +50,7 @@ async def test_half_closed_by_us_the_target_still_sends(tcp: Case, by: str) -> N
     await conn.silence()
     await conn.confirm(State.CLOSE_WAIT)
     await conn.app.shutdown("send")
-    await conn.expect(FIN | ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    await conn.expect_fin()
     await conn.send(ACK)
     await conn.confirm(State.CLOSED)
 
@@ -182,7 +182,7 @@ async def test_half_closed_by_the_target_data_goes_both_ways(tcp: Case) -> None:
     await conn.collect(DATA)
     lost = await app_sends(conn, DATA)
     await conn.app.shutdown("send")
-    fin = await conn.expect(FIN | ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    fin = await conn.expect_fin()
 
     await conn.send(ACK | PSH, ack=lost.segment.seq, payload=DATA, text="ours, covering the first piece only")
     await conn.expect_ack()

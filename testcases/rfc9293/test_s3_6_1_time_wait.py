@@ -50,7 +50,7 @@ async def enters_time_wait(
     conn = await tcp.drive_to(State.ESTABLISHED)
     await conn.deliver(DATA)
     await app_closes(conn, how)
-    fin = await conn.expect(FIN | ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    fin = await conn.expect_fin()
     if not listens:
         await conn.listener.close()
     if via is State.CLOSING:

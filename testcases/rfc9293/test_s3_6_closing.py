@@ -54,7 +54,7 @@ async def test_active_close_takes_four_segments(tcp: Case, by: str) -> None:
     bound = tcp.timer("time-wait")
     conn = await tcp.drive_to(State.ESTABLISHED, by=by)
     await app_closes(conn, "shutdown")
-    await conn.expect(FIN | ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    await conn.expect_fin()
     await conn.confirm(State.FIN_WAIT_1)
 
     await conn.send(ACK)
@@ -133,7 +133,7 @@ async def test_close_in_syn_received_sends_the_fin(tcp: Case, how: str) -> None:
     """
     conn = await tcp.drive_to(State.SYN_RECEIVED, by="active")
     await app_closes(conn, how)
-    await conn.expect(FIN | ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    await conn.expect_fin()
     await conn.confirm(State.FIN_WAIT_1, probe=False)
 
     await conn.send(FIN | ACK)
@@ -175,7 +175,7 @@ async def test_passive_close_takes_four_segments(tcp: Case, by: str) -> None:
     await app_reads(conn, b"", ended=True)  # no data, but the end of the stream
 
     await app_closes(conn, "shutdown")
-    await conn.expect(FIN | ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    await conn.expect_fin()
     await conn.confirm(State.LAST_ACK)
 
     await conn.send(ACK)
@@ -237,7 +237,7 @@ async def test_close_at_once_may_take_three_segments(tcp: Case, how: str) -> Non
     separate = Expectation(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0, label="the first of two:")
     which, _ = await conn.expect_any(joined, separate)
     if which == 1:
-        await conn.expect(FIN | ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+        await conn.expect_fin()
     # Which form it takes depends on who was faster, the application or the ACK: it is no choice of the stack's to record.
     await conn.confirm(State.LAST_ACK, probe=False)
 
@@ -265,7 +265,7 @@ async def test_close_wait_lasts_until_the_application_closes(tcp: Case) -> None:
 
     await conn.collect(DATA)
     await app_closes(conn, "shutdown")
-    await conn.expect(FIN | ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    await conn.expect_fin()
     await conn.send(ACK)
     await conn.confirm(State.CLOSED)
 
@@ -321,7 +321,7 @@ async def test_simultaneous_close_with_data_both_ways(tcp: Case) -> None:
     before_its_data = conn.rcv_nxt
     await app_sends(conn, DATA)
     await app_closes(conn, "shutdown")
-    await conn.expect(FIN | ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    await conn.expect_fin()
 
     await conn.send(FIN | ACK, ack=before_its_data, payload=DATA[:HALF], text="covers nothing of the target's")
     await conn.expect_ack()

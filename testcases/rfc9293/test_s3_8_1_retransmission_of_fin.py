@@ -44,7 +44,7 @@ async def sends_its_fin(tcp: Case, state: State, *, sack: bool = False) -> tuple
         await conn.send(FIN | ACK)
         await conn.expect_ack()
     await conn.app.shutdown("send")
-    fin = await conn.expect(FIN | ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    fin = await conn.expect_fin()
     if state is State.CLOSING:
         await conn.send(FIN | ACK, ack=fin.segment.seq, text="FIN that does not cover the target's FIN")
         await conn.expect_ack()
@@ -157,7 +157,7 @@ async def test_lost_data_and_fin_are_both_sent_again(tcp: Case, state: State, th
     conn = await tcp.drive_to(State.ESTABLISHED if state is State.FIN_WAIT_1 else State.CLOSE_WAIT)
     data = await app_sends(conn, DATA)
     await conn.app.shutdown("send")
-    fin = await conn.expect(FIN | ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0)
+    fin = await conn.expect_fin()
 
     await conn.expect_retransmission(data, fin)
     await conn.send(ACK, ack=fin.segment.seq, text="covers the data, not the FIN")
