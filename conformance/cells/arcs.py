@@ -13,8 +13,9 @@ from conformance.cells.settle import settle
 from conformance.cells.steps import QUIET_S
 from conformance.cells.time_wait import end_of_time_wait
 from conformance.standard.cells import Cell
+from conformance.standard.segments import Segment
 from conformance.standard.states import State
-from conformance.standard.vocabulary import Segment, Timeout
+from conformance.standard.stimuli import Timeout
 
 if TYPE_CHECKING:
     from conformance.case.case import Case

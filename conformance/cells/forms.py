@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from conformance.cells.numbers import flags_of, variables
 from conformance.judge import Expectation
-from conformance.standard.vocabulary import RESPONSES, Placed, Response, Variables
+from conformance.standard.responses import RESPONSES, Response
+from conformance.standard.segments import Placed, Variables
 from conformance.wire import ACK, RST, URG, Seq
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
-from conformance.standard.vocabulary import Variables
+from conformance.standard.segments import Variables
 from conformance.wire import NO_FLAGS, Flags
 
 if TYPE_CHECKING:

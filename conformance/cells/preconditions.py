@@ -8,8 +8,8 @@ from typing import Final
 from conformance.case.lasts import Lasts, after
 from conformance.cells.giving_up import r2_of
 from conformance.standard.cells import Cell
+from conformance.standard.segments import Ack, Segment
 from conformance.standard.states import State
-from conformance.standard.vocabulary import Ack, Segment
 
 _ALONE: Final = (State.CLOSED, State.LISTEN, State.SYN_RECEIVED, State.ESTABLISHED)
 _OF_CALLS: Final = {"call-send-urgent": ("urgent",), "call-abort": ("abort",)}

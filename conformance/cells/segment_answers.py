@@ -12,8 +12,9 @@ from conformance.cells.segment_stimulus import Stimulus
 from conformance.cells.text import TEXT
 from conformance.judge import Expectation
 from conformance.standard.cells import Outcome
+from conformance.standard.responses import Response
+from conformance.standard.segments import Edge
 from conformance.standard.states import State
-from conformance.standard.vocabulary import Edge, Response
 from conformance.wire import ACK, FIN, SYN, Seq
 
 _IN_ORDER: Final = (Edge.NATURAL, Edge.LEFT_EDGE, Edge.STRADDLE_LEFT)

@@ -12,8 +12,8 @@ from conformance.cells.steps import QUIET_S, read
 from conformance.cells.text import PIECE, TEXT, pattern
 from conformance.cells.usable import NOTHING_LEFT, Left
 from conformance.judge import Expectation, Violation
+from conformance.standard.segments import Ack
 from conformance.standard.states import FIN_RECEIVED, State
-from conformance.standard.vocabulary import Ack
 from conformance.tester.clock import SECOND
 from conformance.tester.connection import REACTION_S
 from conformance.wire import ACK, FIN, Seq

@@ -11,8 +11,8 @@ from conformance.case.steps import app_sends
 from conformance.cells.openings import opening
 from conformance.cells.text import FROM_TARGET, OLD_TEXT, UNACKNOWLEDGED, fill_window
 from conformance.standard.cells import Cell, Outcome
+from conformance.standard.segments import Ack, Edge, Segment
 from conformance.standard.states import FIN_RECEIVED, State
-from conformance.standard.vocabulary import Ack, Edge, Segment
 from conformance.wire import ACK
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from conformance.cells.numbers import flags_of, variables
 from conformance.cells.segment_start import ONE_SIDED, TSVAL, Row
 from conformance.cells.text import OLD_TEXT, TEXT
 from conformance.judge import Inconclusive, NotApplicable
+from conformance.standard.segments import Placed, Stamp, Variables
 from conformance.standard.states import FIN_RECEIVED, State
-from conformance.standard.vocabulary import Placed, Stamp, Variables
 from conformance.tester.stamped import Sent
 from conformance.wire import ACK, SYN, Flags, Seq
 from conformance.wire import options as opt

@@ -1,6 +1,7 @@
 """The documented state machine, one row per state and event (RFC 9293, 3.10.1 to 3.10.8 and Figure 5).
 
-`cells.tsv` holds the rows, `vocabulary` the words they are written in. A row is checked when it is read:
+`cells.tsv` holds the rows; `stimuli`, `responses` and `vocabulary` are the words they are written in. A row is checked
+when it is read:
 
 1. Its words are known, and its id is `STATE/stimulus`, with a suffix where two rows share both.
 2. Every response has its next state, the response can lead there, and the state can be reached from this one.
@@ -17,18 +18,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from conformance.standard import _data, catalogue
+from conformance.standard.responses import RESPONSES, Response
+from conformance.standard.segments import Segment
 from conformance.standard.states import SYNCHRONIZED, State
-from conformance.standard.vocabulary import (
-    NEEDS,
-    PROFILES,
-    RESPONSES,
-    STIMULI,
-    Call,
-    Response,
-    Segment,
-    Stimulus,
-    Timeout,
-)
+from conformance.standard.stimuli import STIMULI, Call, Stimulus, Timeout
+from conformance.standard.vocabulary import NEEDS, PROFILES
 
 COLUMNS: Final = (
     "cell",

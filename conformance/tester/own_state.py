@@ -7,9 +7,10 @@ import types
 from collections.abc import Mapping
 
 from conformance.standard.cells import arcs
+from conformance.standard.segments import Ack
+from conformance.standard.segments import Segment as Stimulus
 from conformance.standard.states import State
-from conformance.standard.vocabulary import Ack, Call
-from conformance.standard.vocabulary import Segment as Stimulus
+from conformance.standard.stimuli import Call
 from conformance.wire import ACK, FIN, RST, SYN, Flags
 
 

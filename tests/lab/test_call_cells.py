@@ -20,8 +20,8 @@ from conformance.run.outcome import Outcome
 from conformance.run.run import Run
 from conformance.standard.cells import Cell, cells
 from conformance.standard.profile import profile
+from conformance.standard.responses import RESPONSES, Response
 from conformance.standard.states import State
-from conformance.standard.vocabulary import RESPONSES, Response
 from conformance.target.load import load_target
 
 RUNNERS: dict[str, Callable[[Case, Cell], Awaitable[None]]] = {"call": run_call, "timeout": run_timeout, "arc": run_arc}

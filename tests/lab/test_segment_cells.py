@@ -17,8 +17,8 @@ from conformance.run.outcome import Outcome as CaseOutcome
 from conformance.run.run import Run
 from conformance.standard.cells import Cell, Outcome, cells
 from conformance.standard.profile import profile
+from conformance.standard.responses import RESPONSES, Response
 from conformance.standard.states import SYNCHRONIZED, State
-from conformance.standard.vocabulary import RESPONSES, Response
 from conformance.target import HarnessFault
 from conformance.target.netns import NetnsTarget
 from conformance.wire import RST, dissect

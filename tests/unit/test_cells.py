@@ -16,22 +16,11 @@ from conformance.report import baseline_files
 from conformance.standard import _data, catalogue, cells, diagram
 from conformance.standard.cells import COLUMNS, Cell, Outcome
 from conformance.standard.machine import MODULUS, Endpoint, Reply, Seg, outcomes
+from conformance.standard.responses import RESPONSES, Response
+from conformance.standard.segments import Ack, Edge, Placed, Segment, Stamp, Variables
 from conformance.standard.states import FIN_ACKNOWLEDGED, FIN_OUTSTANDING, FIN_RECEIVED, SYNCHRONIZED, State
-from conformance.standard.vocabulary import (
-    NEEDS,
-    PROFILES,
-    RESPONSES,
-    STIMULI,
-    Ack,
-    Call,
-    Edge,
-    Placed,
-    Response,
-    Segment,
-    Stamp,
-    Timeout,
-    Variables,
-)
+from conformance.standard.stimuli import STIMULI, Call, Timeout
+from conformance.standard.vocabulary import NEEDS, PROFILES
 
 TEXT = _data.text("cells.tsv")
 

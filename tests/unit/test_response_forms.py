@@ -9,7 +9,8 @@ import pytest
 from conformance.cells.forms import forms
 from conformance.judge import Expectation
 from conformance.standard.cells import cell
-from conformance.standard.vocabulary import RESPONSES, Placed, Variables
+from conformance.standard.responses import RESPONSES
+from conformance.standard.segments import Placed, Variables
 from conformance.wire import ACK, RST, SYN, URG, Seq
 
 TARGET = Variables(iss=1000, snd_una=1001, snd_nxt=1101, rcv_nxt=501, rcv_wnd=8000, max_snd_wnd=4000)
