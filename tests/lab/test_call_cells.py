@@ -99,15 +99,16 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     output: Path = tmp_path_factory.mktemp("run")
     made = Run(load_target("linux"), output=output, concurrency=128, strict=False, command="")
     made.start()
+    made.open_record()
     yield made
     made.stop()
 
 
 @pytest.fixture(scope="module")
 def outcomes(run: Run) -> dict[str, Outcome]:
-    """Every row as it is and with each wrong word, all side by side; the long ones first."""
+    """Run every row as it is and with each wrong word, all side by side; the long ones first."""
     asked = [Wrong("row", row) for row in ROWS] + [wrong for row in ROWS for wrong in _wrong(row)]
-    asked.sort(key=lambda one: "2msl" not in one.cell.id)
+    asked.sort(key=lambda wrong: "2msl" not in wrong.cell.id)
     futures: list[Future[Outcome]] = [run.submit(_info(one.cell, one.how), _case, {"cell": one.cell}) for one in asked]
     return {future.result().info.id: future.result() for future in futures}
 

@@ -36,6 +36,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     )
     try:
         item.start()
+        item.open_record()
     except HarnessFault as error:
         item.stop()
         pytest.skip(f"needs the embedded lab: {error}")
@@ -145,7 +146,7 @@ def next_state_beside(row: Cell) -> list[Outcome]:
 @pytest.mark.parametrize(
     "mutation",
     [wrong_response, segment_where_it_may_be_silent, wrong_seq, wrong_ack, wrong_next, next_state_beside],
-    ids=lambda one: str(one.__name__).replace("_", "-"),
+    ids=lambda mutation: str(mutation.__name__).replace("_", "-"),
 )
 def test_a_wrong_row_fails(run: Run, mutation: Callable[[Cell], list[Outcome]]) -> None:
     # The new id keeps the rows that are alternatives of the right one out of it.
