@@ -16,7 +16,7 @@ from conformance.standard.states import SYNCHRONIZED, State
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """What a response segment says: SEQ, ACK (None: the field is not significant), control bits.
+    """The fields of a response segment: SEQ, ACK (None: the field is not significant), control bits.
 
     `seq` is None where the document leaves it open.
     """
@@ -28,7 +28,7 @@ class Fields:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What a target may answer.
+    """One answer that a target may give.
 
     `flags` is None where no segment is sent; PSH is never compared, and a RST may also carry ACK where the formula
     has none. `seq` and `ack` are formulas: SND.NXT is taken before the response itself, RCV.NXT after the stimulus.
@@ -52,7 +52,7 @@ class Response:
     leads: frozenset[State] = frozenset(State)
 
     def fields(self, target: Variables, seq: int, ack: int | None, length: int) -> Fields | None:
-        """The segment for a target with these variables, in answer to SEG.SEQ, SEG.ACK, SEG.LEN; None for silence.
+        """Return the segment for a target with these variables, in answer to SEG.SEQ, SEG.ACK, SEG.LEN; None for silence.
 
         For `forms` ask each of them in RESPONSES.
 
@@ -80,7 +80,7 @@ class Response:
 
     @property
     def formula(self) -> str:
-        """As the RFC writes it: `<SEQ=SND.NXT><ACK=RCV.NXT><CTL=ACK>`; empty for silence and for calls."""
+        """Return it as the RFC writes it: `<SEQ=SND.NXT><ACK=RCV.NXT><CTL=ACK>`; empty for silence and for calls."""
         if self.flags is None:
             return ""
         order = ("SYN", "FIN", "RST", "URG", "ACK")

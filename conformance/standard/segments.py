@@ -14,7 +14,7 @@ MODULUS: Final = 1 << 32
 
 
 class Edge(enum.Enum):
-    """Where a segment of SEG.LEN numbers lies; the window is RCV.NXT =< n < RCV.NXT+RCV.WND of the target."""
+    """The place of a segment of SEG.LEN numbers; the window is RCV.NXT =< n < RCV.NXT+RCV.WND of the target."""
 
     NATURAL = "natural"
     """The next number of an undisturbed peer: RCV.NXT; before there is one, the tester's own."""
@@ -37,7 +37,7 @@ class Edge(enum.Enum):
 
 
 class Ack(enum.Enum):
-    """What a segment acknowledges. In CLOSED and LISTEN nothing was sent, so any number serves."""
+    """The place of a segment's ACK field. In CLOSED and LISTEN nothing was sent, so any number serves."""
 
     NONE = "none"
     """The ACK bit is off."""
@@ -134,7 +134,7 @@ class Segment:
         return self.data and self.seq in (Edge.OUTSIDE_LEFT, Edge.STRADDLE_LEFT)
 
     def place(self, target: Variables, data: int = 100) -> Placed:
-        """The numbers of this segment with `data` octets of text (if it has text; at least 2) for these variables."""
+        """Return the numbers of this segment with `data` octets of text (if it has text; at least 2) for these variables."""
         data = data if self.data else 0
         length = data + len(self.flags & {"SYN", "FIN"})
         return Placed(self._seq(target, length), self._ack(target), data, length)

@@ -19,7 +19,7 @@ PROFILES: Final[Mapping[str, str]] = types.MappingProxyType(
         "half-duplex-close": "after CLOSE nothing is read any more (MAY-1)",
     }
 )
-"""Which document, or which of its options, a cell belongs to."""
+"""The document, or the option of it, that a cell belongs to."""
 
 NEEDS: Final[Mapping[str, str]] = types.MappingProxyType(
     {
@@ -40,4 +40,4 @@ NEEDS: Final[Mapping[str, str]] = types.MappingProxyType(
         "wait": "the case takes as long as a timer of the target",
     }
 )
-"""What a cell needs of a lab or target beyond an open port."""
+"""The needs of a cell, of lab or target, beyond an open port."""

@@ -40,7 +40,7 @@ FIXED: Mapping[str, Mapping[str, bool]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Numbers:
-    """Where a connection stands in the sequence spaces."""
+    """The place of a connection in the sequence spaces."""
 
     iss: int
     irs: int
@@ -67,7 +67,7 @@ positions = st.builds(
 
 @dataclasses.dataclass(frozen=True)
 class Seen:
-    """What the model did: one way through one event."""
+    """One way of the model through one event."""
 
     state: State
     replies: tuple[Reply, ...]
@@ -176,7 +176,7 @@ def allowed(cell: Cell, at: Numbers) -> list[Seen]:
 
 
 def matches(response: Response, seen: Seen, cell: Cell, start: Endpoint, placed: Placed | None) -> bool:
-    """Whether the model answered in this way, everything compared that the response says."""
+    """Return True if the model answered in this way, everything compared that the response says."""
     if response.slug in ("ok", "error", "queued", "received", "state"):
         return seen.result == response.slug and not seen.replies
     if seen.result:
@@ -304,10 +304,10 @@ def mutants(row: Mapping[str, str]) -> Iterator[dict[str, str]]:
             first = cells._survival(State(row["state"]), State(changed.split(" | ")[0]))
             yield {**row, "next": changed, "survives": first}
         if len(responses) > 1:
-            kept = [n for n in range(len(responses)) if n != index]
-            changed = " | ".join(following[n] for n in kept)
+            others = [n for n in range(len(responses)) if n != index]
+            changed = " | ".join(following[n] for n in others)
             first = cells._survival(State(row["state"]), State(changed.split(" | ")[0]))
-            yield {**row, "responses": " | ".join(responses[n] for n in kept), "next": changed, "survives": first}
+            yield {**row, "responses": " | ".join(responses[n] for n in others), "next": changed, "survives": first}
 
 
 @pytest.mark.parametrize("row", rows(), ids=IDS)
@@ -503,22 +503,22 @@ GO_ON = ("test_syn_that_turns_out_to_be_old_leads_back_to_time_wait",)
 
 
 def test_no_case_denies_an_outcome_that_the_table_allows() -> None:
-    """Where a target took an alternative of a row, no scripted case of the same cell may break by the row's own sentences."""
+    """No scripted case may break by the sentences of a row of which a target took an alternative."""
     contradictions = []
     for path in sorted((Path(__file__).parents[2] / "reports" / "baselines").glob("*.json")):
-        kept = baseline_files.load(str(path))
-        sentences = {one.key: one.sentence for one in kept.deviations}
-        rows_of = {name: one for name, one in kept.cases.items() if "::test_segment_arrives[" in name}
+        baseline = baseline_files.load(str(path))
+        sentences = {one.key: one.sentence for one in baseline.deviations}
+        rows_of = {name: one for name, one in baseline.cases.items() if "::test_segment_arrives[" in name}
         outcomes = {(name.partition("[")[2][:4], one.cells[0]): one for name, one in rows_of.items() if one.cells}
-        for name, one in kept.cases.items():
-            row = outcomes.get((name.partition("[")[2][:4], one.cells[0])) if len(one.cells) == 1 else None
+        for name, case in baseline.cases.items():
+            row = outcomes.get((name.partition("[")[2][:4], case.cells[0])) if len(case.cells) == 1 else None
             if "s3_10_7_segment_arrives" in name or row is None or row.verdict != "conforms":
                 continue
             if name.partition("::")[2].partition("[")[0] in GO_ON:
                 continue
-            cell = cells.cell(one.cells[0])
+            cell = cells.cell(case.cells[0])
             own = {catalogue.requirement(id_).sentence for id_ in cell.requirements}
             its = {f"{outcome.response.slug}, then {outcome.next}" for outcome in cell.outcomes[1:]}
-            if sentences.get(one.deviation) in own and its & set(row.choices.values()):
-                contradictions.append(f"{kept.name}: {name} and {cell.id}")
+            if sentences.get(case.deviation) in own and its & set(row.choices.values()):
+                contradictions.append(f"{baseline.name}: {name} and {cell.id}")
     assert not contradictions

@@ -51,11 +51,11 @@ def test_an_unknown_state_names_the_nearest() -> None:
 
 
 def test_every_numbered_requirement_of_rfc_9293_is_there() -> None:
-    found = catalogue.requirements()
+    ids = catalogue.requirements()
     for prefix, count in (("MUST", 69), ("SHLD", 31), ("MAY", 18), ("REC", 1)):
         for number in range(1, count + 1):
-            assert f"RFC9293:{prefix}-{number}" in found
-    numbered = [name for name in found if re.fullmatch(r"RFC9293:(MUST|SHLD|MAY|REC)-\d+", name)]
+            assert f"RFC9293:{prefix}-{number}" in ids
+    numbered = [name for name in ids if re.fullmatch(r"RFC9293:(MUST|SHLD|MAY|REC)-\d+", name)]
     assert len(numbered) == 119
 
 
