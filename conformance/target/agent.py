@@ -88,16 +88,6 @@ STATES = {
     7: "CLOSED", 8: "CLOSE-WAIT", 9: "LAST-ACK", 10: "LISTEN", 11: "CLOSING", 12: "SYN-RECEIVED",
 }
 TIMERS = {0: None, 1: "retransmission", 2: "keepalive", 3: "time-wait", 4: "probe"}
-
-# Start of struct tcp_info (linux/tcp.h): eight bytes (state, ca_state, retransmits, probes, backoff, options, window
-# scales, flags), then 24 words: rto, ato, snd_mss, rcv_mss, unacked, sacked, lost, retrans, fackets, four times since
-# the last data and acknowledgement, pmtu, rcv_ssthresh, rtt, rttvar, snd_ssthresh, snd_cwnd, advmss, reordering,
-# rcv_rtt, rcv_space, total_retrans. Times are microseconds. Here: the place of each among all 32.
-TCP_INFO = struct.Struct("=8B24I")
-TCP_INFO_FIELDS = {
-    "retransmits": 2, "backoff": 4, "rto_us": 8, "ato_us": 9, "snd_mss": 10, "rcv_mss": 11, "unacked": 12,
-    "rtt_us": 23, "rttvar_us": 24, "snd_cwnd": 26, "total_retrans": 31,
-}
 # fmt: on
 LINGER = struct.Struct("=ii")  # struct linger: onoff, seconds
 SIOCATMARK = 0x8905  # Linux's number: the fcntl module names none
@@ -281,13 +271,11 @@ KINDS: dict[str, Callable[[Any], Any]] = {
     "maximum": whole(1, LINE_LIMIT),
     "name": text,
     "options": option_list,
-    "peek": flag,
     "port": whole(0, 65535),
     "remote_address": text,
     "remote_port": whole(0, 65535),
     "request": whole(-(1 << 62), 1 << 62),
     "reuse": flag,
-    "size": whole(0, 4096),
     "socket": whole(0, 1 << 62),
     "timeout": seconds,
     "urgent": flag,
@@ -725,19 +713,16 @@ class Agent:
         maximum: int = 65536,
         timeout: float | None = None,
         urgent: bool = False,
-        peek: bool = False,
     ) -> dict[str, Any] | None:
         """Answered when `count` bytes are there, at most `maximum`, or the end of file; count 0: at once.
 
-        Bytes that came before an error are delivered with its code as ``error_after``; the next receive gets the error.
+        Bytes that came before an error are delivered first; the next receive gets the error.
         """
         if maximum < count:
             raise bad("maximum", f"at least count ({count})", maximum)
-        if peek and count > 1:
-            raise bad("count", "0 or 1 with peek (the kernel cannot wait for more without reading it)", count)
 
         def step(events: int) -> dict[str, Any] | None:
-            return take_urgent(sock, count, maximum, events) if urgent else take(sock, count, maximum, peek)
+            return take_urgent(sock, count, maximum, events) if urgent else take(sock, count, maximum)
 
         if count == 0:
             return step(0)
@@ -780,11 +765,9 @@ class Agent:
         return {}
 
     @operation
-    def option_get(self, number: int, *, sock: Sock, level: str, name: str, size: int = 0) -> dict[str, Any]:
-        """``value``: an int, [onoff, seconds] for SO_LINGER; with `size`, up to that many raw ``bytes`` instead."""
+    def option_get(self, number: int, *, sock: Sock, level: str, name: str) -> dict[str, Any]:
+        """Return ``value``: an int, or [onoff, seconds] for SO_LINGER."""
         numbers = option_number(level, name)
-        if size:
-            return {"bytes": sock.socket.getsockopt(*numbers, size)}
         if name == "SO_LINGER":
             return {"value": LINGER.unpack(sock.socket.getsockopt(*numbers, LINGER.size))}
         return {"value": pending_error(sock) if name == "SO_ERROR" else sock.socket.getsockopt(*numbers)}
@@ -794,12 +777,6 @@ class Agent:
         """What ended the connection (remembered), or an error that it survived (told once)."""
         code = pending_error(sock) or sock.failure
         return {"code": errno_name(code) if code else None}
-
-    @operation
-    def info(self, number: int, *, sock: Sock) -> dict[str, Any]:
-        raw = sock.socket.getsockopt(socket.IPPROTO_TCP, LINUX_OPTIONS["TCP_INFO"], TCP_INFO.size)
-        fields = TCP_INFO.unpack(raw)
-        return {"state": STATES[fields[0]], **{name: fields[place] for name, place in TCP_INFO_FIELDS.items()}}
 
     @operation
     def state(
@@ -910,34 +887,28 @@ def ended(sock: socket.socket) -> bool:
     return False
 
 
-def take(sock: Sock, count: int, maximum: int, peek: bool) -> dict[str, Any] | None:
-    """Reads up to `maximum` bytes: the ok of a receive, or None while there are fewer than `count`."""
-    peeked, eof, failure = b"", False, 0
+def take(sock: Sock, count: int, maximum: int) -> dict[str, Any] | None:
+    """Read up to `maximum` bytes: return the ok of a receive, or None while there are fewer than `count`."""
+    eof, failure = False, 0
     while len(sock.unread) < maximum:
-        chunk, eof, failure = pull(sock, maximum - len(sock.unread), socket.MSG_PEEK if peek else 0)
-        if peek:
-            peeked = chunk
-            break
+        chunk, eof, failure = pull(sock, maximum - len(sock.unread))
         sock.unread += chunk
         if not chunk:
             break
-    held = min(len(sock.unread), maximum) + len(peeked)
+    held = min(len(sock.unread), maximum)
     if held < count and not eof and not failure:
         return None
     if failure and not held:
         raise_errno(failure)
-    ok: dict[str, Any] = {"data": bytes(sock.unread[:maximum]) + peeked, "eof": eof}
-    if not peek:
-        del sock.unread[:maximum]
-    if failure:
-        ok["error_after"] = errno_name(failure)
+    ok: dict[str, Any] = {"data": bytes(sock.unread[:maximum]), "eof": eof}
+    del sock.unread[:maximum]
     return ok
 
 
-def pull(sock: Sock, size: int, flags: int) -> tuple[bytes, bool, int]:
+def pull(sock: Sock, size: int) -> tuple[bytes, bool, int]:
     """One read: the bytes, whether this is the end of file, the errno of a failure."""
     try:
-        chunk = sock.socket.recv(min(size, CHUNK), flags)
+        chunk = sock.socket.recv(min(size, CHUNK))
     except BlockingIOError:
         return b"", False, 0
     except OSError as error:

@@ -377,7 +377,6 @@ def test_connection_refused_late_is_remembered(agent: Running) -> None:
     receiving = agent.start("receive", socket=sock)
     assert agent.send(sock, b"x", wait=False) == {"sent": 0}
     assert agent.refused("connected", socket=sock, timeout=0.01) == "timeout"
-    assert agent.ask("info", socket=sock)["state"] == "SYN-SENT"
     agent.ask("close", socket=listener["socket"])
     for number in (waiting, sending, receiving):
         assert agent.failure(number)["code"] == "ECONNREFUSED"
@@ -427,8 +426,8 @@ def test_count_zero_never_waits(agent: Running) -> None:
     pair = agent.pair()
     assert agent.receive(pair.theirs, count=0) == (b"", False)
     agent.send(pair.ours, b"abc")
-    assert agent.receive(pair.theirs, count=1, peek=True) == (b"abc", False)
-    assert agent.receive(pair.theirs, count=0, maximum=2) == (b"ab", False)
+    assert agent.receive(pair.theirs, count=1, maximum=1) == (b"a", False)
+    assert agent.receive(pair.theirs, count=0, maximum=1) == (b"b", False)
     assert agent.receive(pair.theirs, count=0) == (b"c", False)
 
 
@@ -438,15 +437,14 @@ def test_end_of_file_comes_with_what_was_read(agent: Running) -> None:
     agent.send(pair.ours, b"abc")
     agent.ask("shutdown", socket=pair.ours, how="send")
     assert got(agent.result(waiting)) == (b"abc", True)
-    assert agent.receive(pair.theirs) == (b"", True)
-    assert agent.receive(pair.theirs, peek=True) == (b"", True)
+    for _ in range(2):
+        assert agent.receive(pair.theirs) == (b"", True)
 
 
 def test_bytes_read_survive_timeout_and_cancel(agent: Running) -> None:
     pair = agent.pair()
     agent.send(pair.ours, b"abc")
     assert agent.refused("receive", socket=pair.theirs, count=10, timeout=0.01) == "timeout"
-    assert agent.receive(pair.theirs, peek=True) == (b"abc", False)
     waiting = agent.start("receive", socket=pair.theirs, count=10)
     assert agent.ask("cancel", request=waiting) == {"cancelled": True}
     assert agent.failure(waiting)["code"] == "cancelled"
@@ -472,15 +470,6 @@ def test_a_cancelled_receive_lets_the_next_have_its_bytes(agent: Running) -> Non
     assert agent.unanswered(first, second)
     agent.ask("cancel", request=first)
     assert got(agent.result(second)) == (b"abc", False)
-
-
-def test_peek_leaves_the_bytes(agent: Running) -> None:
-    pair = agent.pair()
-    waiting = agent.start("receive", socket=pair.theirs, peek=True)
-    agent.send(pair.ours, b"abc")
-    assert got(agent.result(waiting))[0]
-    assert agent.receive(pair.theirs, count=3) == (b"abc", False)
-    assert agent.refused("receive", socket=pair.theirs, peek=True, count=2) == "bad-request"
 
 
 def test_reading_waits_until_it_is_asked_for(agent: Running) -> None:
@@ -537,8 +526,7 @@ def test_bytes_before_a_reset_are_not_lost(agent: Running) -> None:
     waiting = agent.start("receive", socket=pair.theirs, count=10)
     agent.send(pair.ours, b"abc")
     agent.ask("abort", socket=pair.ours)
-    ok = agent.result(waiting)
-    assert (got(ok), ok["error_after"]) == ((b"abc", False), "ECONNRESET")
+    assert got(agent.result(waiting)) == (b"abc", False)
     for _ in range(2):
         assert agent.refused("receive", socket=pair.theirs) == "ECONNRESET"
 
@@ -550,10 +538,8 @@ def test_bytes_before_a_reset_that_is_already_there(agent: Running) -> None:
     agent.reaches(pair.swapped, "CLOSED")
     assert agent.receive(pair.theirs, maximum=4) == (b"abcd", False)
     assert agent.ask("error", socket=pair.theirs) == {"code": "ECONNRESET"}
-    ok = agent.ask("receive", socket=pair.theirs)
-    assert (got(ok), ok["error_after"]) == ((b"ef", False), "ECONNRESET")
+    assert agent.receive(pair.theirs) == (b"ef", False)
     assert agent.refused("receive", socket=pair.theirs, count=0) == "ECONNRESET"
-    assert agent.refused("receive", socket=pair.theirs, peek=True) == "ECONNRESET"
 
 
 def test_a_reset_told_to_send_is_told_to_receive_too(agent: Running) -> None:
@@ -691,7 +677,7 @@ def test_options_are_set_and_read(agent: Running, level: str, name: str, value: 
 def test_options_as_bytes(agent: Running) -> None:
     where = {"socket": agent.pair().ours, "level": "tcp", "name": "TCP_CONGESTION"}
     agent.ask("option_set", value={"bytes": b64(b"reno")}, **where)
-    assert base64.b64decode(agent.ask("option_get", size=16, **where)["bytes"]).rstrip(b"\0") == b"reno"
+    assert agent.refused("option_set", value={"bytes": b64(b"no-such")}, **where) == "ENOENT"
 
 
 @pytest.mark.parametrize(
@@ -713,23 +699,10 @@ def test_options_refused(agent: Running, level: str, name: str, code: str) -> No
 def test_options_are_set_before_the_socket_is_used(agent: Running) -> None:
     listener = agent.listen(options=[["tcp", "TCP_MAXSEG", 600], ["socket", "SO_RCVBUF", 5000]])
     sock = agent.connect(listener, options=[["tcp", "TCP_NODELAY", 1]])["socket"]
-    assert agent.ask("info", socket=sock)["snd_mss"] <= 600
+    assert agent.ask("option_get", socket=sock, level="tcp", name="TCP_MAXSEG")["value"] <= 600
     assert agent.ask("option_get", socket=sock, level="tcp", name="TCP_NODELAY") == {"value": 1}
     for options in ([["tcp", "TCP_NODELAY"]], "TCP_NODELAY", [["tcp", "TCP_NODELAY", "1"]], [["tcp", 1, 1]]):
         assert agent.refused("listen", family=4, address="", port=0, options=options) == "bad-request"
-
-
-def test_info(agent: Running) -> None:
-    pair = agent.pair()
-    agent.send(pair.ours, b"abc")
-    agent.receive(pair.theirs, count=3)
-    info = agent.ask("info", socket=pair.ours)
-    assert info["state"] == "ESTABLISHED"
-    assert info["rto_us"] >= 200_000
-    assert 0 < info["rtt_us"] < 1_000_000
-    assert info["snd_mss"] > 500
-    assert (info["retransmits"], info["backoff"], info["total_retrans"]) == (0, 0, 0)
-    assert set(info) == {"state", *agent_module.TCP_INFO_FIELDS}
 
 
 def test_states_of_a_connection_that_is_closed_from_one_end(agent: Running, family: int) -> None:

@@ -358,7 +358,6 @@ func (a *agent) receiveData(number int64, from struct {
 	Maximum int      `json:"maximum" default:"65536"`
 	Timeout *seconds `json:"timeout" default:"null"`
 	Urgent  bool     `json:"urgent" default:"false"`
-	Peek    bool     `json:"peek" default:"false"`
 }) (any, error) {
 	s := from.Socket
 	switch {
@@ -369,7 +368,7 @@ func (a *agent) receiveData(number int64, from struct {
 	case from.Maximum < max(from.Count, 1) || from.Maximum > lineLimit:
 		return nil, refuse("bad-request", "maximum: a number from count to %d is needed, not %d", lineLimit, from.Maximum)
 	}
-	try := func() (any, error) { return s.take(from.Count, from.Maximum, from.Peek) }
+	try := func() (any, error) { return s.take(from.Count, from.Maximum) }
 	if from.Count == 0 {
 		return try()
 	}
@@ -378,12 +377,12 @@ func (a *agent) receiveData(number int64, from struct {
 }
 
 // take reads up to so many octets: the ok of a receive, or nil while there are fewer than count.
-func (s *socket) take(count, maximum int, peek bool) (any, error) {
+func (s *socket) take(count, maximum int) (any, error) {
 	data, eof, failed := s.unread, false, error(nil)
 	for len(data) < maximum && !eof && failed == nil {
 		room := make([]byte, maximum-len(data))
 		rest := tcpip.SliceWriter(room)
-		result, failure := s.ep.Read(&rest, tcpip.ReadOptions{Peek: peek})
+		result, failure := s.ep.Read(&rest, tcpip.ReadOptions{})
 		data = append(data[:len(data):len(data)], room[:result.Count]...)
 		if again(failure) {
 			break
@@ -394,27 +393,16 @@ func (s *socket) take(count, maximum int, peek bool) (any, error) {
 			s.noteFailure(failure)
 			failed = posix(failure)
 		}
-		if peek {
-			break
-		}
 	}
-	if !peek {
-		s.unread = data
-	}
+	s.unread = data
 	if len(data) < count && !eof && failed == nil {
 		return nil, nil
 	}
 	if failed != nil && len(data) == 0 {
 		return nil, failed
 	}
-	if !peek {
-		s.unread = nil
-	}
-	ok := map[string]any{"data": append([]byte{}, data...), "eof": eof}
-	if failed != nil {
-		ok["error_after"] = code(failed)
-	}
-	return ok, nil
+	s.unread = nil
+	return map[string]any{"data": append([]byte{}, data...), "eof": eof}, nil
 }
 
 func (a *agent) shutdown(_ int64, what struct {
@@ -490,7 +478,7 @@ func (a *agent) optionGet(_ int64, which struct {
 	if which.Name == "TCP_CONGESTION" {
 		var name tcpip.CongestionControlOption
 		failure := s.ep.GetSockOpt(&name)
-		return map[string]any{"bytes": []byte(name)}, posix(failure)
+		return map[string]any{"value": map[string][]byte{"bytes": []byte(name)}}, posix(failure)
 	}
 	value, failure := sockopts[which.Name].get(s.ep)
 	return map[string]any{"value": value}, posix(failure)

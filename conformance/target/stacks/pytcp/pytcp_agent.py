@@ -149,14 +149,12 @@ class Socket:
         with _posix():
             return int(self._sock.send(bytes(data)))
 
-    def recv(self, count: int, flags: int) -> bytes:
+    def recv(self, count: int, flags: int = 0) -> bytes:
         """PyTCP tells the end once; a call after that would wait for ever."""
-        if flags & ~socket.MSG_PEEK:
+        if flags:
             agent.raise_errno(errno.EOPNOTSUPP)
         if self.session is None or self.session.state is FsmState.LISTEN:
             agent.raise_errno(errno.ENOTCONN)
-        if flags and self.session._rx_buffer:
-            return bytes(self.session._rx_buffer[:count])
         data = b"" if self._ended else bytes(self._sock.recv(count))
         self._ended = not data
         return data
@@ -490,7 +488,7 @@ def main() -> None:
     agent.new_socket = new_socket
     agent.time = clock  # type: ignore[assignment, attr-defined]
     agent.KINDS.update(options=no_options, until_ns=agent.whole(0, 1 << 62), frames_in=agent.whole(0, 1 << 62))
-    for name in ("abort", "at_mark", "info", "sysctl_get", "sysctl_set"):
+    for name in ("abort", "at_mark", "sysctl_get", "sysctl_set"):
         del agent.OPERATIONS[name]
     served = PyTcpAgent(Link(int(os.environ["TCP_CONFORMANCE_LINK_FD"])), clock)
     stack.tx_ring = served

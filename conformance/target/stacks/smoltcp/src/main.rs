@@ -92,13 +92,12 @@ struct Waiter {
     sent: usize,
     count: usize,
     maximum: usize,
-    peek: bool,
 }
 
 impl Waiter {
     fn new(id: &Value, socket: u64, kind: Kind, until_ns: Option<i64>) -> Self {
         let id = id.clone();
-        Waiter { id, socket, kind, until_ns, data: Vec::new(), sent: 0, count: 0, maximum: 0, peek: false }
+        Waiter { id, socket, kind, until_ns, data: Vec::new(), sent: 0, count: 0, maximum: 0 }
     }
 
     fn failed(&self, code: &'static str, message: String) -> Answer {
@@ -242,7 +241,7 @@ impl Agent {
                     None => None,
                 },
                 Kind::Send => connection.send(&mut self.sockets, &one.data, &mut one.sent),
-                Kind::Receive => connection.receive(&mut self.sockets, one.count, one.maximum, one.peek),
+                Kind::Receive => connection.receive(&mut self.sockets, one.count, one.maximum),
             },
             (Some(Sock::Listener(_)), _) => Some(one.failed("ENOTCONN", "the socket listens".into())),
         }
@@ -320,7 +319,7 @@ impl Agent {
                 let number = a.socket()?;
                 let count = a.whole("count", 0, LONGEST_LINE as u64, Some(1))? as usize;
                 let maximum = a.whole("maximum", 1, LONGEST_LINE as u64, Some(65_536))? as usize;
-                let (timeout, urgent, peek) = (a.timeout()?, a.flag("urgent", false)?, a.flag("peek", false)?);
+                let (timeout, urgent) = (a.timeout()?, a.flag("urgent", false)?);
                 a.end()?;
                 if urgent {
                     return refused("EOPNOTSUPP", "smoltcp receives no urgent data");
@@ -333,7 +332,7 @@ impl Agent {
                 }
                 self.sock(number)?;
                 let one = Waiter::new(id, number, Kind::Receive, self.until(timeout));
-                return Ok(self.wait(Waiter { count, maximum, peek, ..one }));
+                return Ok(self.wait(Waiter { count, maximum, ..one }));
             }
             "shutdown" => {
                 let (number, how) = (a.socket()?, a.choice("how", &["send", "receive", "both"])?);

@@ -235,20 +235,11 @@ impl Connection {
         sockets: &mut SocketSet<'static>,
         count: usize,
         maximum: usize,
-        peek: bool,
     ) -> Option<Answer> {
         let socket = sockets.get_mut::<tcp::Socket>(self.handle);
-        let mut data: Vec<u8>;
-        if peek {
-            data = self.unread.iter().copied().take(maximum).collect();
-            let mut more = vec![0; (maximum - data.len()).min(socket.recv_queue())];
-            let peeked = socket.peek_slice(&mut more).unwrap_or(0);
-            data.extend(&more[..peeked]);
-        } else {
-            pull(socket, &mut self.unread, maximum);
-            data = self.unread.iter().copied().take(maximum).collect();
-        }
-        let whole = data.len() == self.unread.len() + if peek { socket.recv_queue() } else { 0 };
+        pull(socket, &mut self.unread, maximum);
+        let data: Vec<u8> = self.unread.iter().copied().take(maximum).collect();
+        let whole = data.len() == self.unread.len();
         let failure = self.failure.filter(|_| whole);
         let finished = self.ended || self.deaf || socket.recv_slice(&mut []) == Err(tcp::RecvError::Finished);
         let eof = whole && failure.is_none() && finished;
@@ -259,14 +250,8 @@ impl Connection {
         if let (Some(code), true) = (failure, data.is_empty()) {
             return Some(refused(code, "the connection has ended"));
         }
-        if !peek {
-            self.unread.drain(..data.len());
-        }
-        let mut ok = json!({"data": encoded(&data), "eof": eof});
-        if let Some(code) = failure {
-            ok["error_after"] = code.into();
-        }
-        Some(Ok(ok))
+        self.unread.drain(..data.len());
+        Some(Ok(json!({"data": encoded(&data), "eof": eof})))
     }
 }
 
