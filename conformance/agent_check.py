@@ -392,8 +392,9 @@ async def _reads_its_wire(words: Sequence[str]) -> bool:
 
 
 async def _all(peer: _Peer, capabilities: frozenset[str]) -> list[Checked]:
+    """Make every check that the agent has the calls for, up to the one that it doesn't survive."""
     wanted = [(what, check) for what, needs, check in _CALLS if needs <= capabilities]
-    return [await _one(what, check, peer) for what, check in wanted]
+    return [await _one(what, check, peer) for what, check in wanted if not peer.app.gone]
 
 
 async def _one(what: str, check: Callable[[Any], Awaitable[None]], subject: Any) -> Checked:

@@ -5,6 +5,7 @@ A stack that crashes while its agent lives is another matter: that is the target
 
 from __future__ import annotations
 
+import shlex
 import sys
 import textwrap
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from conformance.agent_check import check_agent
 from conformance.target.build import StackMissing, stacks
 from tests.conftest import Ran, Suite
 
@@ -102,6 +104,8 @@ for line in requests():
                     os._exit(0)
         if mode == "late":
             time.sleep(1)
+    if mode == "silent-clock" and b'"clock"' in line and failing:
+        continue
     try:
         agent.stdin.write(line)
         agent.stdin.flush()
@@ -138,18 +142,28 @@ REFUSED = """
 
 
 @pytest.fixture
-def faulty(suite: Callable[[str], Suite], tmp_path: Path) -> Callable[..., Ran]:
-    """Run the cases on a stack that is `command`, or lwIP behind the proxy in that mode."""
+def proxy(tmp_path: Path) -> Callable[[str], list[str]]:
+    """Return the command of lwIP's agent behind the proxy in a mode."""
     lwip = stacks()["lwip"]
+
+    def command(mode: str) -> list[str]:
+        try:
+            lwip.make()
+        except StackMissing as missing:
+            pytest.skip(str(missing))
+        (tmp_path / "proxy.py").write_text(textwrap.dedent(PROXY))
+        return [sys.executable, "-S", str(tmp_path / "proxy.py"), mode, *lwip.program()]
+
+    return command
+
+
+@pytest.fixture
+def faulty(suite: Callable[[str], Suite], proxy: Callable[[str], list[str]], tmp_path: Path) -> Callable[..., Ran]:
+    """Run the cases on a stack that is `command`, or lwIP behind the proxy in that mode."""
 
     def run(mode: str = "", *, command: list[str] | None = None, clock: str = "virtual", cases: str = CASES) -> Ran:
         if command is None:
-            try:
-                lwip.make()
-            except StackMissing as missing:
-                pytest.skip(str(missing))
-            (tmp_path / "proxy.py").write_text(textwrap.dedent(PROXY))
-            command = [sys.executable, "-S", str(tmp_path / "proxy.py"), mode, *lwip.program()]
+            command = proxy(mode)
         (tmp_path / "faulty.toml").write_text(f'kind = "stack"\ncommand = {command}\nclock = "{clock}"\n')
         return suite(cases).run("--target=faulty.toml", "--family=4")
 
@@ -213,6 +227,15 @@ def test_clock_that_stands_still_ends_its_case_alone(faulty: Callable[..., Ran])
     ran = faulty("still", cases=WAITS)
     assert ran.verdicts == {"test_accepts[ipv4]": "error", "test_listens[ipv4]": "conforms"}, ran.out
     assert "the stack's clock stands still" in ran.results["test_accepts[ipv4]"]["message"]
+    assert time.monotonic() - before < 60
+
+
+@pytest.mark.parametrize("mode", ["still", "silent-clock", "past"])
+def test_doctor_names_a_clock_that_does_not_move_and_ends(proxy: Callable[[str], list[str]], mode: str) -> None:
+    """It answers and stands still, answers no more, or moves as it likes."""
+    before = time.monotonic()
+    (wrong,) = [line.wrong for line in check_agent(shlex.join(proxy(mode))) if line.wrong]
+    assert "clock" in wrong and "\n" not in wrong
     assert time.monotonic() - before < 60
 
 
