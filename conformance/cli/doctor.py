@@ -36,12 +36,12 @@ def main(words: Sequence[str]) -> int:
     table = Table(box=None, show_header=False, pad_edge=False)
     for finding in findings:
         sign = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "missing": "[red]missing[/]"}[finding.state]
-        table.add_row(sign, finding.what, escape(finding.observed))
+        table.add_row(sign, finding.what, escape(clean(finding.observed)))
     console = Console()
     console.print(table)
     for finding in findings:
         if finding.mend:
-            console.print(escape(f"\n{finding.what}: {finding.mend}"), highlight=False)
+            console.print(escape(clean(f"\n{finding.what}: {finding.mend}")), highlight=False)
     return int(any(finding.state == "missing" for finding in findings))
 
 

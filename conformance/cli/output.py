@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from rich.console import Console
 
-from conformance.report.text import count
+from conformance.report.text import count, one_line
 
 if TYPE_CHECKING:
     from conformance.report.baseline import Baseline
@@ -28,7 +28,7 @@ class _Parser(argparse.ArgumentParser):
 
 def complain(command: str, message: object) -> None:
     """Write one line about what is wrong."""
-    print(f"tcp-conformance {command}: {message}", file=sys.stderr)
+    print(one_line(f"tcp-conformance {command}: {message}"), file=sys.stderr)
 
 
 def complain_of_lines(command: str, run: Baseline) -> None:

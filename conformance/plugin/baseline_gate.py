@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from conformance.plugin.selection import narrowed_by
+from conformance.plugin.terminal import usage_error
 
 if TYPE_CHECKING:
     from conformance.report import Overview
@@ -26,7 +27,7 @@ class BaselineGate:
         try:
             self._baseline = load(config.getoption("--baseline"))
         except RecordError as error:
-            raise pytest.UsageError(str(error)) from None
+            raise usage_error(error) from None
 
     @pytest.hookimpl
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:

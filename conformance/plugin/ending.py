@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from conformance.plugin.pytest_reports import reports_in
+from conformance.plugin.terminal import write_line
 
 if TYPE_CHECKING:
     from conformance.report import Overview
@@ -73,7 +74,7 @@ class Ending:
         if self._overview is not None:
             _write_overview(terminalreporter, self._overview)
         for problem in self._problems:
-            terminalreporter.write_line(f"the record is incomplete: {problem}", red=True)
+            write_line(terminalreporter, f"the record is incomplete: {problem}", red=True)
         if self._unjudged:
             terminalreporter.write_line(self._unjudged, red=True)
         yield
@@ -85,12 +86,13 @@ class Ending:
 def _write_overview(reporter: pytest.TerminalReporter, overview: Overview) -> None:
     from conformance.judge import Verdict
     from conformance.report.state_map import coverage_line, tally
+    from conformance.report.text import one_line
     from conformance.standard.cells import cells
 
     entries = list(overview.entries.values())
     if entries:
         names = ", ".join(f"{name} {version}" for name, version, *_ in overview.targets)
-        reporter.section(f"conformance of {names}", "=")
+        reporter.section(one_line(f"conformance of {names}"), "=")
         _write_table(reporter, overview.table, [verdict.value for verdict in Verdict])
     if covered := coverage_line(tally((entry.cells, entry.verdict) for entry in entries), len(cells())):
         reporter.write_line(covered)
@@ -116,6 +118,6 @@ def _list(reporter: pytest.TerminalReporter, title: str, entries: Sequence[Entry
     reporter.write_line("")
     reporter.write_line(f"{title}:")
     for entry in entries[:_MOST_LINES]:
-        reporter.write_line(f"  {entry.id}: {entry.message}")
+        write_line(reporter, f"  {entry.id}: {entry.message}")
     if len(entries) > _MOST_LINES:
         reporter.write_line(f"  and {len(entries) - _MOST_LINES} more, see the report")

@@ -14,6 +14,7 @@ import pytest
 from conformance.plugin.collection import CASE
 from conformance.plugin.hooks import Stopped
 from conformance.plugin.options import is_strict, is_worker, number_of_worker, output_of
+from conformance.plugin.terminal import usage_error
 
 if TYPE_CHECKING:
     from conformance.plugin.progress import Progress
@@ -70,7 +71,7 @@ class Running:
         try:
             target = load_target(config.getoption("--target"), number_of_worker(config))
         except TargetFileError as error:
-            raise pytest.UsageError(str(error)) from None
+            raise usage_error(error) from None
         here = f"{Path.cwd()}/"  # paths below it read better without
         words = (str(argument).replace(here, "") for argument in config.invocation_params.args)
         own = getattr(config, "workerinput", None)
@@ -91,12 +92,12 @@ class Running:
                 run.stop()
                 raise
         except BlockingIOError:
-            raise pytest.UsageError(f"another run is at {output}; choose another --output") from None
+            raise usage_error(f"another run is at {output}; choose another --output") from None
         except OSError as error:
             where = error.filename or output
-            raise pytest.UsageError(f"can't write {where}: {error.strerror}; choose another --output") from None
+            raise usage_error(f"can't write {where}: {error.strerror}; choose another --output") from None
         except (HarnessFault, RecordError) as error:
-            raise pytest.UsageError(str(error)) from None
+            raise usage_error(error) from None
         config.stash[TARGET] = target.name
         return run
 
@@ -132,6 +133,7 @@ class Running:
         if outcome is None:
             return None
         from conformance.judge import Verdict
+        from conformance.report.text import one_line
 
         if outcome.stopped_deviating and is_strict(self._config):
             raise _bare(pytest.fail, outcome.message)
@@ -142,9 +144,9 @@ class Running:
                 assert outcome.deviation is not None
                 raise _bare(pytest.xfail, f"deviates: {outcome.deviation.reason}")
             case Verdict.NOT_APPLICABLE:
-                pytest.skip(f"not applicable: {outcome.message}")
+                pytest.skip(one_line(f"not applicable: {outcome.message}"))
             case Verdict.INCONCLUSIVE:
-                pytest.skip(f"inconclusive: {outcome.message}")
+                pytest.skip(one_line(f"inconclusive: {outcome.message}"))
         return True
 
     @pytest.hookimpl(wrapper=True)
@@ -189,5 +191,7 @@ def _bare(outcome: Any, text: str) -> Exception:
 
     A traceback through the plugin helps nobody, and making one compiles its source while the engine's thread runs.
     """
-    exception: Exception = outcome.Exception(text, pytrace=False)
+    from conformance.report.text import clean
+
+    exception: Exception = outcome.Exception(clean(text), pytrace=False)
     return exception

@@ -40,6 +40,11 @@ def clean(text: str) -> str:
 escape = lru_cache(4096)(html.escape)
 
 
+def one_line(text: str) -> str:
+    """Return the clean text in one line: how a terminal shows what others wrote."""
+    return re.sub(r"[ ]*[\n\t]\s*", " ", clean(text))
+
+
 def wrap(text: str, width: int) -> list[str]:
     """Return lines of at most `width` characters; at least one line, maybe empty."""
     if len(text) <= width and text.isprintable():
