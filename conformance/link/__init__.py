@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 FaultHandler = Callable[[str], None]
 """Called once, with one line, when the link can carry nothing any more."""
@@ -47,6 +47,13 @@ class Wire:
         return " and ".join(text.format(part * 100) for text, part in said.items() if part) or "is sound"
 
 
+class Heard(NamedTuple):
+    """How well a link was heard: frames that were lost at our end, and about how many came that were for others."""
+
+    lost: int = 0
+    foreign: int = 0
+
+
 class Link(Protocol):
     """Carries Ethernet frames. All calls are made from the engine's thread."""
 
@@ -60,6 +67,9 @@ class Link(Protocol):
 
     async def sent_at(self, number: int) -> int:
         """The transmit stamp (ns since the epoch) of that frame."""
+
+    def heard(self) -> Heard:
+        """Return how well it was heard since the last call."""
 
     def close(self) -> None:
         """Let go of the interface."""

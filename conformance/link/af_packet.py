@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import fcntl
 import socket
 import struct
 import time
 
-from conformance.link import FaultHandler, FrameHandler, LinkError
+from conformance.link import FaultHandler, FrameHandler, Heard, LinkError
+from conformance.link.socket_filter import FOREIGN_OCTETS, SAMPLED, attach
 from conformance.wire.offload import HEADER_OCTETS, PLAIN, CannotSplit, as_wired
 
 # Linux's numbers; Python names none of them.
 SO_TIMESTAMPNS = 35
 _SO_TIMESTAMPING, _SO_RCVBUFFORCE = 37, 33
 _SOL_PACKET, _PACKET_IGNORE_OUTGOING, _PACKET_TX_TIMESTAMP, _PACKET_VNET_HDR = 263, 23, 16, 15
+_PACKET_STATISTICS = 6
 _TX_SOFTWARE, _SOFTWARE, _OPT_ID, _OPT_TSONLY = 1 << 1, 1 << 4, 1 << 7, 1 << 11
 _TIMESPEC = struct.Struct("=qq")
 _EXTENDED_ERROR = struct.Struct("=IBBBxII")
+_STATISTICS = struct.Struct("=II")  # struct tpacket_stats: packets, drops
 _STAMP_WAIT_S = 0.05
 _SIOCGIFFLAGS, _SIOCGIFMTU, _IFNAMSIZ, _IFREQ = 0x8913, 0x8921, 16, 40
 _ETHERNET, _UP = 1, 1  # ARPHRD_ETHER of linux/if_arp.h, IFF_UP of linux/if.h
@@ -68,15 +72,19 @@ class PacketLink:
     """A link over a bound packet socket: SO_TIMESTAMPNS on what arrives, SO_TIMESTAMPING (software) on what leaves.
 
     With `offload` the interfaces of both ends may finish checksums and merge segments: the kernel says so of each frame
-    (PACKET_VNET_HDR), and what is delivered is what the wire carries. Without, nobody offloads.
+    (PACKET_VNET_HDR), and what is delivered is what the wire carries. Without, nobody offloads. `only` is the filter (see
+    socket_filter.program) for what may arrive once the link is open.
     """
 
-    def __init__(self, sock: socket.socket, mac: str, name: str, *, offload: bool = False) -> None:
+    def __init__(
+        self, sock: socket.socket, mac: str, name: str, *, offload: bool = False, only: bytes = b""
+    ) -> None:
         self.mac = mac
-        self._offload = offload
+        self._offload, self._only = offload, only
         self._before = b""
         """The octets before each frame in the socket."""
         self._sock, self._name = sock, name
+        self._foreign = 0
         self._sent = -1
         self._stamps: dict[int, int] = {}
         self._waiting: dict[int, asyncio.Future[int]] = {}
@@ -102,6 +110,10 @@ class PacketLink:
                 self._before = PLAIN
             except OSError:  # whoever opens the link looks at `sees_offload`
                 pass
+        if self._only:
+            with contextlib.suppress(OSError):  # where a sandbox has no filters, all is read
+                attach(sock, self._only)
+        self.heard()  # what was lost before is no loss of ours
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(sock, self._readable)
 
@@ -139,6 +151,15 @@ class PacketLink:
         finally:
             self._waiting.pop(number, None)
 
+    def heard(self) -> Heard:
+        """Return how well the interface was heard since the last call: the kernel's count, which a look sets back."""
+        try:
+            _, lost = _STATISTICS.unpack(self._sock.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, _STATISTICS.size))
+        except OSError:  # closed, or a sandbox that does not count
+            lost = 0
+        foreign, self._foreign = self._foreign, 0
+        return Heard(lost, foreign)
+
     def close(self) -> None:
         """Let go of the interface."""
         if self._loop is not None and not self._loop.is_closed():
@@ -155,7 +176,9 @@ class PacketLink:
                 self._fault(error)
                 return
             at_ns = stamp_of(ancillary) or time.time_ns()
-            if not self._before:
+            if len(frame) == len(self._before) + FOREIGN_OCTETS:
+                self._foreign += SAMPLED
+            elif not self._before:
                 self._on_frame(frame, at_ns)
             elif frame.startswith(PLAIN):
                 self._on_frame(frame[HEADER_OCTETS:], at_ns)

@@ -6,7 +6,7 @@ import asyncio
 import random
 import time
 
-from conformance.link import FaultHandler, FrameHandler, Link, LinkError, Wire
+from conformance.link import FaultHandler, FrameHandler, Heard, Link, LinkError, Wire
 from conformance.wire.ip import is_neighbour_discovery
 from conformance.wire.layout import layout
 
@@ -40,6 +40,10 @@ class ImpairedLink:
     async def sent_at(self, number: int) -> int:
         """As the link beneath."""
         return -number if number < 0 else await self._link.sent_at(number)
+
+    def heard(self) -> Heard:
+        """As the link beneath: what the wire itself loses is not counted."""
+        return self._link.heard()
 
     def close(self) -> None:
         """As the link beneath."""

@@ -8,7 +8,7 @@ import socket
 import time
 from collections.abc import Callable
 
-from conformance.link import FaultHandler, FrameHandler, LinkError
+from conformance.link import FaultHandler, FrameHandler, Heard, LinkError
 from conformance.link.af_packet import SO_TIMESTAMPNS, stamp_of
 
 FRAME_LIMIT = 65536
@@ -59,6 +59,10 @@ class WireLink:
         """The time of the call: the frame is in the stack's queue when it returns. What the stack answered already is read."""
         self._readable()
         return number
+
+    def heard(self) -> Heard:
+        """Nothing is lost: a sender waits for room; and the wire has no others on it."""
+        return Heard()
 
     def close(self) -> None:
         """Let go of the wire."""

@@ -20,6 +20,7 @@ from pyroute2 import IPRoute
 
 from conformance.link import LinkError, Wire
 from conformance.link.af_packet import PacketLink, packet_socket
+from conformance.link.socket_filter import program
 from conformance.target import TESTER_PORTS, AgentFault, App, HarnessFault, Machine, capabilities_of
 from conformance.target.agent_client import AgentClient
 from conformance.target.netns import CLOSED_PORT
@@ -169,7 +170,9 @@ class LabHost:
         except LinkError as error:
             raise HarnessFault(self.segment.at("interface", str(error))) from None
         mac = self._socket.getsockname()[4].hex(":")
-        self.link = PacketLink(self._socket, mac, name, offload=True)
+        segment = self.segment
+        senders = segment.addresses.values() if segment.own_address else ()
+        self.link = PacketLink(self._socket, mac, name, offload=True, only=program(segment.tester, senders))
         return f"{name} is there, with {mac}, and raw sockets are allowed on it"
 
     async def _see_free(self) -> str:

@@ -19,6 +19,7 @@ from netaddr import IPRange
 from conformance.link import Link, Wire
 from conformance.link.af_packet import PacketLink
 from conformance.link.impaired import ImpairedLink
+from conformance.link.socket_filter import program
 from conformance.target import HarnessFault, Machine, SettingRefused, capabilities_of
 from conformance.target.agent_client import AgentClient
 
@@ -157,7 +158,7 @@ class NetnsTarget:
         self.mac, self.pid = said["target_mac"], said["pid"]
         self.settings = {**said["granted"], **self.settings}
         self.capture_socket = capture[0] if capture else None
-        link: Link = PacketLink(packet, said["tester_mac"], "tester0")
+        link: Link = PacketLink(packet, said["tester_mac"], "tester0", only=program(POOLS))
         self.link = ImpairedLink(link, self.wire) if self.wire != Wire() else link
         self.app = AgentClient(channel, self.name)
         hello = await self.app.open()

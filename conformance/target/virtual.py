@@ -22,7 +22,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from conformance.link import FaultHandler, FrameHandler, LinkError
+from conformance.link import FaultHandler, FrameHandler, Heard, LinkError
 from conformance.link.wire import FRAME_LIMIT, send_frame
 from conformance.target import AgentFault
 from conformance.target.agent_client import ANSWER_S, AgentClient
@@ -58,6 +58,10 @@ class VirtualLink:
     async def sent_at(self, number: int) -> int:
         """The time at which it was sent."""
         return number
+
+    def heard(self) -> Heard:
+        """Nothing is lost, and the wire has no others on it."""
+        return Heard()
 
     def close(self) -> None:
         """Nothing: the machine holds the wire."""

@@ -19,7 +19,7 @@ from typing import Any
 from netaddr import IPRange
 
 from conformance.case.case import Case
-from conformance.link import FaultHandler, FrameHandler, Wire
+from conformance.link import FaultHandler, FrameHandler, Heard, Wire
 from conformance.record import RecordError, read_results
 from conformance.record.pcapng import read_pcapng
 from conformance.report import make_report
@@ -57,6 +57,9 @@ class Memory:
 
     async def sent_at(self, number: int) -> int:
         return number
+
+    def heard(self) -> Heard:
+        return Heard()
 
     def close(self) -> None:
         """Nothing to let go of."""

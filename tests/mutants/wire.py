@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from conformance.link import FaultHandler, FrameHandler, Link
+from conformance.link import FaultHandler, FrameHandler, Heard, Link
 from conformance.target import App, AppError
 from conformance.wire import ACK, FIN, RST, SYN, Segment, Seq, dissect
 from conformance.wire.segment import internet_checksum
@@ -37,6 +37,10 @@ class MutantLink:
     async def sent_at(self, number: int) -> int:
         """As the real link's; the time of the call where the frame was held back."""
         return await self._link.sent_at(number) if number >= 0 else time.time_ns()
+
+    def heard(self) -> Heard:
+        """As the real link's."""
+        return self._link.heard()
 
     def close(self) -> None:
         """As the real link's."""
