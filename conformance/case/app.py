@@ -15,6 +15,8 @@ from conformance.target.protocol import CALLS
 if TYPE_CHECKING:
     from conformance.case.case import Case
 
+_DONE_AT_ONCE = frozenset({"listen", "connect", "shutdown", "close", "abort"})
+"""Calls that wait for nothing: where one is done late, the application was."""
 SocketOption = tuple[str, str, Any]
 """Level, name and value, as ("tcp", "TCP_NODELAY", 1)."""
 _WAIT_S = 5.0
@@ -136,6 +138,7 @@ class Application:
         case = self._case
         text = f"{op}({', '.join(f'{k}={v}' for k, v in arguments.items() if k in _SHOWN and v not in ('', None))})"
         await case.arrived()
+        asked_ns = case.clock.now_ns()
         try:
             reply = await case.agent.call(op, wait_s=wait_s, **arguments)
         except AppError as error:
@@ -146,6 +149,8 @@ class Application:
         at_ns = int(reply["at_ns"])
         at_ns = case.clock.of_stamp(at_ns) if at_ns else case.clock.now_ns()
         case.trace.step("app", at_ns, ok=not codes, text=text)
+        if op in _DONE_AT_ONCE:
+            case.clock.jitter.note_call(at_ns, at_ns - asked_ns)
         return reply
 
     async def _open(self, op: str, arguments: dict[str, Any]) -> AppSocket:

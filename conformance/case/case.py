@@ -48,7 +48,7 @@ class Case(Timings):
     ) -> None:
         delayed = target.wire != Wire()
         crossing_ns = round(2 * (target.wire.delay_s + _CROSSING_S) * SECOND) if delayed else 0
-        super().__init__(profile, clock, Trace(), crossing_ns)
+        super().__init__(profile, clock, Trace(room=station.room_for_frames), crossing_ns)
         self.name, self.station, self.target, self.family = name, station, target, family
         # Of two cases of one run none has the numbers of the other, and a case has the same again with the run's seed.
         self.random = random.Random(f"{seed} {name}")

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from conformance.target import Target
 from conformance.tester.clock import Clock
 from conformance.tester.station import Station
+from conformance.tester.trace import Room
 
 Key = frozenset[tuple[str, str]]
 Result = TypeVar("Result")
@@ -18,8 +19,8 @@ Result = TypeVar("Result")
 class ChangedTargets:
     """The changed targets of one run; `target` itself keeps its own settings."""
 
-    def __init__(self, target: Target, clock: Clock) -> None:
-        self._target, self._clock = target, clock
+    def __init__(self, target: Target, clock: Clock, room: Room) -> None:
+        self._target, self._clock, self._room = target, clock, room
         self._users: Counter[Key] = Counter()
         self._made: dict[Key, asyncio.Task[Station]] = {}
 
@@ -43,4 +44,4 @@ class ChangedTargets:
         return await asyncio.shield(self._made[key])
 
     async def _make(self, sysctl: Mapping[str, str]) -> Station:
-        return Station(await self._target.alone(sysctl), self._clock)
+        return Station(await self._target.alone(sysctl), self._clock, room=self._room)

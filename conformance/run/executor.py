@@ -19,6 +19,7 @@ from conformance.standard.profile import Profile
 from conformance.target import HarnessFault, SettingRefused, Target
 from conformance.tester.clock import Clock
 from conformance.tester.station import Station
+from conformance.tester.trace import Room
 
 _T = TypeVar("_T")
 # In virtual time nothing waits: more at once than the machine can run gains nothing.
@@ -42,7 +43,8 @@ class Executor:
         self._target, self._clock, self._profile = target, clock, profile
         self.seed = random.getrandbits(32)
         """The seed of the tester's own random numbers."""
-        self._changed = ChangedTargets(target, clock)
+        self._room = Room()
+        self._changed = ChangedTargets(target, clock, self._room)
         self._threads: concurrent.futures.ThreadPoolExecutor | None = None
 
     async def open(self, concurrency: int) -> int:
@@ -52,7 +54,7 @@ class Executor:
             self.seed = 0  # the same run twice is the same to the last bit
         places = min(concurrency, self._target.concurrency or concurrency)
         if not self._target.isolated:
-            self._station = Station(self._target, self._clock, seed=self.seed)
+            self._station = Station(self._target, self._clock, seed=self.seed, room=self._room)
             await self._look(self._station)
             return places
         instance = await self._target.alone({})
@@ -115,7 +117,7 @@ class Executor:
     def _station_at(self, target: Target) -> Station:
         """The tester at an instance of the target, by that one's clock."""
         clock = self._clock if target.machine is None else Clock(target.machine.now_ns)
-        return Station(target, clock, seed=self.seed)
+        return Station(target, clock, seed=self.seed, room=self._room)
 
     async def _in_time_of(self, target: Target, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
         """Run `work` by the clock of that instance: here, or in a thread where that clock is the stack's own."""
@@ -155,6 +157,8 @@ class Executor:
             # Only a stack of our own can say that it crashed.
             raised = case.app.lacking or (await cause_of(None, case.agent) if station.target.isolated else None)
         finally:
+            if case is not None and case.trace.fault:
+                raised = HarnessFault(case.trace.fault)
             closed = await self._close(case)
         return Ended(case, raised or closed, started, clock.now_ns())
 

@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import deque
-from typing import Final
+from typing import Final, NamedTuple
 
 from conformance.tester.steady import steady_ns
 
-KINDS: Final = ("loop", "read", "sent")
-"""The lateness of the engine's loop, a frame's wait until it is read, a frame's time from the call to the wire."""
+KINDS: Final = ("loop", "read", "sent", "call")
+"""The lateness of the engine's loop, a frame's wait until it is read, a frame's time from the call to the wire, and the time
+until the application has done a call that waits for nothing."""
 _KEPT = 8_192
 _SUMMED_EVERY_S = 1.0
 # What is less is within every timer's precision, and not worth keeping for hours.
 _NOTABLE_NS = 1_000_000
+# Notable samples of so short a time are one: under a flood there are thousands a second, and older ones must stay.
+_TOGETHER_NS = 10_000_000
+
+
+class Late(NamedTuple):
+    """Samples that lie together: the times of the first and the last, and the greatest lateness."""
+
+    first_ns: int
+    last_ns: int
+    late_ns: int
+
+
+class Loss(NamedTuple):
+    """Frames that were lost at our end at some time between two looks."""
+
+    since_ns: int
+    until_ns: int
+    frames: int
 
 
 class Jitter:
@@ -21,7 +41,11 @@ class Jitter:
 
     def __init__(self) -> None:
         self._samples: dict[str, deque[int]] = {kind: deque(maxlen=_KEPT) for kind in KINDS}
-        self._notable: deque[tuple[int, int]] = deque(maxlen=_KEPT)
+        self._notable: deque[Late] = deque(maxlen=_KEPT)
+        self._losses: deque[Loss] = deque(maxlen=_KEPT)
+        self.lost = self.foreign = 0
+        """How many frames were lost at our end, and about how many came for others, in all."""
+        self._quickest_call_ns = sys.maxsize
         self.due_ns: int | None = None
         """When the loop is to wake next: what it is late by now counts before it has come to say so."""
         self._summed: tuple[float, dict[str, float]] | None = None
@@ -33,11 +57,33 @@ class Jitter:
         if kind == "loop":
             self._woke_ns = late_ns
         if late_ns >= _NOTABLE_NS:
-            self._notable.append((at_ns, late_ns))
+            last = self._notable[-1] if self._notable else None
+            if last is not None and 0 <= at_ns - last.first_ns < _TOGETHER_NS:
+                self._notable[-1] = Late(last.first_ns, max(last.last_ns, at_ns), max(last.late_ns, late_ns))
+            else:
+                self._notable.append(Late(at_ns, at_ns, late_ns))
+
+    def note_call(self, at_ns: int, took_ns: int) -> None:
+        """Note that a call which waits for nothing was done at `at_ns`; it is late by what it took beyond the quickest."""
+        self._quickest_call_ns = min(took_ns, self._quickest_call_ns)
+        self.note("call", at_ns, took_ns - self._quickest_call_ns)
+
+    def note_heard(self, since_ns: int, until_ns: int, *, lost: int, foreign: int) -> None:
+        """Note how well a link was heard in that time."""
+        self.lost += lost
+        self.foreign += foreign
+        if lost:
+            self._losses.append(Loss(since_ns, until_ns, lost))
+
+    def lost_between(self, since_ns: int, until_ns: int) -> int:
+        """Return how many frames may have been lost at our end in that time."""
+        return sum(one.frames for one in self._losses if one.until_ns >= since_ns and one.since_ns <= until_ns)
 
     def worst_s(self, since_ns: int, until_ns: int) -> float:
         """Return the greatest lateness that reaches into that time, in seconds; 0 if none was notable."""
-        late = [late_ns for at_ns, late_ns in self._notable if at_ns >= since_ns and at_ns - late_ns <= until_ns]
+        late = [
+            one.late_ns for one in self._notable if one.last_ns >= since_ns and one.first_ns - one.late_ns <= until_ns
+        ]
         if self.due_ns is not None and self.due_ns <= until_ns:
             late.append(steady_ns() - self.due_ns)
         return max(0, *late, 0) / 1e9

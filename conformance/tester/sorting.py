@@ -88,9 +88,13 @@ class Sorter:
 
     def sort(self, data: bytes, at_ns: int, mark: str = "") -> None:
         """Keep a frame, and give it to whom it is for; `at_ns` is on the scale of the case's clock."""
+        now_ns = self._clock.now_ns()
+        self._clock.jitter.note("read", now_ns, now_ns - at_ns)
         place = layout(data)
         local = data[place.dst] if place is not None else b""
         trace = self._addresses.traces.get(local)
+        if trace is not None and not trace.has_room(len(data)):
+            return
         if place is None or place.protocol != _TCP:
             message = icmp.icmp_message(data) if trace is not None else None
             if message is not None and trace is not None:
@@ -100,8 +104,6 @@ class Sorter:
             return
         if trace is None:
             return
-        now_ns = self._clock.now_ns()
-        self._clock.jitter.note("read", now_ns, now_ns - at_ns)
         frame = trace.frame(at_ns, data, inbound=True)
         frame.mark = mark
         segment = dissect(data)

@@ -12,7 +12,7 @@ from conformance.tester.addresses import Addresses
 from conformance.tester.clock import SECOND, Clock
 from conformance.tester.neighbours import Neighbours
 from conformance.tester.sorting import Sorter
-from conformance.tester.trace import Frame, Trace
+from conformance.tester.trace import Frame, Room, Trace
 from conformance.wire import ACK, RST, SYN, Segment, Seq, icmp
 from conformance.wire.frames import Template
 from conformance.wire.ip import fragments
@@ -24,17 +24,21 @@ _PROBE_TRIES = 3
 class Station:
     """The tester on one link to one target."""
 
-    def __init__(self, target: Target, clock: Clock, *, seed: int = 0) -> None:
+    def __init__(self, target: Target, clock: Clock, *, seed: int = 0, room: Room | None = None) -> None:
         self.target, self.clock = target, clock
         self._link, self._random = target.link, random.Random(seed)
         self._addresses = Addresses(target)
-        self._neighbours = Neighbours(target, self._addresses, clock, send=self.transmit_raw, on_fault=self._on_fault)
+        self._neighbours = Neighbours(target, self._addresses, clock, send=self.transmit_raw)
+        self.room_for_frames = room or Room()
+        """What the frames of all cases of the run may take."""
         self.sorter = Sorter(self._addresses, self._neighbours, clock)
         self._target_ports = itertools.cycle(range(10_000, 32_000))
         self._own_ports = itertools.cycle(TESTER_PORTS)
         self.fault: str | None = None
         self._allowed = {address for family in (4, 6) if (address := target.address(family))}
         self._macs = dict.fromkeys(self._allowed, target.mac) | dict(target.groups.values())
+        self._listened_ns = clock.now_ns()
+        """When we last looked how well the link was heard."""
         self._link.open(self.sorter.on_frame, self._on_fault)
 
     def _on_fault(self, why: str) -> None:
@@ -53,10 +57,16 @@ class Station:
         self._addresses.spoil(trace)
 
     def release(self, address: str) -> None:
-        """Give the address back: we no longer answer for it."""
+        """Give the address back: we no longer answer for it, and how well it was heard is known."""
+        self._note_heard()
         self._neighbours.forget(address)
         self.sorter.forget(address)
         self._addresses.release(address)
+
+    def _note_heard(self) -> None:
+        heard, since_ns = self._link.heard(), self._listened_ns
+        self._listened_ns = now_ns = self.clock.now_ns()
+        self.clock.jitter.note_heard(since_ns, now_ns, lost=heard.lost, foreign=heard.foreign)
 
     def port(self) -> int:
         """Return a port of the target that no other case uses (below the range from which its kernel picks)."""
@@ -133,6 +143,8 @@ class Station:
         if self.fault:
             raise HarnessFault(self.fault)
         if trace is not None:
+            if trace.fault:
+                raise HarnessFault(trace.fault)
             trace.sends(hasty=self.target.virtual)
         try:
             return self._link.send(data)

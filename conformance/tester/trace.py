@@ -14,7 +14,8 @@ from conformance.tester.clock import SECOND
 from conformance.wire.ip import destination
 from conformance.wire.offload import PART
 
-_MOST_FRAMES = 20_000
+_MOST_FRAMES, _MOST_OCTETS = 20_000, 16 << 20
+_MOST_OCTETS_OF_ALL = 256 << 20
 MOST_SENT, MOST_A_SECOND = 20_000, 2_000
 """Limits: the segments that a case may send, in all and to a host within a second: a case that never ends is no flood."""
 
@@ -63,6 +64,13 @@ class Traffic:
         return TrafficFacts(self.packets, self.peak_per_s, tuple(sorted(self.to)))
 
 
+class Room:
+    """The octets of frames that all cases of a run may keep at one time."""
+
+    def __init__(self, octets: int = _MOST_OCTETS_OF_ALL) -> None:
+        self.left = octets
+
+
 @dataclass
 class Trace:
     """Frames, steps, states, timings and choices of a case, in the order they came.
@@ -76,19 +84,41 @@ class Trace:
     timings: list[Timing] = field(default_factory=list)
     series: list[Series] = field(default_factory=list)
     choices: list[ChoiceTaken] = field(default_factory=list)
-    dropped: int = 0
+    room: Room = field(default_factory=Room)
+    fault: str = ""
+    """Why nothing judges the target any more: what the case sends is refused, and its verdict is an error."""
     sent: int = 0
+    octets: int = 0
+    """Those of the frames that are kept."""
     _frames_of_steps: list[Frame | None] = field(default_factory=list)
     _lately: deque[float] = field(default_factory=lambda: deque(maxlen=MOST_A_SECOND))
 
     def frame(self, at_ns: int, data: bytes, *, inbound: bool, comment: str = "") -> Frame:
-        """Record a frame; a flood is recorded up to a bound and counted beyond it. Frames that we send have room of their own."""
+        """Keep a frame. What we send is bounded by `sends`, and kept behind any flood."""
         frame = Frame(at_ns, inbound, data, comment)
-        if len(self.frames) < _MOST_FRAMES + (0 if inbound else MOST_SENT):
-            self.frames.append(frame)
-        else:
-            self.dropped += 1
+        self.frames.append(frame)
+        self.octets += len(data)
+        self.room.left -= len(data)
         return frame
+
+    def has_room(self, octets: int) -> bool:
+        """Tell whether a frame from the wire can be kept; where not, the case has a fault from then on."""
+        flood = ""
+        if len(self.frames) - self.sent >= _MOST_FRAMES:
+            flood = f"{_MOST_FRAMES:,} frames came for the case"
+        elif self.octets + octets > _MOST_OCTETS:
+            flood = f"{_MOST_OCTETS >> 20} MiB came for the case"
+        elif octets > self.room.left:
+            flood = f"the cases that run keep {_MOST_OCTETS_OF_ALL >> 20} MiB of frames"
+        if flood:
+            self.fault = self.fault or f"flood: {flood}, more are not kept"
+        return not flood
+
+    def let_go(self) -> None:
+        """Make room for other cases: the frames are recorded, or not wanted any more."""
+        self.room.left += self.octets
+        self.octets = 0
+        self.frames.clear()
 
     def sends(self, *, hasty: bool = False) -> None:
         """Count a segment that is to be sent; seconds do not count where the target is `hasty`. Raises HarnessFault."""

@@ -37,3 +37,31 @@ def test_summary_is_by_kind_in_microseconds() -> None:
     for late_us in range(100):
         jitter.note("sent", 0, late_us * 1000)
     assert jitter.summary() == {"sent_p50_us": 50.0, "sent_p99_us": 99.0, "sent_max_us": 99.0}
+
+
+def test_a_flood_of_late_frames_does_not_push_out_what_was_late_before() -> None:
+    jitter = Jitter()
+    jitter.note("loop", 1000 * MS, 300 * MS)
+    for frame in range(100_000):
+        jitter.note("read", 60_000 * MS + frame * MS // 20, 5 * MS)
+    assert jitter.worst_s(900 * MS, 1100 * MS) == 0.3
+    assert jitter.worst_s(64_900 * MS, 70_000 * MS) == 0.005
+
+
+def test_a_call_is_late_by_what_it_takes_beyond_the_quickest() -> None:
+    jitter = Jitter()
+    for took_ms in (40, 30, 31, 90):  # over a long way that takes 30
+        jitter.note_call(1000 * MS, took_ms * MS)
+    assert jitter.worst_s(0, 2000 * MS) == 0.06
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "lost"), [(0, 99, 0), (0, 100, 3), (150, 160, 3), (200, 300, 7), (301, 400, 0)]
+)
+def test_what_was_lost_between_two_looks_counts_in_all_that_time(since: int, until: int, lost: int) -> None:
+    jitter = Jitter()
+    jitter.note_heard(0, 100, lost=0, foreign=1024)
+    jitter.note_heard(100, 200, lost=3, foreign=0)
+    jitter.note_heard(200, 300, lost=4, foreign=1024)
+    assert jitter.lost_between(since, until) == lost
+    assert (jitter.lost, jitter.foreign) == (7, 2048)
