@@ -10,7 +10,7 @@ from typing import Any
 from conformance.case.case import Case
 from conformance.case.info import CaseFunction, CaseInfo
 from conformance.judge import Verdict
-from conformance.judge.doubt import Doubts, agreed, with_clock_set
+from conformance.judge.doubt import Disturbance, Doubts, agreed, undecided, with_clock_set
 from conformance.judge.judgement import judge
 from conformance.record import capture_name
 from conformance.run.executor import Ended, Executor
@@ -23,6 +23,7 @@ from conformance.standard.profile import Deviation, Profile
 from conformance.target import HarnessFault, Target
 from conformance.tester.clock import SECOND, Clock
 from conformance.tester.steady import set_ns
+from conformance.tester.trace import Trace
 
 
 class Attempts:
@@ -48,28 +49,32 @@ class Attempts:
     async def outcome_of(
         self, info: CaseInfo, function: CaseFunction, arguments: Mapping[str, Any]
     ) -> tuple[Outcome, Case | None]:
-        """Run a case, and again by itself while there is a reason to doubt the verdict.
+        """Run a case, and again when it is calm while there is a reason to doubt the verdict.
 
         It runs again as often as the wire asks for: a rule is broken if each attempt breaks it in the same way.
         """
         async with self._schedule.place():
-            outcome, case = await self._attempt(info, function, arguments)
-        why = self._doubt(outcome)
+            outcome, case, disturbance = await self._attempt(info, function, arguments)
+        why = self._doubt(outcome, disturbance)
         if not why:
             return outcome, case
+        if not self._doubts.may_run_again(outcome.judgement, disturbance, duration_s=outcome.duration_s):
+            return replace(outcome, judgement=undecided(outcome.judgement, disturbance)), case
         doubted = []
         for attempt in range(self._target.wire.attempts):
-            async with self._schedule.by_itself(attempt):
-                outcome, case = await self._attempt(info, function, arguments)
+            if case is not None:
+                case.trace.let_go()
+            async with self._schedule.again(attempt):
+                outcome, case, disturbance = await self._attempt(info, function, arguments)
             outcome = replace(outcome, ran_again=why)
-            if not self._doubt(outcome):
+            if not self._doubt(outcome, disturbance):
                 return outcome, case
-            doubted.append(outcome.judgement)
+            doubted.append((outcome.judgement, disturbance))
         return replace(outcome, judgement=agreed(doubted, why)), case
 
     async def _attempt(
         self, info: CaseInfo, function: CaseFunction, arguments: Mapping[str, Any]
-    ) -> tuple[Outcome, Case | None]:
+    ) -> tuple[Outcome, Case | None, Disturbance]:
         self.running[info.id] = self._clock.now_ns()
         before_ns = set_ns()
         try:
@@ -82,7 +87,18 @@ class Attempts:
         if not self._target.virtual:
             judgement = with_clock_set(outcome.judgement, (set_ns() - before_ns) / SECOND)
             outcome = replace(outcome, judgement=judgement)
-        return outcome, ended.case
+        return outcome, ended.case, self._disturbance(ended)
+
+    def _disturbance(self, ended: Ended) -> Disturbance:
+        """Return what got in the way of an attempt; in virtual time nothing is late or lost."""
+        trace = ended.case.trace if ended.case is not None else Trace()
+        during = ended.started_ns, ended.ended_ns
+        return Disturbance(
+            late_s=0.0 if self._target.virtual else self._clock.jitter.worst_s(*during),
+            lost=0 if self._target.virtual else self._clock.jitter.lost_between(*during),
+            fault=trace.fault,
+            silence=any(step.kind == "silence" for step in trace.steps),
+        )
 
     def _judged(self, info: CaseInfo, function: CaseFunction, ended: Ended) -> Outcome:
         case = ended.case
@@ -104,14 +120,12 @@ class Attempts:
             failed_at=failed_at,
         )
 
-    def _doubt(self, outcome: Outcome) -> str:
+    def _doubt(self, outcome: Outcome, disturbance: Disturbance) -> str:
         """Return why the outcome is not to be believed yet, "" where it is."""
-        ended_ns = outcome.started_ns + round(outcome.duration_s * SECOND)
         wire = self._target.wire
         return self._doubts.why(
             outcome.judgement,
-            late_s=0.0 if self._target.virtual else self._clock.jitter.worst_s(outcome.started_ns, ended_ns),
-            duration_s=outcome.duration_s,
+            disturbance,
             wire=str(wire) if wire.faulty else "",
             raised_itself=outcome.raised_itself,
         )

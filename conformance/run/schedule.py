@@ -12,8 +12,8 @@ from conformance.tester.clock import Clock
 
 # A case begins when the loop's last round took no more CPU time than this and was on time, or after so many pauses.
 _ROUND_S, _BEHIND_S, _PAUSE_S, _MOST_PAUSES = 0.002, 0.02, 0.005, 20
-# A case runs again when the tester was on time for so long, or after so many such times.
-_CALM_S, _MOST_ASKED = 1.0, 20
+# A case runs again when the tester was on time for so long. Where that is never so, the run waits for it so often in all.
+_CALM_S, _MOST_WAITS, _MOST_AGAIN = 0.2, 100, 32
 
 
 class Schedule:
@@ -27,8 +27,9 @@ class Schedule:
     def open(self, places: int, *, virtual: bool) -> None:
         """Make so many places; called on the engine's loop. In `virtual` time no case makes another late."""
         self._virtual = virtual
-        self._case_ended, self._beginning, self._by_itself = asyncio.Condition(), asyncio.Lock(), asyncio.Lock()
-        self._places = asyncio.Semaphore(places)
+        self._case_ended, self._beginning, self._beginning_again = asyncio.Condition(), asyncio.Lock(), asyncio.Lock()
+        self._places, self._places_again = asyncio.Semaphore(places), asyncio.Semaphore(min(places, _MOST_AGAIN))
+        self._waits_left = _MOST_WAITS
 
     def submitted(self) -> None:
         """Count a case that will ask for a place."""
@@ -47,10 +48,16 @@ class Schedule:
                 self._case_ended.notify_all()
 
     @asynccontextmanager
-    async def by_itself(self, attempt: int) -> AsyncIterator[None]:
-        """Hold the one place for cases that run again: the first time when it is calm, then when all other cases have ended."""
-        await (self._all_ended() if attempt else self._calm())
-        async with self._by_itself:
+    async def again(self, attempt: int) -> AsyncIterator[None]:
+        """Hold a place for a case that runs again: the first time when it is calm, then when all other cases have ended, too.
+
+        Such cases begin one after the other, each when those before it do little but wait.
+        """
+        if attempt:
+            await self._all_ended()
+        async with self._places_again:
+            async with self._beginning_again:
+                await self._calm()
             yield
 
     async def _begin(self) -> None:
@@ -65,14 +72,13 @@ class Schedule:
             self._begun += 1
 
     async def _calm(self) -> None:
-        """Wait until the cases that still run do little but wait."""
-        while self._begun < self._submitted:
-            await asyncio.sleep(_CALM_S)
-        for _ in range(_MOST_ASKED):
+        """Wait until the tester was on time for a while, with all that runs beside."""
+        late = not self._virtual
+        while late:
             since_ns = self._clock.now_ns()
             await asyncio.sleep(_CALM_S)
-            if self._clock.jitter.worst_s(since_ns, self._clock.now_ns()) < LATE_S:
-                break
+            late = self._clock.jitter.worst_s(since_ns, self._clock.now_ns()) >= LATE_S and self._waits_left > 0
+            self._waits_left -= late
 
     async def _all_ended(self) -> None:
         async with self._case_ended:

@@ -156,7 +156,7 @@ def _patch() -> None:
     Confirmer.state_of, Confirmer.confirm = word, confirmed  # type: ignore[method-assign]
     AppSocket.receive = received  # type: ignore[method-assign]
     # A case that breaks while the tester is late would run again, with all its checks counted twice.
-    Attempts._doubt = lambda self, outcome: ""  # type: ignore[method-assign]
+    Attempts._doubt = lambda self, outcome, disturbance: ""  # type: ignore[method-assign]
     Timings.check_timing, Case.choice = timed, chosen  # type: ignore[method-assign]
     Timings.check_series = in_a_row  # type: ignore[method-assign]
 

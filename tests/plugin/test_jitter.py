@@ -94,12 +94,15 @@ WAITS = '''
 '''
 
 
-def test_what_runs_again_runs_by_itself_beside_cases_that_only_wait(suite: Callable[[str], Suite]) -> None:
+def test_what_runs_again_runs_side_by_side_with_all_that_only_waits(suite: Callable[[str], Suite]) -> None:
     results = suite(STALLS + WAITS).run("--family=4").results
     times = {name: (one["started_ns"], one["started_ns"] + one["duration_s"] * 1e9) for name, one in results.items()}
     again = sorted(times[name] for name, one in results.items() if one["ran_again"])
     assert len(again) > 4
-    assert all(later[0] >= earlier[1] - 1e6 for earlier, later in pairwise(again))
+    assert any(later[0] < earlier[1] for earlier, later in pairwise(again))
+    assert all(later[0] - earlier[0] > 0.15e9 for earlier, later in pairwise(again)), (
+        "one after the other, when it is calm"
+    )
     assert again[0][0] < times["test_waits[ipv4]"][1]
     # One that was unsure even so was tried once more, when nothing else was left.
     assert times["test_stalled_always[ipv4]"][0] >= times["test_waits[ipv4]"][1]
