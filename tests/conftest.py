@@ -139,8 +139,9 @@ class Suite:
 
 
 def _hear_ctrl_c() -> None:
-    """A shell that starts something in the background has it ignore Ctrl-C, and all that it starts."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    """Shells, and nohup, have what they start ignore these signals, and all that it starts."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def clean_environment() -> dict[str, str]:

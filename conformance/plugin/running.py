@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import concurrent.futures
 import shlex
+import signal
+import threading
 import uuid
 from collections.abc import Generator
 from pathlib import Path
@@ -38,6 +40,15 @@ class Running:
         self._run: Run | None = None
         self._folder: RunFolder | None = None
         self._progress: Progress | None = None
+        self._handlers: dict[int, Any] = {}
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionstart(self) -> None:
+        """Have SIGTERM and SIGHUP end the run as Ctrl-C does, unless who started us had them ignored."""
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                if signal.getsignal(number) is signal.SIG_DFL:
+                    self._handlers[number] = signal.signal(number, signal.default_int_handler)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> None:
@@ -171,9 +182,11 @@ class Running:
         return Stopped(self._run.output, self._run.problems)
 
     def pytest_unconfigure(self) -> None:
-        """Let other runs have the folder."""
+        """Let other runs have the folder, and the signals be as they were."""
         if self._folder is not None:
             self._folder.leave()
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
 
 
 def _submit(run: Run, item: pytest.Item) -> concurrent.futures.Future[Outcome]:

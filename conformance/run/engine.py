@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import gc
 import sys
 import threading
@@ -18,6 +19,7 @@ _T = TypeVar("_T")
 _TICK_NS = 10_000_000
 # pytest's thread must not keep the loop from its frames for longer than this.
 _SWITCH_S = 0.0002
+_LAST_S = 10.0
 
 
 class Engine:
@@ -41,9 +43,11 @@ class Engine:
         return asyncio.run_coroutine_threadsafe(work, self.loop)
 
     def stop(self) -> None:
-        """Cancel what still runs, wait for it to clean up, and end the thread."""
+        """Cancel what still runs, wait until what was handed to threads is done, and end the loop's own."""
         if self._thread.is_alive():
-            self.submit(self._cancel_all()).result(30)
+            for last in (self._cancel_all(), self.loop.shutdown_default_executor()):
+                with contextlib.suppress(concurrent.futures.TimeoutError):
+                    self.submit(last).result(_LAST_S)
             self.loop.call_soon_threadsafe(self.loop.stop)
             self._thread.join(10)
         self.loop.close()

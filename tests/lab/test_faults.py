@@ -50,8 +50,8 @@ def _running(made: Suite, *options: str) -> Iterator[tuple[subprocess.Popen[str]
     """The suite under way: its quick cases are recorded, the others wait. Yields the process and its descendants."""
     process = made.start(*options)
     try:
-        results = made.folder / "out" / "results.jsonl"
-        wait(lambda: results.exists() and len(results.read_text().splitlines()) >= len(QUICK))
+        results, quick = made.folder / "out" / "results.jsonl", 1 if "ipv4" in options else len(QUICK)
+        wait(lambda: results.exists() and len(results.read_text().splitlines()) >= quick)
         yield process, children(process.pid)
     finally:
         with contextlib.suppress(ProcessLookupError):
@@ -95,15 +95,37 @@ def test_sigkill_of_the_run_leaves_nothing_and_loses_nothing(suite: Callable[[st
     assert (made.folder / "out" / "index.html").exists()
 
 
-def test_ctrl_c_keeps_what_was_recorded_and_makes_the_pages(suite: Callable[[str], Suite]) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_signal_ends_a_run_at_once_and_makes_nothing_up(suite: Callable[[str], Suite], number: signal.Signals) -> None:
+    """What was finished is recorded, and has its pages; a case that ran has no verdict."""
     made = suite(CASES)
     with _running(made) as (process, children):
-        os.kill(process.pid, signal.SIGINT)
+        time.sleep(1)  # the other cases are under way
+        signalled_s = time.monotonic()
+        os.kill(process.pid, number)
         ran = _end(process, made)
+        took_s = time.monotonic() - signalled_s
         wait(lambda: not any(alive(child) for child in children))
     assert ran.code == pytest.ExitCode.INTERRUPTED
-    assert set(ran.verdicts) == QUICK
+    assert ran.verdicts == dict.fromkeys(QUICK, "conforms")
+    assert read_results(ran.output / "results.jsonl").problems == []
     assert (ran.output / "index.html").exists()
+    assert "Traceback" not in ran.out
+    assert took_s < 5, "the cases go on for six seconds"
+
+
+def test_signal_while_an_agent_hangs_ends_the_run(suite: Callable[[str], Suite]) -> None:
+    """Nobody can close what the cases have opened there; their target vanishes with all of it."""
+    made = suite(CASES)
+    with _running(made) as (process, children):
+        time.sleep(1)
+        os.kill(_agent(children), signal.SIGSTOP)
+        signalled_s = time.monotonic()
+        os.kill(process.pid, signal.SIGINT)
+        ran = _end(process, made)
+        assert time.monotonic() - signalled_s < 8, "a call of the agent that hangs takes ten"
+        wait(lambda: not any(alive(child) for child in children))
+    assert ran.verdicts == dict.fromkeys(QUICK, "conforms")
 
 
 def test_an_agent_that_dies_is_an_error_not_a_violation(suite: Callable[[str], Suite]) -> None:
@@ -153,40 +175,63 @@ def test_an_interface_that_goes_down_is_an_error_not_a_violation(suite: Callable
     assert {ran.verdicts[name] for name in QUICK} == {"conforms"}
 
 
-def test_another_host_with_our_address_is_an_error_not_a_violation(suite: Callable[[str], Suite]) -> None:
+# Another host says that it has every address of ours that the target knows: so often, a quarter of a second apart.
+CLAIMS = """
+import socket, time
+mac = bytes.fromhex('020000000099')
+with IPRoute() as ip, socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
+    raw.bind(('target0', 0))
+    for _ in range(TIMES):
+        for address in [one.get_attr('NDA_DST') for one in ip.get_neighbours(family=socket.AF_INET)]:
+            ours = socket.inet_aton(address)
+            raw.send(b'\\xff' * 6 + mac + bytes.fromhex('0806000108000604') + b'\\0\\2' + mac + ours + b'\\xff' * 6 + ours)
+        time.sleep(0.25)
+"""
+
+
+def test_burst_of_claims_to_our_addresses_costs_nothing_but_time(suite: Callable[[str], Suite]) -> None:
     if os.geteuid():
         pytest.skip("needs root to enter the target's namespace")
     made = suite(CASES)
     with _running(made) as (process, children):
-        # It answers for the first address that the target knows: reply, from 02:00:00:00:00:99.
-        _in_namespace(
-            _agent(children),
-            """
-import socket
-with IPRoute() as ip: known = [one.get_attr('NDA_DST') for one in ip.get_neighbours(family=socket.AF_INET)]
-mac = bytes.fromhex('020000000099')
-for address in known:
-    ours = socket.inet_aton(address)
-    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
-        raw.bind(('target0', 0))
-        raw.send(b'\\xff' * 6 + mac + bytes.fromhex('0806000108000604') + b'\\0\\2' + mac + ours + b'\\xff' * 6 + ours)
-""",
-        )
+        time.sleep(1)
+        _in_namespace(_agent(children), CLAIMS.replace("TIMES", "1"))
         ran = _end(process, made)
+    assert set(ran.verdicts.values()) == {"conforms"}, ran.out
+    again = [record["ran_again"] for record in ran.results.values() if record["ran_again"]]
+    assert len(again) >= 8, "those over IPv4 that were under way"
+    assert all(one.startswith("address conflict: 10.77.") for one in again), again
+    assert all(one.endswith("is the tester's, and 02:00:00:00:00:99 says it has it too") for one in again), again
+
+
+def test_host_that_insists_on_our_addresses_is_an_error_not_a_violation(suite: Callable[[str], Suite]) -> None:
+    if os.geteuid():
+        pytest.skip("needs root to enter the target's namespace")
+    made = suite(CASES)
+    with _running(made, "-k", "ipv4") as (process, children):
+        insists = _begin_in_namespace(_agent(children), CLAIMS.replace("TIMES", "400"))
+        try:
+            ran = _end(process, made)
+        finally:
+            insists.kill()
+            insists.wait()
     assert ran.code == pytest.ExitCode.TESTS_FAILED
     errors = {record["message"] for name, record in ran.results.items() if name not in QUICK}
     assert {ran.verdicts[name] for name in ran.verdicts if name not in QUICK} == {"error"}
     assert all(one.startswith("address conflict: 10.77.") for one in errors), errors
-    assert all(one.endswith("is the tester's, and 02:00:00:00:00:99 says it has it too") for one in errors), errors
 
 
 def _in_namespace(pid: int, code: str) -> None:
+    assert _begin_in_namespace(pid, code).wait() == 0
+
+
+def _begin_in_namespace(pid: int, code: str) -> subprocess.Popen[bytes]:
     script = (
         "import ctypes, os\n"
         f"assert ctypes.CDLL(None).setns(os.open('/proc/{pid}/ns/net', os.O_RDONLY), 0x40000000) == 0\n"
         f"from pyroute2 import IPRoute\n{code}\n"
     )
-    subprocess.run([sys.executable, "-c", script], check=True)
+    return subprocess.Popen([sys.executable, "-c", script])
 
 
 def test_a_file_that_may_not_grow_is_said_and_earlier_lines_stay(suite: Callable[[str], Suite]) -> None:
