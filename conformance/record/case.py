@@ -69,11 +69,20 @@ class TrafficFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class HeardFacts:
+    """How well the tester heard its wire: frames for it that were lost at its end, and about how many were for others."""
+
+    lost: int
+    foreign_per_s: int
+
+
+@dataclass(frozen=True, slots=True)
 class RunFacts:
     """The run that the case belongs to.
 
     `jitter` is the harness's own, in microseconds. `machine` is where the harness ran, `seed` that of the tester's random
     numbers, `cells` the number of rows in the transition table, `sent` the traffic of all cases that had ended by then.
+    `heard` is None on a wire in virtual time, where nothing is lost and nobody else is.
     """
 
     id: str
@@ -86,6 +95,7 @@ class RunFacts:
     seed: int | None = None
     cells: int = 0
     sent: TrafficFacts | None = None
+    heard: HeardFacts | None = None
 
 
 @dataclass(frozen=True, slots=True)

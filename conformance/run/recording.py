@@ -15,6 +15,7 @@ from conformance.judge import Series, Timing
 from conformance.record import (
     CaseRecord,
     DeviationFacts,
+    HeardFacts,
     IntervalFacts,
     PcapngWriter,
     RecordError,
@@ -110,7 +111,7 @@ class Recorder:
             sentences=info.sentences(),
             needs=info.needs,
             target=_target(case.target if case is not None else self._target, info.family),
-            run=dataclasses.replace(self.facts, jitter=self._jitter.summary()),
+            run=dataclasses.replace(self.facts, jitter=self._jitter.summary(), heard=self._heard()),
             started_ns=outcome.started_ns,
             duration_s=round(outcome.duration_s, 6),
             timings=tuple(map(_timing, trace.timings)),
@@ -128,6 +129,12 @@ class Recorder:
             series=tuple(map(_series, trace.series)),
             ran_again=outcome.ran_again,
         )
+
+    def _heard(self) -> HeardFacts | None:
+        if self._target.virtual:
+            return None
+        run_s = (time.time_ns() - self.facts.started_ns) / SECOND
+        return HeardFacts(self._jitter.lost, round(self._jitter.foreign / max(run_s, 1.0)))
 
     def _capture(self, path: Path, outcome: Outcome, case: Case) -> None:
         frames, _ = case.trace.numbered()
