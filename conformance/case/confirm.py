@@ -7,6 +7,7 @@ from collections.abc import Collection
 from conformance.case.app import Application, AppSocket
 from conformance.judge import Violation
 from conformance.standard.states import State
+from conformance.target import AgentFault
 from conformance.tester.clock import SECOND
 from conformance.tester.connection import WireConnection
 from conformance.tester.setting import Setting
@@ -14,6 +15,13 @@ from conformance.wire import ACK, RST, SYN
 
 _WORD_S = 0.25
 _WORD_EVERY_S = 0.01
+_NO_CONNECTION = frozenset({State.CLOSED, State.LISTEN, State.SYN_SENT})
+# What the answer to a probe rules out, whatever the stack does wrong: a SYN,ACK comes from a port that listens alone, and
+# both numbers of a connection are known to nobody but a stack that has it. A reset proves nothing: a stack may send it
+# where it must not. Nor does the answer tell ESTABLISHED from what follows it.
+_CONTRADICTED = {State.LISTEN: frozenset({State.CLOSED})} | {
+    state: _NO_CONNECTION for state in State if state not in _NO_CONNECTION | {State.SYN_RECEIVED}
+}
 
 
 class Confirmer:
@@ -38,17 +46,29 @@ class Confirmer:
     ) -> None:
         """See that the target's end of `conn`, which opened through `listener`, is in `state`. Raises Violation."""
         trace, clock = self._setting.trace, self._setting.clock
-        if probe and (self._probes or "state" not in self._capabilities):
+        probe = probe and (self._probes or "state" not in self._capabilities)
+        if probe:
             await self.probe(conn, state)
         word = await self._word(conn, state, listener)
         at_ns = clock.now_ns()
         if word is not None and word is not state:
+            if probe and word in _CONTRADICTED.get(state, ()):
+                await self._see_who_is_right(conn, state, word)
             trace.step("state", at_ns, ok=False, side="target", state=word.value, text=f"agent says {word.value}")
             trace.state(at_ns, word.value, "agent")
             raise Violation(f"the target is in {word.value}, it had to be in {state.value}")
         by = "probe" if word is None else "agent"
         trace.step("state", at_ns, ok=True, side="target", state=state.value, text=f"{by} says {state.value}")
         trace.state(at_ns, state.value, by)
+
+    async def _see_who_is_right(self, conn: WireConnection, state: State, word: State) -> None:
+        """Ask the wire again: where it contradicts the agent before and after its word, the agent is wrong: AgentFault."""
+        try:
+            await self.probe(conn, state)
+        except Violation:
+            return  # by now it is as the agent says
+        proved = "that the port listens" if state is State.LISTEN else "a connection, with its numbers"
+        raise AgentFault(f"the agent says {word.value}, and the wire proves {proved}: the agent is wrong")
 
     async def _word(self, conn: WireConnection, wanted: State, listener: AppSocket | None) -> State | None:
         """Return the agent's word, asked again for a moment while it differs: a segment may still be on its way up."""

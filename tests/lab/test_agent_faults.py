@@ -55,6 +55,10 @@ def answers():
             said = json.loads(line)
             said["ok"]["crashed"] = ["timer: no time"]
             line = json.dumps(said).encode() + b"\\n"
+        if mode == "says-closed" and b'"state":"ESTABLISHED"' in line:
+            line = line.replace(b"ESTABLISHED", b"CLOSED")
+        if mode == "says-close-wait" and b'"state":"ESTABLISHED"' in line:
+            line = line.replace(b"ESTABLISHED", b"CLOSE-WAIT")
         if mode == "other-clock" and b'"at_ns"' in line:
             line = json.dumps({**(said := json.loads(line)), "at_ns": said["at_ns"] - 3_700_000_000}).encode() + b"\\n"
         say(line)
@@ -267,6 +271,29 @@ def test_call_that_is_lacking_judges_nothing_that_waits_for_it(faulty: Callable[
     ran = faulty("names-no-send", cases=IN_A_TASK)
     assert ran.verdicts == {"test_sends_in_a_task[ipv4]": "not applicable"}, ran.out
     assert "needs send" in ran.results["test_sends_in_a_task[ipv4]"]["message"]
+
+
+CONFIRMS = """
+    @verifies("RFC9293:3.5-handshake")
+    async def test_confirms(tcp):
+        \"""It is ESTABLISHED, by the wire and by the agent's word.\"""
+        conn = await tcp.drive_to(State.ESTABLISHED)
+        await conn.confirm(State.ESTABLISHED)
+"""
+
+
+def test_agent_that_contradicts_what_the_wire_proves_is_an_error(faulty: Callable[..., Ran]) -> None:
+    ran = faulty("says-closed", cases=CONFIRMS)
+    assert ran.verdicts == {"test_confirms[ipv4]": "error"}, ran.out
+    message = ran.results["test_confirms[ipv4]"]["message"]
+    assert message == ("the agent says CLOSED, and the wire proves a connection, with its numbers: the agent is wrong")
+
+
+def test_word_of_the_agent_counts_where_the_wire_proves_nothing(faulty: Callable[..., Ran]) -> None:
+    """The answer to a probe is the same in CLOSE-WAIT."""
+    ran = faulty("says-close-wait", cases=CONFIRMS)
+    assert ran.verdicts == {"test_confirms[ipv4]": "violates"}, ran.out
+    assert ran.results["test_confirms[ipv4]"]["message"] == "the target is in CLOSE-WAIT, it had to be in ESTABLISHED"
 
 
 def test_clock_of_the_agent_may_be_another_one(faulty: Callable[..., Ran]) -> None:
