@@ -20,7 +20,7 @@ _NUMBERS = re.compile(r"\d+\.\d+|\d{6,}")
 
 @dataclass(frozen=True)
 class Disturbance:
-    """What got in the way of an attempt: the tester's lateness, frames that were lost at its end, or a fault of the wire's.
+    """An attempt's disturbance: the tester's lateness, frames that were lost at its end, or a fault of the wire's.
 
     `silence` says that the attempt rests on a silence, which a lost frame looks like.
     """

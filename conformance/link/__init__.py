@@ -48,7 +48,7 @@ class Wire:
 
 
 class Heard(NamedTuple):
-    """How well a link was heard: frames that were lost at our end, and about how many came that were for others."""
+    """Counts of a link: frames that were lost at our end, and about how many came that were for others."""
 
     lost: int = 0
     foreign: int = 0

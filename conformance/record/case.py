@@ -70,7 +70,7 @@ class TrafficFacts:
 
 @dataclass(frozen=True, slots=True)
 class HeardFacts:
-    """How well the tester heard its wire: frames for it that were lost at its end, and about how many were for others."""
+    """The tester's hearing of its wire: frames for it that were lost at its end, and about how many were for others."""
 
     lost: int
     foreign_per_s: int

@@ -20,7 +20,7 @@ from conformance.target import Target
 from conformance.tester.clock import SECOND, Clock
 
 _GIVE_UP_S = 1.0
-"""How long the cases of a run that is given up may take to let go of the target."""
+"""The cases of a run that is given up may take so long to let go of the target."""
 
 
 class Run:

@@ -44,7 +44,7 @@ class Jitter:
         self._notable: deque[Late] = deque(maxlen=_KEPT)
         self._losses: deque[Loss] = deque(maxlen=_KEPT)
         self.lost = self.foreign = 0
-        """How many frames were lost at our end, and about how many came for others, in all."""
+        """Frames that were lost at our end, and about how many came for others, in all."""
         self._quickest_call_ns = sys.maxsize
         self.due_ns: int | None = None
         """When the loop is to wake next: what it is late by now counts before it has come to say so."""

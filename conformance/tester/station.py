@@ -30,7 +30,7 @@ class Station:
         self._addresses = Addresses(target)
         self._neighbours = Neighbours(target, self._addresses, clock, send=self.transmit_raw)
         self.room_for_frames = room or Room()
-        """What the frames of all cases of the run may take."""
+        """Room for the frames of all cases of the run."""
         self.sorter = Sorter(self._addresses, self._neighbours, clock)
         self._target_ports = itertools.cycle(range(10_000, 32_000))
         self._own_ports = itertools.cycle(TESTER_PORTS)

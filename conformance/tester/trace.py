@@ -89,7 +89,7 @@ class Trace:
     """Why nothing judges the target any more: what the case sends is refused, and its verdict is an error."""
     sent: int = 0
     octets: int = 0
-    """Those of the frames that are kept."""
+    """The octets of the frames that are kept."""
     _frames_of_steps: list[Frame | None] = field(default_factory=list)
     _lately: deque[float] = field(default_factory=lambda: deque(maxlen=MOST_A_SECOND))
 

@@ -97,7 +97,7 @@ def test_sigkill_of_the_run_leaves_nothing_and_loses_nothing(suite: Callable[[st
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
 def test_signal_ends_a_run_at_once_and_makes_nothing_up(suite: Callable[[str], Suite], number: signal.Signals) -> None:
-    """What was finished is recorded, and has its pages; a case that ran has no verdict."""
+    """Finished cases are recorded, and have their pages; a case that ran has no verdict."""
     made = suite(CASES)
     with _running(made) as (process, children):
         time.sleep(1)  # the other cases are under way

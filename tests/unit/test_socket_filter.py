@@ -75,7 +75,7 @@ class _Filtered:
         attach(self._in, program(pools, senders))
 
     def passed(self, frame: bytes) -> int:
-        """How many octets of the frame come through."""
+        """Return how many octets of the frame come through."""
         self._out.send(frame)
         try:
             return len(self._in.recv(65536))
@@ -111,12 +111,12 @@ def test_so_many_foreign_frames_are_sampled_that_they_can_be_counted(filtered: _
 
 @pytest.mark.parametrize("family", [4, 6])
 def test_on_addresses_of_our_own_tcp_passes_from_the_target_alone(family: int) -> None:
-    ours, other = OURS[family][0], OTHERS[family][0]
+    ours, router = OURS[family][0], OTHERS[family][0]
     with closing(_Filtered(senders=tuple(TARGET.values()))) as filtered:
         whole = _segment(TARGET[family], ours)
         assert filtered.passed(whole) == len(whole)
-        assert filtered.passed(_segment(other, ours)) <= FOREIGN_OCTETS
-        error = _icmp(other, ours)
+        assert filtered.passed(_segment(router, ours)) <= FOREIGN_OCTETS
+        error = _icmp(router, ours)
         assert filtered.passed(error) == len(error), "a router may say so"
 
 

@@ -140,12 +140,12 @@ def test_questions_where_we_are_are_answered_so_often_a_second() -> None:
 
 def test_conflict_is_a_fault_of_the_case_that_has_the_address() -> None:
     def work(station: Station, link: Memory) -> None:
-        mine, other = Trace(), Trace()
+        mine, beside = Trace(), Trace()
         station.lease(4, mine)
-        station.lease(4, other)
+        station.lease(4, beside)
         link.deliver(neighbour_question(ANOTHER, OURS, TARGET), steady_ns())
         assert mine.fault == f"address conflict: {OURS} is the tester's, and {ANOTHER} says it has it too"
-        assert not other.fault and station.fault is None
+        assert not beside.fault and station.fault is None
 
     _with_station(work)
 
