@@ -76,9 +76,7 @@ class PacketLink:
     socket_filter.program) for what may arrive once the link is open.
     """
 
-    def __init__(
-        self, sock: socket.socket, mac: str, name: str, *, offload: bool = False, only: bytes = b""
-    ) -> None:
+    def __init__(self, sock: socket.socket, mac: str, name: str, *, offload: bool = False, only: bytes = b"") -> None:
         self.mac = mac
         self._offload, self._only = offload, only
         self._before = b""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import socket
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from netaddr import IPAddress, IPRange
@@ -37,33 +37,45 @@ class _Program:
         self._instructions: list[tuple[int, int, str, str]] = []
         self._places: dict[str, int] = {}
 
-    def add(self, code: int, value: int, yes: str = "", no: str = "") -> None:
-        """Append an instruction; `yes` and `no` are the places where a comparison goes on, "" the next instruction."""
-        self._instructions.append((code, value, yes, no))
+    def add(self, code: int, value: int) -> None:
+        """Append an instruction that goes on to the next."""
+        self._instructions.append((code, value, "", ""))
 
     def go(self, name: str) -> None:
-        """Append a jump to that place."""
-        self.add(_JUMP, 0, yes=name)
+        """Append a jump to that place, however far."""
+        self._instructions.append((_JUMP, 0, name, ""))
+
+    def unless(self, code: int, value: int, name: str) -> None:
+        """Append a comparison that goes to that place where it does not hold, else on."""
+        holds = f"holds {len(self._instructions)}"
+        self._instructions.append((code, value, holds, ""))
+        self.go(name)
+        self.place(holds)
+
+    def when(self, code: int, value: int, name: str) -> None:
+        """Append a comparison that goes to that place where it holds, else on."""
+        fails = f"fails {len(self._instructions)}"
+        self._instructions.append((code, value, "", fails))
+        self.go(name)
+        self.place(fails)
 
     def place(self, name: str) -> None:
         """Name the place of the next instruction."""
         self._places[name] = len(self._instructions)
 
-    def in_range(self, at: int, pool: IPRange | None, yes: str) -> None:
-        """Go to `yes` where the address at `at` lies in the pool; else go on."""
-        if pool is None:
-            return
-        beyond = f"beyond {len(self._instructions)}"
-        for low, high, offset in zip(_words(pool[0]), _words(pool[-1]), range(at, at + 16, 4), strict=False):
-            self.add(_LOAD_WORD, offset)
-            if low != high:  # what lies below is not looked at: more passes then, never less
-                self.add(_AT_LEAST, low, no=beyond)
-                self.add(_GREATER, high, yes=beyond, no=yes)
-                break
-            self.add(_EQUAL, low, no=beyond)
-        else:
-            self.go(yes)
-        self.place(beyond)
+    def in_ranges(self, at: int, ranges: Iterable[IPRange], name: str) -> None:
+        """Go to that place where the address at `at` lies in one of the ranges; else go on."""
+        for pool in ranges:
+            beyond = f"beyond {len(self._instructions)}"
+            for low, high, offset in zip(_words(pool[0]), _words(pool[-1]), range(at, at + 16, 4), strict=False):
+                self.add(_LOAD_WORD, offset)
+                if low != high:  # what lies below is not looked at: more passes then, never less
+                    self.unless(_AT_LEAST, low, beyond)
+                    self.when(_GREATER, high, beyond)
+                    break
+                self.unless(_EQUAL, low, beyond)
+            self.go(name)
+            self.place(beyond)
 
     def assembled(self) -> bytes:
         """Return the program as the kernel takes it."""
@@ -74,7 +86,7 @@ class _Program:
         return code
 
 
-def program(pools: Mapping[int, IPRange], senders: Iterable[str] = ()) -> bytes:
+def program(pools: Mapping[int, Sequence[IPRange]], senders: Iterable[str] = ()) -> bytes:
     """Return the filter for the tester's addresses by family, as the kernel takes it.
 
     These pass: ARP and neighbour discovery about an address of the pools or from one, and IP packets to one. Where
@@ -84,34 +96,33 @@ def program(pools: Mapping[int, IPRange], senders: Iterable[str] = ()) -> bytes:
     made = _Program()
     made.add(_LOAD_HALF, _ETHERTYPE)
     for kind, name in ((_ARP, "arp"), (_IPV4, "ipv4"), (_IPV6, "ipv6")):
-        made.add(_EQUAL, kind, yes=name)
+        made.when(_EQUAL, kind, name)
     made.go("foreign")
 
     made.place("arp")
     for at in (_ARP_SENDER, _ARP_TARGET):
-        made.in_range(at, pools.get(4), "pass")
+        made.in_ranges(at, pools.get(4, ()), "pass")
     made.go("foreign")
 
     made.place("ipv4")
-    made.in_range(_V4_DST, pools.get(4), "to us over ipv4")
+    made.in_ranges(_V4_DST, pools.get(4, ()), "to us over ipv4")
     made.go("foreign")
 
     made.place("ipv6")
-    made.in_range(_V6_DST, pools.get(6), "to us over ipv6")
+    made.in_ranges(_V6_DST, pools.get(6, ()), "to us over ipv6")
     made.add(_LOAD_BYTE, _V6_PROTOCOL)
-    made.add(_EQUAL, _ICMPV6, no="foreign")
+    made.unless(_EQUAL, _ICMPV6, "foreign")
     for at in (_ND_TARGET, _V6_SRC):
-        made.in_range(at, pools.get(6), "pass")
+        made.in_ranges(at, pools.get(6, ()), "pass")
     made.go("foreign")
 
     for version, protocol_at, src_at in ((4, _V4_PROTOCOL, _V4_SRC), (6, _V6_PROTOCOL, _V6_SRC)):
         made.place(f"to us over ipv{version}")
         if from_only:
             made.add(_LOAD_BYTE, protocol_at)
-            made.add(_EQUAL, _TCP, no="pass")
-            for sender in from_only:
-                if sender.version == version:
-                    made.in_range(src_at, IPRange(sender, sender), "pass")
+            made.unless(_EQUAL, _TCP, "pass")
+            targets = (IPRange(sender, sender) for sender in from_only if sender.version == version)
+            made.in_ranges(src_at, targets, "pass")
             made.go("foreign")
         else:
             made.go("pass")
@@ -119,7 +130,7 @@ def program(pools: Mapping[int, IPRange], senders: Iterable[str] = ()) -> bytes:
     made.place("foreign")
     made.add(_LOAD_WORD, _RANDOM)
     made.add(_AND, SAMPLED - 1)
-    made.add(_EQUAL, 0, no="drop")
+    made.unless(_EQUAL, 0, "drop")
     made.add(_RETURN, FOREIGN_OCTETS)
     made.place("drop")
     made.add(_RETURN, 0)

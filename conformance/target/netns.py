@@ -158,7 +158,9 @@ class NetnsTarget:
         self.mac, self.pid = said["target_mac"], said["pid"]
         self.settings = {**said["granted"], **self.settings}
         self.capture_socket = capture[0] if capture else None
-        link: Link = PacketLink(packet, said["tester_mac"], "tester0", only=program(POOLS))
+        link: Link = PacketLink(
+            packet, said["tester_mac"], "tester0", only=program({family: [pool] for family, pool in POOLS.items()})
+        )
         self.link = ImpairedLink(link, self.wire) if self.wire != Wire() else link
         self.app = AgentClient(channel, self.name)
         hello = await self.app.open()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 
 import pytest
@@ -15,7 +15,7 @@ from conformance.wire.frames import Template, neighbour_answer, neighbour_messag
 from conformance.wire.ip import fragments
 
 US, THEM = "02:00:00:00:00:01", "02:00:00:00:00:02"
-POOLS = {4: IPRange("10.77.4.1", "10.77.7.254"), 6: IPRange("fd77::4:1", "fd77::4:3ff")}
+POOLS = {4: [IPRange("10.77.4.1", "10.77.7.254")], 6: [IPRange("fd77::4:1", "fd77::4:3ff")]}
 TARGET = {4: "10.77.0.1", 6: "fd77::1"}
 OURS = {4: ("10.77.4.1", "10.77.5.0", "10.77.7.254"), 6: ("fd77::4:1", "fd77::4:200", "fd77::4:3ff")}
 OTHERS = {
@@ -69,7 +69,7 @@ def _foreign() -> Iterator[bytes]:
 class _Filtered:
     """A pair of sockets of which one has the filter."""
 
-    def __init__(self, pools: Mapping[int, IPRange] = POOLS, senders: tuple[str, ...] = ()) -> None:
+    def __init__(self, pools: Mapping[int, Sequence[IPRange]] = POOLS, senders: tuple[str, ...] = ()) -> None:
         self._out, self._in = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._in.setblocking(False)
         attach(self._in, program(pools, senders))
@@ -124,3 +124,15 @@ def test_a_range_that_only_one_family_has_lets_nothing_of_the_other_pass() -> No
     with closing(_Filtered({4: POOLS[4]})) as filtered:
         assert filtered.passed(_segment(TARGET[6], OURS[6][0])) <= FOREIGN_OCTETS
         assert filtered.passed(_segment(TARGET[4], OURS[4][0])) > FOREIGN_OCTETS
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_many_ranges_are_one_filter(family: int) -> None:
+    """A conditional jump of the kernel's reaches 255 instructions: a lab file with fifty ranges has more."""
+    text = "10.80.{}.{}" if family == 4 else "fd80::{}:{}"
+    pools = {family: [IPRange(text.format(one, 10), text.format(one, 20)) for one in range(50)]}
+    with closing(_Filtered(pools)) as filtered:
+        for number in (0, 25, 49):
+            ours = _segment(TARGET[family], text.format(number, 15))
+            assert filtered.passed(ours) == len(ours)
+            assert filtered.passed(_segment(TARGET[family], text.format(number, 21))) <= FOREIGN_OCTETS
