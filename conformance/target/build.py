@@ -104,9 +104,13 @@ class Stack:
         if self.missing:
             raise StackMissing(f"{self.name}: can't be built: {self.lacks()}")
         self.folder.mkdir(parents=True, exist_ok=True)
-        for line in self.build:
-            self._run(self._filled(line))
+        for line in self.build_lines():
+            self._run(line)
         (self.folder / _STAMP).write_text(self._digest())
+
+    def build_lines(self) -> tuple[tuple[str, ...], ...]:
+        """Return the command lines that build it, with every place filled in."""
+        return tuple(map(self._filled, self.build))
 
     def lacks(self) -> str:
         """What is missing and how it comes onto the machine, in one line."""
@@ -160,10 +164,11 @@ class Stack:
 @functools.cache
 def stacks() -> Mapping[str, Stack]:
     """All of them, by name."""
-    return {path.parent.name: _stack(path) for path in sorted(_STACKS.glob("*/stack.toml"))}
+    return {path.parent.name: read_stack(path) for path in sorted(_STACKS.glob("*/stack.toml"))}
 
 
-def _stack(path: Path) -> Stack:
+def read_stack(path: Path) -> Stack:
+    """Return the stack that a stack.toml describes; its folder names it."""
     table: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     needs = tuple(Need(**{"package": "", **need}) for need in table.pop("needs", ()))
     build = tuple(map(tuple, table.pop("build", ())))

@@ -17,8 +17,9 @@ from conformance.judge import NotApplicable
 from conformance.target import AgentFault, capabilities_of
 from conformance.target.agent import APPLICATION as HOST_APPLICATION
 from conformance.target.agent_client import AgentClient
+from conformance.target.build import read_stack
 from conformance.target.load import load_target
-from conformance.target.protocol import APPLICATION, CALLS, HELLO, MEMBERS
+from conformance.target.protocol import APPLICATION, CALLS, HELLO, MEMBERS, check_answer, check_hello, check_reply
 
 PAGE = (Path(__file__).parent.parent.parent / "docs" / "agent-protocol.md").read_text()
 GOOD = {"name": "x", "version": "1", "agent": "1", "protocol": 1, "capabilities": ["listen"]}
@@ -49,6 +50,26 @@ def test_document_has_every_call_as_the_schema_has_it() -> None:
 def test_document_has_every_type_and_range() -> None:
     for first, kinds in (("member", MEMBERS), ("of `hello`", HELLO)):
         assert {name: row[1] for name, row in rows(first).items()} == {name: kind.words for name, kind in kinds.items()}
+
+
+def test_lines_of_the_document_are_of_the_protocol() -> None:
+    lines = PAGE.partition("\n## Lines\n")[2].partition("\n\n**Codes**")[0]
+    hello, request, reply, refusal = (json.loads(line) for line in re.findall(r"`(\{.*?\})`[ :|]", lines))
+    assert check_hello(hello["hello"])
+    names = {form.partition("=")[0] for form in CALLS[request["op"]].arguments}
+    assert {"id", "op"} < set(request) <= {"id", "op"} | names
+    assert all(MEMBERS[name].fits(value) for name, value in request.items() if name in names)
+    assert check_answer(request["op"], check_reply(reply)["ok"])
+    assert check_reply(refusal)["error"]["code"] in PAGE.partition("**Codes**")[2]
+
+
+def test_stack_file_of_the_document_is_understood(tmp_path: Path) -> None:
+    """Its command lines hold no place that the build does not fill."""
+    (snippet,) = (found for found in re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL) if "[[needs]]" in found)
+    (tmp_path / "stack.toml").write_text(snippet)
+    stack = read_stack(tmp_path / "stack.toml")
+    assert stack.needs[0].tool == "cc"
+    assert not [word for line in (stack.program(), *stack.build_lines()) for word in line if "{" in word]
 
 
 def test_every_member_is_of_some_call() -> None:
