@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from conformance.case.case import Case
     from conformance.case.connection import Connection
 
+_WITHOUT_NUMBERS = (State.CLOSED, State.LISTEN)
 _WORD_TRIES = 25
 _WORD_EVERY_S = 0.01
 
@@ -56,7 +57,8 @@ async def reached(
     every = allowed(cell)
     if len(every) > 1:
         case.choice(f"answer in {cell.state}", name_of(outcome), [name_of(one) for one in every])
-    await conn.confirm(outcome.next)
+    # Before the target's first segment there are no numbers to probe with: its own word decides.
+    await conn.confirm(outcome.next, probe=conn.syn_was_seen or outcome.next in _WITHOUT_NUMBERS)
     return outcome
 
 
