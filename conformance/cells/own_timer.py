@@ -6,9 +6,12 @@ import math
 from typing import Final
 
 from conformance.judge import Inconclusive
+from conformance.standard.profile import Profile
 
 FIRST_TIMEOUT_S: Final = 1.0
 """The first timeout of a target whose profile documents none (RFC 6298, 2.1)."""
+MOST_FIRST_TIMEOUT_S: Final = 3.0
+"""The longest first timeout of a target whose profile documents none (RFC 2988, 2.1)."""
 LEAST_S: Final = 0.25
 """As long as silence is watched for: in less time a living target may not have answered yet."""
 
@@ -28,3 +31,12 @@ def only_an_answer_s(earliest_s: float, elapsed_s: float, most_s: float) -> floa
             "an answer can't be told from that"
         )
     return min(most_s, math.floor(left_s * 100) / 100)
+
+
+def beyond_timeout_s(profile: Profile) -> float:
+    """Return for how many seconds to watch until what is not acknowledged would have been sent again.
+
+    That is the least retransmission timeout of the profile at its latest; a target without one may begin with up to 3 s.
+    """
+    timer = profile.timers.get("rto-min")
+    return LEAST_S + (MOST_FIRST_TIMEOUT_S if timer is None else timer.high_s)

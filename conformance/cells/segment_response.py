@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from conformance.cells.outcomes import expectations, fitting, silent
-from conformance.cells.own_timer import FIRST_TIMEOUT_S, only_an_answer_s
+from conformance.cells.own_timer import FIRST_TIMEOUT_S, beyond_timeout_s, only_an_answer_s
 from conformance.cells.segment_answers import answers
 from conformance.cells.segment_start import NO_NUMBERS, Row
 from conformance.cells.segment_stimulus import INVALID_SOURCE, Stimulus
@@ -20,7 +20,6 @@ from conformance.tester.stamped import Received
 from conformance.wire import Seq
 
 SILENCE_S: Final = 0.25
-_NOT_SENT_AGAIN_S = 0.45
 _CROSSING_S = 0.005
 
 
@@ -91,7 +90,7 @@ async def not_sent_again(row: Row, stimulus: Stimulus) -> None:
     """See that what was acknowledged does not come again; a FIN that was not may. Raises Violation."""
     conn = row.conn
     ack = conn.acked if conn.has_acked else None
-    await conn.silence(for_=_NOT_SENT_AGAIN_S)
+    await conn.silence(for_=beyond_timeout_s(row.case.profile))
     since_ns = stimulus.sent.at_ns + round(_CROSSING_S * SECOND)
     again = [one for one in conn.put_aside if ack is not None and one.segment.seq < ack and one.at_ns > since_ns]
     if again:
