@@ -76,6 +76,19 @@ def test_what_is_missing_is_said_and_the_rest_is_there(tmp_path: Path, capsys: p
     assert_sound(tmp_path / "all")
 
 
+@pytest.mark.parametrize("link", ["captures", "capture"])
+def test_links_are_not_followed(tmp_path: Path, link: str) -> None:
+    """A run that somebody hands over must not put files of ours into the report."""
+    save(tmp_path / "a", make_record(), list(HANDSHAKE))
+    captures = tmp_path / "a" / "captures"
+    elsewhere = next(captures.iterdir()) if link == "capture" else captures
+    elsewhere.rename(tmp_path / "outside")
+    elsewhere.symlink_to(tmp_path / "outside")
+    (problem,) = merge([tmp_path / "a"], tmp_path / "all")
+    assert "a: no capture" in problem
+    assert not list((tmp_path / "all" / "captures").iterdir())
+
+
 def test_wrong_calls_get_one_line_and_touch_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save(tmp_path / "a", make_record(), list(HANDSHAKE))
     before = sorted(tmp_path.rglob("*"))
