@@ -11,6 +11,7 @@ from conformance.case.connection import Connection
 from conformance.case.drive import drive_to
 from conformance.case.ending import Ending, see_end
 from conformance.case.giving_up import GivenUp, see_given_up
+from conformance.case.leaving import resets
 from conformance.case.timings import Timings
 from conformance.judge import (
     Bound,
@@ -84,6 +85,9 @@ class Case(Timings):
         """Reset what is left, so that the target keeps nothing of this case alive."""
         try:
             await self.app.close()
+            if not self.has_app:
+                for reset in resets(self.trace.frames):
+                    self.station.transmit(reset, self.trace, "reset: nothing that the case opened stays")
         finally:
             for address in (self.address, *self._more):
                 self.station.release(address)
