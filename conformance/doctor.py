@@ -15,12 +15,15 @@ from conformance.case.case import Case
 from conformance.case.connection import Connection
 from conformance.judge import Violation
 from conformance.run.engine import Engine
+from conformance.run.executor import Executor
+from conformance.run.lab_check import check_lab
 from conformance.standard.profile import profile
 from conformance.standard.states import State
-from conformance.target import AppError, HarnessFault
+from conformance.target import AppError, HarnessFault, Target
 from conformance.target.host import LabHost
 from conformance.target.load import load_target
 from conformance.target.netns import NetnsTarget
+from conformance.target.protocol import APPLICATION
 from conformance.tester.clock import Clock
 from conformance.tester.station import Station
 from conformance.wire import ACK
@@ -62,9 +65,11 @@ def examine() -> list[Finding]:
 
 def examine_target(text: str) -> list[Finding]:
     """Look at a target as `--target` names it, step by step up to the first that fails. Raises TargetFileError."""
+    if text == "linux":
+        return examine()
     target = load_target(text)
     if not isinstance(target, LabHost):
-        return examine()
+        return _examine_made(target)
     if refused := target.refusals:
         return [_forwarding(), *(Finding("addresses", "missing", one) for one in refused)]
     engine = Engine()
@@ -75,11 +80,40 @@ def examine_target(text: str) -> list[Finding]:
         engine.stop()
 
 
+def _examine_made(target: Target) -> list[Finding]:
+    """Start a target that is made for the run, as its file says, and see that it answers."""
+    engine = Engine()
+    executor = Executor(target, Clock(jitter=engine.jitter), profile(target.profile))
+    engine.start()
+    try:
+        try:
+            engine.submit(executor.open(1)).result(120)
+        except HarnessFault as fault:
+            return [Finding(target.name, "missing", str(fault))]
+        can = target.capabilities
+        lacks = sorted(set(APPLICATION) - can)
+        return [
+            Finding(target.name, "ok", f"answers over {', '.join(name for name in ('ipv4', 'ipv6') if name in can)}"),
+            Finding("version", "ok", target.version or "says none"),
+            Finding("clock", "ok", "its own: cases take no time" if target.virtual else "this machine's"),
+            Finding("calls", "warning", f"lacks {', '.join(lacks)}: cases that need it are not applicable")
+            if lacks
+            else Finding("calls", "ok", "all that an application makes"),
+        ]
+    finally:
+        engine.submit(target.close()).result(30)
+        engine.stop()
+        executor.close()
+
+
 async def _host(target: LabHost) -> list[Finding]:
     findings = []
     try:
         for what, step in target.steps():
             findings.append(Finding(what, "ok", await step()))
+        what = "ports"
+        looks = await check_lab(Station(target, Clock()), target)
+        findings += [Finding(look.what, "ok", look.text) for look in looks]
     except HarnessFault as fault:
         findings.append(Finding(what, "missing", str(fault)))
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import errno
 import fcntl
 import socket
@@ -25,6 +26,9 @@ _EXTENDED_ERROR = struct.Struct("=IBBBxII")
 _STATISTICS = struct.Struct("=II")  # struct tpacket_stats: packets, drops
 _STAMP_WAIT_S = 0.05
 _SIOCGIFFLAGS, _SIOCGIFMTU, _IFNAMSIZ, _IFREQ = 0x8913, 0x8921, 16, 40
+_SIOCETHTOOL = 0x8946
+# ETHTOOL_GTXCSUM, GTSO, GGSO, GGRO and GFLAGS of linux/ethtool.h, and the bit of the answer.
+_ETHTOOL = {"tx": (0x16, 1), "tso": (0x1E, 1), "gso": (0x23, 1), "gro": (0x2B, 1), "lro": (0x25, 1 << 15)}
 _ETHERNET, _UP = 1, 1  # ARPHRD_ETHER of linux/if_arp.h, IFF_UP of linux/if.h
 _BATCH = 64
 _LARGEST = 65536 + 64  # a merged IP packet, with the headers before it
@@ -62,6 +66,21 @@ def packet_socket(interface: str) -> socket.socket:
 def mtu(sock: socket.socket, interface: str) -> int:
     """Return how many octets an IP packet on that interface may have. Raises OSError."""
     return int(struct.unpack_from("=i", _asked(sock, interface, _SIOCGIFMTU), _IFNAMSIZ)[0])
+
+
+def offloads(sock: socket.socket, interface: str) -> list[str]:
+    """Return the names, as ethtool has them, of the offloads that are on at that interface. Raises OSError."""
+    names = []
+    for name, (number, bit) in _ETHTOOL.items():
+        value = ctypes.create_string_buffer(struct.pack("=II", number, 0))
+        request = struct.pack("16sP16x", interface.encode(), ctypes.addressof(value))
+        try:
+            fcntl.ioctl(sock, _SIOCETHTOOL, request)
+        except OSError:  # an interface that can't do it
+            continue
+        if struct.unpack("=II", value.raw[:8])[1] & bit:
+            names.append(name)
+    return names
 
 
 def _asked(sock: socket.socket, interface: str, number: int) -> bytes:

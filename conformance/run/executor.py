@@ -14,9 +14,11 @@ from conformance.case.info import CaseFunction, CaseInfo
 from conformance.case.negotiated import NAMES, negotiated
 from conformance.judge import NotApplicable
 from conformance.run.changed import ChangedTargets
+from conformance.run.lab_check import check_lab
 from conformance.run.raised import cause_of
 from conformance.standard.profile import Profile
 from conformance.target import HarnessFault, SettingRefused, Target
+from conformance.target.host import LabHost
 from conformance.tester.clock import Clock
 from conformance.tester.station import Station
 from conformance.tester.trace import Room
@@ -102,6 +104,8 @@ class Executor:
     async def _look(self, station: Station) -> None:
         """See that the target answers, and what it agrees to where its hello names none of that. Raises TargetGone."""
         await station.check_reachable()
+        if isinstance(self._target, LabHost):
+            await check_lab(station, self._target)
         can = self._target.capabilities
         if "app" in can and can.isdisjoint(NAMES):
             family = 4 if "ipv4" in can else 6

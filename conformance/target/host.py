@@ -19,7 +19,7 @@ from netaddr import IPAddress, IPNetwork, IPRange
 from pyroute2 import IPRoute
 
 from conformance.link import LinkError, Wire
-from conformance.link.af_packet import PacketLink, packet_socket
+from conformance.link.af_packet import PacketLink, mtu, offloads, packet_socket
 from conformance.link.socket_filter import program
 from conformance.target import TESTER_PORTS, AgentFault, App, HarnessFault, Machine, capabilities_of
 from conformance.target.agent_client import AgentClient
@@ -143,6 +143,15 @@ class LabHost:
         """The tester's addresses of that family."""
         return self.segment.pool(family)
 
+    @property
+    def mtu(self) -> int:
+        """Return how many octets a packet on the tester's interface may have."""
+        return mtu(self._socket, self.segment.interface)
+
+    def offloads(self) -> list[str]:
+        """Return the names of the offloads that are on at the tester's interface."""
+        return offloads(self._socket, self.segment.interface)
+
     async def open(self) -> None:
         """Find the target on its segment, and see that the tester's addresses are free. Raises HarnessFault."""
         for _, step in self.steps():
@@ -208,6 +217,10 @@ class LabHost:
             question = neighbour_question(mac, str(segment.tester[family][0][0]), asked)
             answers = (_ask(sock, [question], {asked}, "", _ANSWER_S) for _ in range(_TRIES))
             answer = next(filter(None, answers), None)
+            if answer is None and _ask(sock, [neighbour_probe(mac, asked)], {asked}, "", _ANSWER_S) is not None:
+                why = f"{asked} is there, but does not answer {segment.tester[family][0][0]}"
+                mend = "take tester addresses of its own subnet, or name the router between as gateway"
+                raise HarnessFault(segment.at("tester", f"tester: {why}: {mend}"))
             if answer is None:
                 what = "ARP" if family == 4 else "neighbour discovery"
                 key = "gateway" if family in segment.gateway else f"ipv{family}"

@@ -18,8 +18,8 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 OURSELVES = {"make check", "make test"}
 
 
-def _blocks(language: str) -> list[str]:
-    return [text for name, text in BLOCK.findall((ROOT / "README.md").read_text()) if name == language]
+def _blocks(language: str, page: str = "README.md") -> list[str]:
+    return [text for name, text in BLOCK.findall((ROOT / page).read_text()) if name == language]
 
 
 COMMANDS = [line for block in _blocks("sh") for line in block.splitlines() if line]
@@ -64,7 +64,9 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("text", _blocks("toml"), ids=lambda text: text.split('"')[1])
+@pytest.mark.parametrize(
+    "text", [*_blocks("toml"), *_blocks("toml", "docs/lab-hosts.md")], ids=lambda text: text.split('"')[1]
+)
 def test_target_files_are_understood(tmp_path: Path, text: str) -> None:
     (tmp_path / "target.toml").write_text(text)
     assert load_target(str(tmp_path / "target.toml")).name == text.split('"')[1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -122,6 +123,16 @@ class Hosts:
         finally:
             self._offload(on=False)
 
+    def connections(self) -> list[str]:
+        """Return the sockets of the host's kernel that are connected, or were, over the segment: by both ends and state."""
+        rows = [
+            line.split()[1:4]
+            for name in ("tcp", "tcp6")
+            for line in Path(f"/proc/{self.host}/net/{name}").read_text().splitlines()[1:]
+        ]
+        control = "4DA8C0"  # 192.168.77.0 as the kernel writes it: ssh's own
+        return [" ".join(row) for row in rows if row[2] != "0A" and control not in row[1]]
+
     def _offload(self, *, on: bool) -> None:
         for pid, interface in ((self.process.pid, "lab0"), (self.host, "lab1")):
             code = f"from tests.lab.host_segment import set_offloads\nset_offloads({interface!r}, on={on})"
@@ -228,6 +239,7 @@ def test_black_box_runs_every_case_that_needs_no_application(hosts: Hosts) -> No
     assert sum(record["verdict"] == "conforms" for record in can) >= 50
     others = [record for record in ran.results.values() if not has >= set(record["needs"])]
     assert {record["verdict"] for record in others} == {"not applicable"}
+    assert not hosts.connections()
     assert all(record["message"].startswith("needs ") for record in others)
 
 
@@ -332,12 +344,115 @@ def test_an_address_in_use_is_found_before_anything_is_sent(hosts: Hosts) -> Non
     assert "tester address 10.88.1.7 is in use by " in ran.out
 
 
+WRONG = {
+    "subnet": (
+        '"10.88.1.1-10.88.1.80", "fd88::100-fd88::180"',
+        '"10.99.1.1-10.99.1.80", "fd99::100-fd99::180"',
+        ":7: tester: 10.88.0.1 ",
+        "take tester addresses of its own subnet, or name the router between as gateway",
+    ),
+    "open": (
+        "echo = 7",
+        "echo = 70",
+        ":11: echo: port 70 of 10.88.0.1 resets a SYN",
+        "start the service, or take it out",
+    ),
+    "closed": ("closed = 81", "closed = 7", ":8: port 7 is said to be both closed and open (echo)", ""),
+    "closed-that-is-open": (
+        "closed = 81\n[open]\ndiscard = 1009\n",
+        "closed = 1009\n[open]\n",
+        ":8: closed: port 1009 of 10.88.0.1 is open",
+        "name one on which nothing listens",
+    ),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_lab_file_that_is_wrong_is_refused_before_the_first_case(hosts: Hosts, wrong: str) -> None:
+    """By its line, in the run and by doctor alike; else it would be violations of the target's."""
+    before, after, line, mend = WRONG[wrong]
+    assert before in BLACK_BOX
+    target = BLACK_BOX.replace(before, after)
+    for ran in (hosts.run(target, "--family=4", name=f"wrong-{wrong}"), hosts.doctor(target)):
+        assert ran.code != 0, ran.out
+        (message,) = [text for text in ran.out.splitlines() if line in text]
+        assert mend in message
+        assert "Traceback" not in ran.out
+        assert not ran.results
+    assert not hosts.connections()
+
+
+@pytest.mark.parametrize("number", range(3), ids=["ssh", "black-box", "settings"])
+def test_target_files_of_the_documentation_are_well(hosts: Hosts, number: int) -> None:
+    blocks = re.findall(r"^```toml\n(.*?)^```", (ROOT / "docs" / "lab-hosts.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 3
+    ran = hosts.doctor(blocks[number])
+    assert ran.code == 0, ran.out
+    assert ("open: 1009, 7; closed: 81" in ran.out) == (number == 1)
+
+
+def test_doctor_names_offloads(hosts: Hosts) -> None:
+    with hosts.offloading():
+        ran = hosts.doctor(SSH)
+    assert ran.code == 0, ran.out
+    assert "lab0 has tx, tso, gso, gro on; the target leaves checksums to its interface" in ran.out
+    assert "the target leaves the cutting of segments to its interface" in ran.out
+    assert "`ethtool -K IF tx off tso off gso off gro off` at both ends" in ran.out
+
+
+@pytest.mark.parametrize(
+    ("kind", "line"),
+    [("tun", "carries IP packets alone (layer 3, as a TUN interface does)"), ("down", "is down: ip link")],
+)
+def test_interface_without_ethernet_or_down_is_named(hosts: Hosts, kind: str, line: str) -> None:
+    if not Path("/dev/net/tun").exists():
+        pytest.skip("needs /dev/net/tun")
+    make = (
+        "import fcntl, os, struct, sys\nfd = os.open('/dev/net/tun', os.O_RDWR)\n"
+        f"fcntl.ioctl(fd, 0x400454ca, struct.pack('16sH22x', b'odd0', {0x1001 if kind == 'tun' else 0x1002}))\n"
+        "print('made', flush=True)\nsys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", make],
+        preexec_fn=hosts._enter,  # noqa: PLW1509 - no threads matter
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as made:
+        assert made.stdout is not None
+        assert made.stdout.readline() == "made\n"
+        ran = hosts.doctor(BLACK_BOX.replace('"lab0"', '"odd0"'))
+        assert made.stdin is not None
+        made.stdin.close()
+    assert ran.code != 0
+    assert f"looked-at.toml:4: odd0 {line}" in ran.out
+    assert "Traceback" not in ran.out
+
+
+@pytest.mark.parametrize(
+    ("target", "line"),
+    [
+        ('name = "mystack"\nkind = "stack"\ncommand = ["./mystack"]\n', "mystack: no program "),
+        ('kind = "netns"\n[sysctl]\nnet.ipv4.tcp_sak = 1\n', "looked-at.toml:3: net.ipv4.tcp_sak = 1 is refused: "),
+    ],
+    ids=["stack", "settings"],
+)
+def test_doctor_looks_at_what_the_file_names(hosts: Hosts, target: str, line: str) -> None:
+    """The embedded lab of this machine, which is well, is another target."""
+    ran = hosts.doctor(target)
+    assert ran.code != 0
+    assert line in ran.out
+    assert "embedded lab" not in ran.out
+
+
 def test_doctor_looks_at_a_lab_host(hosts: Hosts) -> None:
     ran = hosts.doctor(SSH)
     assert ran.code == 0, ran.out
     words = ["forwarding", "addresses", "ssh and agent", "interface", "tester's addresses", "target"]
     assert all(f" {word} " in ran.out for word in words), ran.out
     assert "nobody has 10.88.1.1 to 10.88.1.80" in ran.out
+    assert ran.out.count("; closed: 9") == 2
+    assert "lab0 has none on; frames are as the wire carries them" in ran.out
     assert "10.88.0.1, fd88::1 at " in ran.out
 
 
