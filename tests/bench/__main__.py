@@ -102,14 +102,14 @@ def _show(numbers: list[Number], ratios: dict[str, float]) -> None:
     table = Table("what")
     for name in ("median", "p99", "unit", "samples", "aim"):
         table.add_column(name, no_wrap=True, justify="right" if name in ("median", "p99", "samples") else "left")
-    for one in numbers:
-        aim = "" if one.aim is None else f"<= {one.aim:g} {'holds' if one.holds else 'MISSED'}"
-        table.add_row(one.what, _text(one.median), _text(one.p99), one.unit, str(one.samples), aim)
+    for number in numbers:
+        aim = "" if number.aim is None else f"<= {number.aim:g} {'holds' if number.holds else 'MISSED'}"
+        table.add_row(number.what, _text(number.median), _text(number.p99), number.unit, str(number.samples), aim)
     console.print(table)
     for what, ratio in ratios.items():
         console.print(f"{ratio:9.2f}  {what}")
     console.print("\nHow it was measured")
-    for how, those in groupby(numbers, key=lambda one: one.how):
+    for how, those in groupby(numbers, key=lambda number: number.how):
         console.print(f"[bold]{'; '.join(one.what for one in those)}[/bold]: {how}")
 
 

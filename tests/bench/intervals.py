@@ -1,7 +1,7 @@
-"""How far intervals by our stamps are from those that an independent packet socket saw.
+"""Compare intervals by our stamps with those of an independent packet socket.
 
-For what leaves, the two are stamped in different places: the driver's transmit, and the tap before it. For what comes, the
-kernel may give both sockets one stamp; so an error of the response time is that of the segment that asked.
+The two stamp a frame that leaves in different places: at the driver's transmit, and at the tap before it. The kernel may
+give both sockets the same stamp of a frame that arrives; so an error of the response time comes from the segment that asked.
 """
 
 from __future__ import annotations
@@ -63,5 +63,5 @@ def _pairs(ours: list[Frame], theirs: list[Observed]) -> list[tuple[Frame, Obser
     return sorted(results, key=lambda pair: pair[0].at_ns)
 
 
-def _error(one: tuple[Frame, Observed], other: tuple[Frame, Observed]) -> float:
-    return abs((other[0].at_ns - one[0].at_ns) - (other[1].at_ns - one[1].at_ns)) / 1000
+def _error(first: tuple[Frame, Observed], second: tuple[Frame, Observed]) -> float:
+    return abs((second[0].at_ns - first[0].at_ns) - (second[1].at_ns - first[1].at_ns)) / 1000

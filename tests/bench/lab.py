@@ -71,7 +71,7 @@ class Lab:
             yield cases
 
     def observed(self) -> list[Observed]:
-        """What the observer saw since it was last asked."""
+        """Return the frames that the observer saw since the last call."""
         seen: list[Observed] = []
         while True:
             try:

@@ -1,4 +1,4 @@
-"""What a waiting case takes, and how many segments pass through the engine."""
+"""Measure the cost of a waiting case, and the engine's segments in a second."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a measurement comes to."""
+"""Hold the result of a measurement."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Number:
 
     @property
     def holds(self) -> bool | None:
-        """Whether the median is what it is meant to be; None without an aim."""
+        """True if the median is within its aim; None without an aim."""
         return None if self.aim is None else self.median <= self.aim
 
     def as_json(self) -> dict[str, Any]:

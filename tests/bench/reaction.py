@@ -1,4 +1,4 @@
-"""How long the tester takes to answer: from the kernel's receive stamp of a segment to the transmit stamp of our answer."""
+"""Measure the tester's time to answer: from the kernel's receive stamp of a segment to the transmit stamp of our answer."""
 
 from __future__ import annotations
 
@@ -107,12 +107,12 @@ async def _answers(conn: Connection, *, prepared: bool) -> None:
         await conn.send(ACK)
 
 
-def _reactions(case: Case, came: Flags) -> list[float]:
+def _reactions(case: Case, flags: Flags) -> list[float]:
     """From each segment of the target with exactly those flags to the next frame of ours, in us."""
     frames = case.trace.numbered()[0]
     took = []
     for item, following in pairwise(frames):
         segment = dissect(item.data)
-        if item.inbound and segment is not None and segment.flags == came and not following.inbound:
+        if item.inbound and segment is not None and segment.flags == flags and not following.inbound:
             took.append((following.at_ns - item.at_ns) / _US)
     return took

@@ -1,4 +1,4 @@
-"""What reports cost: 5,000 cases made into pages, the overview in a browser, and a suite's reports as a part of the suite."""
+"""Measure the cost of reports: 5,000 cases as pages, the overview in a browser, and the share of a suite's reports."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def _open_s(page: Path) -> list[float]:
 
 
 def _shares() -> list[Number]:
-    """What reports take of the processor time of a run of the suite, in percent."""
+    """Return the share of reports in the processor time of a run of the suite, in percent."""
     result: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as name:
         # One folder for all: ext4 takes long to make files where as many were removed a moment ago.

@@ -1,4 +1,4 @@
-"""What it costs to build and to dissect a segment, ours beside scapy."""
+"""Measure the cost of building and dissecting a segment, ours beside scapy's."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def _seconds(who: int) -> float:
 
 
 def _now_s() -> float:
-    """What this thread and ended processes of ours have used: pages are written by both."""
+    """Return the time that this thread and our ended processes used: both write pages."""
     return time.thread_time() + _seconds(resource.RUSAGE_CHILDREN)
 
 

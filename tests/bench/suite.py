@@ -1,4 +1,4 @@
-"""How long the whole suite takes, beside its longest case."""
+"""Measure the time of the whole suite, beside its longest case."""
 
 from __future__ import annotations
 

@@ -27,12 +27,12 @@ def test_quick_bench_writes_every_number(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.bench", "--quick", "--json", str(path)]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert (ran.returncode, ran.stderr) == (0, "")
-    numbers = {one["key"]: one for one in json.loads(path.read_text())["numbers"]}
+    numbers = {number["key"]: number for number in json.loads(path.read_text())["numbers"]}
     assert set(numbers) == NUMBERS
-    for one in numbers.values():
-        assert one["samples"] > 0, one
-        assert one["how"], one
-        assert one["median"] >= 0, one
+    for number in numbers.values():
+        assert number["samples"] > 0, number
+        assert number["how"], number
+        assert number["median"] >= 0, number
 
 
 @pytest.mark.parametrize("family", ADDRESSES)

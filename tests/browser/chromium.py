@@ -21,7 +21,7 @@ ARGUMENTS = [
 
 
 def path() -> str | None:
-    """Where the browser is; None where there is none."""
+    """Return the path of the browser; None without one."""
     return next((found for name in NAMES if (found := shutil.which(name))), None)
 
 

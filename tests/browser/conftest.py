@@ -16,5 +16,5 @@ def browser() -> Iterator[Any]:
 
     if chromium.path() is None:
         pytest.skip("needs chromium: sudo apt-get install chromium")
-    with chromium.open_browser() as found:
-        yield found
+    with chromium.open_browser() as chromium_browser:
+        yield chromium_browser

@@ -65,9 +65,9 @@ def opened(browser: Any, errors: list[str], **options: Any) -> Any:
 
 @pytest.fixture(params=[True, False], ids=["script", "no-script"])
 def page(browser: Any, errors: list[str], request: pytest.FixtureRequest) -> Iterator[Any]:
-    found = opened(browser, errors, java_script_enabled=request.param)
-    yield found
-    found.context.close()
+    page = opened(browser, errors, java_script_enabled=request.param)
+    yield page
+    page.context.close()
 
 
 def pages(run: Path) -> list[Path]:
@@ -82,9 +82,9 @@ def test_every_page_opens_without_a_message_and_every_link_leads_somewhere(
     for path in pages(run):
         page.goto(path.as_uri())
         anchors[path] = set(re.findall(r' id="([^"]+)"', path.read_text("utf-8")))
-        found = page.locator("a[href]")
+        anchors_shown = page.locator("a[href]")
         links += [(path, link) for link in re.findall(r'<a [^>]*href="([^"]+)"', path.read_text("utf-8"))]
-        assert found.count() >= 1 or path.name == "compare.html"
+        assert anchors_shown.count() >= 1 or path.name == "compare.html"
     for path, link in links:
         if link.startswith(("https://www.rfc-editor.org/", "data:application/octet-stream;base64,")):
             continue
@@ -144,8 +144,8 @@ def test_axe_finds_nothing(browser: Any, run: Path, name: str, scheme: str, erro
     path = next((run / "cases").glob("simultaneous-close-broken*")) if name == "case" else run / f"{name}.html"
     page.goto(path.as_uri())
     tags = {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}
-    found = axe.Axe().run(page, options={"runOnly": tags})
-    assert not [(one["id"], one["nodes"][0]["html"]) for one in found.response["violations"]]
+    findings = axe.Axe().run(page, options={"runOnly": tags})
+    assert not [(one["id"], one["nodes"][0]["html"]) for one in findings.response["violations"]]
 
 
 OVERLAPS = """() => {

@@ -63,22 +63,22 @@ def target(made: Suite, name: str, setting: str, value: int) -> str:
 def compared(made: Suite, *names: str) -> dict[str, Any]:
     command = [sys.executable, "-m", "conformance.cli", "compare", *names, "--json"]
     done = subprocess.run(command, cwd=made.folder, env=clean_environment(), capture_output=True, text=True, check=True)
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    comparison: dict[str, Any] = json.loads(done.stdout)
+    return comparison
 
 
 def test_without_timestamps_only_what_rests_on_them_differs(suite: Callable[[str], Suite]) -> None:
     made = suite(STAMPS)
     for name, value in (("with", 1), ("without", 0)):
         made.run("--family=4", target(made, name, "tcp_timestamps", value), f"--output={name}")
-    found = compared(made, "with", "without")
-    assert (found["common"], found["alone"], found["timings"]) == (3, 0, [])
-    assert found["settings"] == [{"name": "net.ipv4.tcp_timestamps", "values": ["1", "0"]}]
-    assert [(one["case"], one["values"]) for one in found["verdicts"]] == [
+    comparison = compared(made, "with", "without")
+    assert (comparison["common"], comparison["alone"], comparison["timings"]) == (3, 0, [])
+    assert comparison["settings"] == [{"name": "net.ipv4.tcp_timestamps", "values": ["1", "0"]}]
+    assert [(one["case"], one["values"]) for one in comparison["verdicts"]] == [
         ("test_cases.py::test_stamps_are_echoed[ipv4]", ["conforms", "violates"])
     ]
-    assert [(one["name"], one["values"]) for one in found["choices"]] == [("timestamps", ["used", "not used"])]
-    assert [(one["id"], one["values"]) for one in found["requirements"]] == [
+    assert [(one["name"], one["values"]) for one in comparison["choices"]] == [("timestamps", ["used", "not used"])]
+    assert [(one["id"], one["values"]) for one in comparison["requirements"]] == [
         ("RFC9293:MUST-13", ["conforms", "violates"])
     ]
 
@@ -87,11 +87,11 @@ def test_another_fin_timeout_changes_the_orphan_and_its_time(suite: Callable[[st
     made = suite(ORPHAN)
     for name, value in (("short", 3), ("long", 6)):
         made.run("--family=4", target(made, name, "tcp_fin_timeout", value), f"--output={name}")
-    found = compared(made, "short", "long")
-    assert [(one["case"], one["values"]) for one in found["verdicts"]] == [
+    comparison = compared(made, "short", "long")
+    assert [(one["case"], one["values"]) for one in comparison["verdicts"]] == [
         ("test_cases.py::test_orphan_ends_after_3_s[ipv4]", ["conforms", "violates"])
     ]
-    assert [(one["name"], len(one["measured_s"])) for one in found["timings"]] == [("from our ACK to the end", 2)]
-    assert found["settings"] == [{"name": "net.ipv4.tcp_fin_timeout", "values": ["3", "6"]}]
-    assert [one["id"] for one in found["requirements"]] == ["RFC9293:3.3.2-fin-wait-2"]
-    assert (found["choices"], found["cells"]) == ([], [])
+    assert [(one["name"], len(one["measured_s"])) for one in comparison["timings"]] == [("from our ACK to the end", 2)]
+    assert comparison["settings"] == [{"name": "net.ipv4.tcp_fin_timeout", "values": ["3", "6"]}]
+    assert [one["id"] for one in comparison["requirements"]] == ["RFC9293:3.3.2-fin-wait-2"]
+    assert (comparison["choices"], comparison["cells"]) == ([], [])

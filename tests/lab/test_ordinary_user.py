@@ -44,10 +44,10 @@ def _as_user(command: list[str], folder: Path) -> subprocess.CompletedProcess[st
 @cache
 def _python(folder: Path) -> str:
     """A Python of our version that the user may run; empty where there is none."""
-    for one in (sys.executable, f"/usr/bin/python3.{sys.version_info.minor}"):
+    for program in (sys.executable, f"/usr/bin/python3.{sys.version_info.minor}"):
         try:
-            if _as_user([one, "-c", "import conformance.cli"], folder).returncode == 0:
-                return one
+            if _as_user([program, "-c", "import conformance.cli"], folder).returncode == 0:
+                return program
         except OSError:
             continue
     return ""
@@ -68,9 +68,9 @@ def test_target_runs_without_privileges(folder: Path, target: str) -> None:
     if not python:
         pytest.skip(f"user {_USER} can't run Python from {sys.executable}, nor this checkout")
     if target in stacks():
-        said = _as_user([python, "-m", "conformance.cli", "stacks", target], folder).stdout
-        if "ready" not in said:
-            pytest.skip(f"not built, or not for user {_USER}: {said.strip()}")
+        status = _as_user([python, "-m", "conformance.cli", "stacks", target], folder).stdout
+        if "ready" not in status:
+            pytest.skip(f"not built, or not for user {_USER}: {status.strip()}")
     command = [python, "-m", "conformance.cli", "run", f"--target={target}", "--tier=quick", "--output=out"]
     done = _as_user([*command, "--", "-k", _CASES], folder)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""What is lwIP's alone: its real clock, what the suite finds of it unaided, and what a run leaves behind."""
+"""Check behaviour of lwIP alone: its real clock, the deviations that a run shows without a profile, and its end."""
 
 from __future__ import annotations
 
@@ -100,12 +100,12 @@ def test_ctrl_c_leaves_no_process(suite: Callable[[str], Suite]) -> None:
 
 def _of_group(group: int) -> list[int]:
     """The instances of lwIP in a process group."""
-    found = []
+    pids = []
     for path in Path("/proc").glob("[0-9]*"):
         try:
             name, _, rest = (path / "stat").read_text().rpartition(")")
             if "lwip_agent" in name and int(rest.split()[2]) == group and rest.split()[0] != "Z":
-                found.append(int(path.name))
+                pids.append(int(path.name))
         except OSError:
             continue
-    return found
+    return pids

@@ -1,4 +1,4 @@
-"""What PyTCP and its agent do in a way of their own; what all stacks do is in test_stacks.py."""
+"""Check behaviour of PyTCP and its agent alone; test_stacks.py checks the behaviour of all stacks."""
 
 from __future__ import annotations
 
@@ -72,8 +72,8 @@ def test_data_goes_both_ways_and_both_ends_close(start: Callable[..., Wire], fam
 def test_active_open_is_given_up_with_a_reset(start: Callable[..., Wire], family: int) -> None:
     wire = start()
     connection = wire.call("connect", family=family, remote_address=OURS[family], remote_port=OUR_PORT)["socket"]
-    came = [(round(at), segment.flags) for at, segment in wire.for_(60)]
-    assert came == [(0, SYN), (1, SYN), (3, SYN), (7, SYN), (15, RST | ACK)]
+    sent = [(round(at), segment.flags) for at, segment in wire.for_(60)]
+    assert sent == [(0, SYN), (1, SYN), (3, SYN), (7, SYN), (15, RST | ACK)]
     assert wire.call("connected", socket=connection) == "ETIMEDOUT"
     assert wire.call("error", socket=connection) == {"code": "ETIMEDOUT"}
 
@@ -88,9 +88,9 @@ def test_part_that_crashes_is_told_and_the_others_live(start: Callable[..., Wire
     assert wire.for_(5) == []
     (crashed,) = wire.call("hello")["crashed"]
     assert crashed.startswith("timer: AssertionError: ack=4294967296 (")
-    other = Peer(wire, 4, remote_port=PORT + 1)
-    other.send(SYN)
-    assert other.take().flags == RST | ACK
+    second = Peer(wire, 4, remote_port=PORT + 1)
+    second.send(SYN)
+    assert second.take().flags == RST | ACK
 
 
 def test_connection_can_not_be_aborted(start: Callable[..., Wire]) -> None:

@@ -1,4 +1,4 @@
-"""What smoltcp and its agent do in a way of their own; what all stacks do is in test_stacks.py."""
+"""Check behaviour of smoltcp and its agent alone; test_stacks.py checks the behaviour of all stacks."""
 
 from __future__ import annotations
 
@@ -46,15 +46,15 @@ def test_connection_has_its_segments_before_the_listener(start: Callable[..., Wi
     others = [wire.call("listen", family=4, address="", port=PORT + 1 + n)["socket"] for n in range(3)]
     peer = Peer(wire, 4)
     peer.established()
-    for other in others:  # leaves the first places in the stack's set of sockets free
-        wire.call("close", socket=other)
+    for listener in others:  # leaves the first places in the stack's set of sockets free
+        wire.call("close", socket=listener)
     second = Peer(wire, 4, OUR_PORT + 1)
     second.send(SYN)
     assert second.take().flags == SYN | ACK
-    for one, state in ((peer, "ESTABLISHED"), (second, "SYN-RECEIVED")):
-        one.send(SYN)
+    for end, state in ((peer, "ESTABLISHED"), (second, "SYN-RECEIVED")):
+        end.send(SYN)
         assert [segment.flags for _, segment in wire.for_(0) if segment.flags & SYN] == []
-        assert one.state() == state
+        assert end.state() == state
 
 
 def test_agent_remembers_what_the_socket_forgets(start: Callable[..., Wire]) -> None:

@@ -28,9 +28,9 @@ def wire() -> Iterator[Wire]:
         pytest.skip(f"needs {stack.lacks()}")
     if os.geteuid():
         pytest.skip("needs root, or the embedded lab's user namespace")
-    one = Wire(stack.program(), socket.SOCK_SEQPACKET, "real")
-    yield one
-    one.close()
+    wire = Wire(stack.program(), socket.SOCK_SEQPACKET, "real")
+    yield wire
+    wire.close()
 
 
 def _next(wire: Wire, *, seconds: float = 5) -> Segment:
@@ -48,12 +48,12 @@ def _next(wire: Wire, *, seconds: float = 5) -> Segment:
 
 def _inside(namespace: str) -> set[int]:
     """The processes in a namespace of process ids."""
-    found = set()
+    pids = set()
     for link in Path("/proc").glob("[0-9]*/ns/pid"):
         with contextlib.suppress(OSError):
             if str(link.readlink()) == namespace:
-                found.add(int(link.parts[2]))
-    return found
+                pids.add(int(link.parts[2]))
+    return pids
 
 
 @pytest.mark.parametrize("family", [4, 6])

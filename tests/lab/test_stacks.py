@@ -25,7 +25,7 @@ Option = tuple[str, str, Any]
 
 @dataclass(frozen=True)
 class Own:
-    """What a stack does its own way: times in seconds of its clock, options of a listening socket that it takes and refuses."""
+    """The ways of a stack that differ: times in seconds of its clock, options of a listening socket that it takes and refuses."""
 
     time_wait_s: float
     ack_delay_s: float
@@ -214,9 +214,9 @@ def test_bad_requests_are_refused_by_name(start: Callable[..., Wire]) -> None:
 
 @EVERY
 def test_capabilities_are_those_of_the_protocol(start: Callable[..., Wire]) -> None:
-    said = set(start().hello["capabilities"])
-    assert {"listen", "state", "virtual-time"} <= said
-    assert not undocumented(said)
+    capabilities = set(start().hello["capabilities"])
+    assert {"listen", "state", "virtual-time"} <= capabilities
+    assert not undocumented(capabilities)
 
 
 def test_options_are_what_they_were_set_to(start: Callable[..., Wire], own: Own) -> None:

@@ -1,4 +1,4 @@
-"""What the plugins that break a check have in common."""
+"""Share the parts of the plugins that break a check."""
 
 from __future__ import annotations
 

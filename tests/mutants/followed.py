@@ -11,7 +11,7 @@ TIMESTAMPS, WINDOW_SCALE = 8, 3
 
 @dataclass
 class Followed:
-    """What is known of one connection of the target's; `state` follows from it."""
+    """The known facts of a connection of the target; `state` follows from them."""
 
     iss: Seq | None = None
     ports: tuple[int, int] = (0, 0)
@@ -34,17 +34,17 @@ class Followed:
     """The newest that the target was sent."""
     last_ack: Seq | None = None
     duplicates: int = 0
-    """How often the tester has repeated the same acknowledgment."""
+    """The number of times that the tester has repeated the same acknowledgment."""
     reset_seen: bool = False
     """The tester has sent a RST in this state."""
     fin_repeated: bool = False
     """The tester has sent a FIN in TIME-WAIT, which restarts it."""
     shift: int | None = None
-    """How far the mutant moved the target's sequence numbers."""
+    """The distance by which the mutant moved the target's sequence numbers."""
     first_sent: dict[tuple[int, int, int], int] = field(default_factory=dict)
     """Segments of the target that take sequence space, with the time (ns) when they were first sent."""
     counts: dict[int, int] = field(default_factory=dict)
-    """How often each rule has matched."""
+    """The number of matches of each rule."""
     state: str = "LISTEN"
     since_ns: int = 0
 
@@ -126,7 +126,7 @@ class Followed:
         return "TIME-WAIT" if self.fin_acked else "CLOSING"
 
     def place(self, segment: Segment) -> str:
-        """Where it begins in what the target takes: `exact` at RCV.NXT, `in` the window beyond that, or `out` of it."""
+        """Return where a segment begins for the target: `exact` at RCV.NXT, `in` the window beyond that, or `out` of it."""
         if self.rcv_nxt is None:
             return ""
         beyond = segment.seq - self.rcv_nxt

@@ -116,10 +116,10 @@ def _patch() -> None:
         await silence(self, **keywords)
 
     async def word(self: Confirmer, conn: WireConnection) -> State | None:
-        found = await state_of(self, conn)
+        state = await state_of(self, conn)
         if id(self) in lying:
-            return State.SYN_SENT if found is not State.SYN_SENT else State.CLOSE_WAIT
-        return found
+            return State.SYN_SENT if state is not State.SYN_SENT else State.CLOSE_WAIT
+        return state
 
     async def confirmed(
         self: Confirmer, conn: WireConnection, state: State, *, listener: AppSocket | None = None, probe: bool = True

@@ -51,7 +51,7 @@ _PROCESSES = multiprocessing.get_context("forkserver")
 _PROCESSES.set_forkserver_preload(["pytest", "conformance.api", "conformance.run.run", "conformance.report"])
 
 Records = Mapping[str, Mapping[str, Any]]
-"""What a run says of its cases, by id: their verdict, message and requirements."""
+"""The cases of a run by id: their verdict, message and requirements."""
 
 
 def whole_lines(file: BinaryIO) -> Iterator[bytes]:
@@ -62,11 +62,11 @@ def whole_lines(file: BinaryIO) -> Iterator[bytes]:
         yield line
 
 
-def _run(arguments: Sequence[str], plugins: Sequence[object], said: Path) -> None:
+def _run(arguments: Sequence[str], plugins: Sequence[object], log: Path) -> None:
     """Run pytest in this process, which is for it alone; what it prints goes into a file."""
     os.chdir(_ROOT)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    with said.open("wb") as file:
+    with log.open("wb") as file:
         for descriptor in (1, 2):
             os.dup2(file.fileno(), descriptor)
     sys.exit(int(pytest.main(list(arguments), plugins=list(plugins))))
@@ -83,7 +83,7 @@ class Running:
         self._process = _PROCESSES.Process(target=_run, args=(words, plugins, self._said), daemon=True)
 
     def cases(self) -> Records:
-        """What is recorded by now."""
+        """Return the cases recorded by now."""
         path = self._output / "results.jsonl"
         with self._lock:
             if path.exists():
@@ -97,17 +97,17 @@ class Running:
             return dict(self._cases)
 
     def wait(self, enough: Callable[[Records], bool] = lambda _: False) -> Records:
-        """What it has recorded at its end. Raises MutantError: no run, or one without end.
+        """Return the cases recorded at the run's end. Raises MutantError without a run or an end.
 
-        A little after what is recorded is `enough`, the run is stopped as by Ctrl-C.
+        A little after the recorded cases are `enough`, the run is stopped as by Ctrl-C.
         """
         self._process.start()
         try:
             self._wait(enough)
-            found = self.cases()
+            records = self.cases()
             if not self._offset and self._process.exitcode != pytest.ExitCode.NO_TESTS_COLLECTED:
                 raise MutantError(f"{self._output.name}: no run: {self._last_words()}")
-            return found
+            return records
         finally:
             with self._lock:
                 shutil.rmtree(self._output, ignore_errors=True)
@@ -133,31 +133,31 @@ class Running:
         return self._said.read_text(errors="replace")[-2000:] if self._said.exists() else "it said nothing"
 
 
-def killers(found: Records, clean: Records, breaks: str) -> list[dict[str, Any]]:
+def killers(records: Records, clean: Records, breaks: str) -> list[dict[str, Any]]:
     """The cases that notice; first those that verify the very requirement that is broken."""
     noticed = [
         {"case": name, "message": str(record["message"]), "verifies": breaks in record["requirements"]}
-        for name, record in sorted(found.items())
+        for name, record in sorted(records.items())
         if record["verdict"] in _BROKEN and name in clean and clean[name]["verdict"] == "conforms"
     ]
     return sorted(noticed, key=lambda one: not one["verifies"])
 
 
 def arguments(mutant: Mutant | SourceMutant) -> list[str]:
-    """What pytest is given for the cases that could notice."""
+    """Return pytest's arguments for the cases that could notice."""
     words = shlex.split(mutant.cases)
     return [str(cases_folder() / word) if (cases_folder() / word).exists() else word for word in words]
 
 
 def files(chosen: Sequence[Mutant | SourceMutant]) -> list[str]:
-    """Where all cases are that could notice one of these."""
+    """Return the files of all cases that could notice one of these."""
     return sorted({word for one in chosen for word in arguments(one) if Path(word).exists()})
 
 
 class Lab:
-    """Where mutants are run: the folder for what runs leave, options for all runs, the real targets without any mutant.
+    """The place where mutants run: the runs' folder, options for all runs, and runs of the targets without a mutant.
 
-    Of what works, `jobs` runs go on at once; of what mostly waits, many more.
+    At most `jobs` runs work at once, and many more that mostly wait.
     """
 
     def __init__(self, folder: Path, options: Sequence[str], tiers: Sequence[str], jobs: int) -> None:
@@ -176,7 +176,7 @@ class Lab:
         return [pool.submit(one.wait, lambda _: self.done.is_set()) for one in self._clean.values()]
 
     def _clean_cases(self, stack: str, names: Collection[str]) -> Records:
-        """What is recorded of the target that is not changed, as soon as these are among it."""
+        """Return the cases of the unchanged target as soon as these are among them."""
         while True:
             ended = self._clean[stack].ended
             known = self._clean[stack].cases()
@@ -191,7 +191,7 @@ class Lab:
             plugins.append(MutantPlugin(mutant))
         else:
             target.append(f"--target={self._stacks.target(mutant.id)}")
-        seconds, ran, found = 0.0, set[str](), list[dict[str, Any]]()
+        seconds, ran, noticed = 0.0, set[str](), list[dict[str, Any]]()
         stack = _stack(mutant)
         # First the quick cases of the very rule that is broken, then all quick ones, then those that wait.
         narrow = [f"--tier={self._tiers[0]}", f"--requirement={mutant.breaks}"]
@@ -206,8 +206,8 @@ class Lab:
                 seconds += time.monotonic() - began
             ran |= records.keys()
             broken = {name for name, record in records.items() if record["verdict"] in _BROKEN}
-            found = killers(records, self._clean_cases(stack, broken), mutant.breaks)
-            if found:
+            noticed = killers(records, self._clean_cases(stack, broken), mutant.breaks)
+            if noticed:
                 break
         if not ran:
             raise MutantError(f"{mutant.id}: there are no cases in {mutant.cases}")
@@ -216,9 +216,9 @@ class Lab:
             "target": stack or "linux",
             "breaks": mutant.breaks,
             "what": mutant.what,
-            "killed": bool(found),
-            "killers": found[:_NAMED],
-            "noticed_by": len(found),
+            "killed": bool(noticed),
+            "killers": noticed[:_NAMED],
+            "noticed_by": len(noticed),
             "cases_run": len(ran),
             "seconds": round(seconds, 1),
         }
@@ -229,13 +229,13 @@ def _stack(mutant: Mutant | SourceMutant) -> str:
     return mutant.stack if isinstance(mutant, SourceMutant) else ""
 
 
-def told(one: Mapping[str, Any], reason: str) -> str:
+def fate(row: Mapping[str, Any], reason: str) -> str:
     """A mutant's fate in one line; `reason` is why it survives, where that is known."""
-    if not one["killed"]:
-        return f"SURVIVED {one['id']} ({one['breaks']}): {one['what']}: {reason or 'no reason is known'}"
-    first = one["killers"][0]
-    more = f" and {one['noticed_by'] - 1} more" if one["noticed_by"] > 1 else ""
-    return f"killed   {one['id']}: {one['what']}; by {first['case']}{more}"
+    if not row["killed"]:
+        return f"SURVIVED {row['id']} ({row['breaks']}): {row['what']}: {reason or 'no reason is known'}"
+    first = row["killers"][0]
+    more = f" and {row['noticed_by'] - 1} more" if row["noticed_by"] > 1 else ""
+    return f"killed   {row['id']}: {row['what']}; by {first['case']}{more}"
 
 
 def run(
@@ -263,7 +263,7 @@ def run(
 def _fates(
     chosen: Sequence[Mutant | SourceMutant], jobs: int, family: str, tiers: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
-    """What became of each mutant, by id; said as it is known. Raises MutantError."""
+    """Return the fate of each mutant by id, and print it once it is known. Raises MutantError."""
     threads = ThreadPoolExecutor(len(chosen) + 2)  # most of them wait for their turn
     with tempfile.TemporaryDirectory(prefix="tcp-conformance-mutants-") as name, threads as pool:
         lab = Lab(Path(name), [f"--family={family}"], tiers, jobs)
@@ -272,13 +272,13 @@ def _fates(
         try:
             for future in as_completed([pool.submit(lab.tried, one) for one in chosen]):
                 try:
-                    one = future.result()
+                    row = future.result()
                 except MutantError as error:
                     print(f"ERROR    {error}", flush=True)
                     errors.append(str(error))
                 else:
-                    results[one["id"]] = one
-                    print(told(one, reasons[one["id"]]), flush=True)
+                    results[row["id"]] = row
+                    print(fate(row, reasons[row["id"]]), flush=True)
         finally:
             lab.done.set()
         for run_ in clean:
@@ -304,17 +304,17 @@ def main() -> int:
         names = options.ids or (mutants() if lacking() else known)
         if not options.ids and (lack := lacking()):
             print(f"not run: {len(sources())} mutants of {STACK}, which can't be built: {lack}")
-        found = run([known[name] for name in names], jobs=options.jobs, family=options.family)
+        result = run([known[name] for name in names], jobs=options.jobs, family=options.family)
         require_target(options.output, "linux")
     except (MutantError, RecordError, OSError) as error:
         sys.exit(str(error))
     path = options.output / "mutants.json"
-    put(path, json.dumps(found, indent=1) + "\n")
+    put(path, json.dumps(result, indent=1) + "\n")
     if (options.output / "results.jsonl").exists():
         make_report(options.output)
-    share = found["killed"] / found["total"]
-    print(f"{found['killed']} of {found['total']} mutants killed ({share:.1%}); {path}")
-    rows = {one["id"]: one for one in found["mutants"]}
-    for one in found["survivors"]:
-        print(told(rows[one["id"]], one["reason"]))
-    return 1 if share < _ENOUGH or not all(one["reason"] for one in found["survivors"]) else 0
+    share = result["killed"] / result["total"]
+    print(f"{result['killed']} of {result['total']} mutants killed ({share:.1%}); {path}")
+    rows = {one["id"]: one for one in result["mutants"]}
+    for survivor in result["survivors"]:
+        print(fate(rows[survivor["id"]], survivor["reason"]))
+    return 1 if share < _ENOUGH or not all(one["reason"] for one in result["survivors"]) else 0

@@ -48,7 +48,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Rule:
-    """What is matched, and what is then done instead."""
+    """A condition on a segment, and the changes to a segment that meets it."""
 
     way: str
     flags: str
@@ -57,7 +57,7 @@ class Rule:
     rest: tuple[str, ...]
 
     def matches(self, scene: Scene) -> bool:
-        """Whether all holds; counted on the connection."""
+        """Return True if all conditions hold; the connection counts the matches."""
         if not _has(scene.segment.flags, self.flags):
             return False
         if not all(CONDITIONS[word](scene, rest) for word, rest in self.conditions if word in CONDITIONS):
@@ -127,36 +127,36 @@ COUNTED: Mapping[str, Callable[[int, int], bool]] = {
 }
 
 
-def _flagged(one: Segment, rest: Sequence[str]) -> Segment:
-    flags = one.flags
+def _flagged(segment: Segment, rest: Sequence[str]) -> Segment:
+    flags = segment.flags
     for name in rest:
         flags = flags | _FLAGS[name[1:]] if name[0] == "+" else flags & ~_FLAGS[name[1:]]
-    return replace(one, flags=flags)
+    return replace(segment, flags=flags)
 
 
-def _turned(one: Segment, rest: Sequence[str]) -> Segment:
+def _turned(segment: Segment, rest: Sequence[str]) -> Segment:
     flags = flags_of(rest)
-    return replace(one, flags=flags, payload=b"" if flags & (RST | SYN) else one.payload)
+    return replace(segment, flags=flags, payload=b"" if flags & (RST | SYN) else segment.payload)
 
 
 def _moved(now: int, text: str) -> int:
     return now + int(text) if text[0] in "+-" else int(text)
 
 
-def _renumbered(one: Segment, wanted: str, conn: Followed) -> Segment:
+def _renumbered(segment: Segment, wanted: str, conn: Followed) -> Segment:
     """The target's numbers moved so that its first is the wanted one; what we acknowledge is moved back."""
     if conn.iss is None:
-        return one
+        return segment
     if conn.shift is None:
         conn.shift = (next(_COUNT) if wanted == "count" else int(wanted)) - int(conn.iss)
-    if (one.sport, one.dport) == conn.ports:
-        return replace(one, seq=one.seq + conn.shift)
-    return replace(one, ack=one.ack - conn.shift) if one.flags & ACK else one
+    if (segment.sport, segment.dport) == conn.ports:
+        return replace(segment, seq=segment.seq + conn.shift)
+    return replace(segment, ack=segment.ack - conn.shift) if segment.flags & ACK else segment
 
 
-def _options(one: Segment, rest: Sequence[str]) -> Segment:
+def _options(segment: Segment, rest: Sequence[str]) -> Segment:
     """One kind of option: `remove` (NOPs stay), `set HEX` its data, or `add N AT WIDTH` to a number in its data."""
-    raw, place = bytearray(one.options), 0
+    raw, place = bytearray(segment.options), 0
     kind, word, *more = rest
     while place < len(raw) and raw[place] != 0:
         size = 1 if raw[place] == 1 or place + 1 >= len(raw) else max(2, raw[place + 1])
@@ -172,31 +172,33 @@ def _options(one: Segment, rest: Sequence[str]) -> Segment:
             number = int.from_bytes(raw[at : at + width], "big") + int(more[0])
             raw[at : at + width] = (number % (1 << 8 * width)).to_bytes(width, "big")
         place += size
-    return replace(one, options=bytes(raw))
+    return replace(segment, options=bytes(raw))
 
 
-def _fresh(one: Segment, conn: Followed) -> Segment:
-    return _options(one, [str(TIMESTAMPS), "set", f"{conn.tsval:08x}"]) if conn.tsval else one
+def _fresh(segment: Segment, conn: Followed) -> Segment:
+    return _options(segment, [str(TIMESTAMPS), "set", f"{conn.tsval:08x}"]) if conn.tsval else segment
 
 
 CHANGES: Mapping[str, Callable[[Segment, Sequence[str], Followed], Segment]] = {
-    "seq": lambda one, rest, _: replace(one, seq=Seq(_moved(one.seq, rest[0]))),
-    "ack": lambda one, rest, _: replace(one, ack=Seq(_moved(one.ack, rest[0]))),
-    "window": lambda one, rest, _: replace(one, window=_moved(one.window, rest[0]) & 0xFFFF),
-    "urgent": lambda one, rest, _: replace(one, urgent=_moved(one.urgent, rest[0]) & 0xFFFF),
-    "reserved": lambda one, rest, _: replace(one, reserved=int(rest[0])),
-    "flags": lambda one, rest, _: _flagged(one, rest),
-    "as": lambda one, rest, _: _turned(one, rest),
-    "flip": lambda one, _, __: (
-        replace(one, payload=bytes([one.payload[0] ^ 1]) + one.payload[1:]) if one.payload else one
+    "seq": lambda segment, rest, _: replace(segment, seq=Seq(_moved(segment.seq, rest[0]))),
+    "ack": lambda segment, rest, _: replace(segment, ack=Seq(_moved(segment.ack, rest[0]))),
+    "window": lambda segment, rest, _: replace(segment, window=_moved(segment.window, rest[0]) & 0xFFFF),
+    "urgent": lambda segment, rest, _: replace(segment, urgent=_moved(segment.urgent, rest[0]) & 0xFFFF),
+    "reserved": lambda segment, rest, _: replace(segment, reserved=int(rest[0])),
+    "flags": lambda segment, rest, _: _flagged(segment, rest),
+    "as": lambda segment, rest, _: _turned(segment, rest),
+    "flip": lambda segment, _, __: (
+        replace(segment, payload=bytes([segment.payload[0] ^ 1]) + segment.payload[1:]) if segment.payload else segment
     ),
-    "checksum": lambda one, rest, _: replace(one, checksum=None if rest[0] == "right" else 0xBAD1),
-    "exact": lambda one, _, conn: one if conn.rcv_nxt is None else replace(one, seq=conn.rcv_nxt),
-    "acceptable": lambda one, _, conn: one if conn.snd_max is None else replace(one, ack=conn.snd_max),
-    "isn": lambda one, rest, conn: _renumbered(one, rest[0], conn),
-    "add": lambda one, rest, _: replace(one, options=one.options + bytes.fromhex(rest[0]), data_offset=None),
-    "option": lambda one, rest, _: _options(one, rest),
-    "fresh-timestamp": lambda one, _, conn: _fresh(one, conn),
+    "checksum": lambda segment, rest, _: replace(segment, checksum=None if rest[0] == "right" else 0xBAD1),
+    "exact": lambda segment, _, conn: segment if conn.rcv_nxt is None else replace(segment, seq=conn.rcv_nxt),
+    "acceptable": lambda segment, _, conn: segment if conn.snd_max is None else replace(segment, ack=conn.snd_max),
+    "isn": lambda segment, rest, conn: _renumbered(segment, rest[0], conn),
+    "add": lambda segment, rest, _: replace(
+        segment, options=segment.options + bytes.fromhex(rest[0]), data_offset=None
+    ),
+    "option": lambda segment, rest, _: _options(segment, rest),
+    "fresh-timestamp": lambda segment, _, conn: _fresh(segment, conn),
 }
 
 ON_THE_LINK = ("drop", "delay", "stretch", "twice", "repeat-every", "answer", "forget")

@@ -1,4 +1,4 @@
-"""What a run that never began, or judged nothing, leaves in the folder of the last one, and says."""
+"""Check the folder and the message after a run that never began, or judged nothing."""
 
 from __future__ import annotations
 

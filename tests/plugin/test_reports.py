@@ -1,4 +1,4 @@
-"""What runs hand on: JUnit XML, pytest-html, the step's summary, and an overview that names what violates first."""
+"""Check the reports of runs: JUnit XML, pytest-html, the step's summary, and an overview that names what violates first."""
 
 from __future__ import annotations
 

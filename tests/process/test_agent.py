@@ -473,7 +473,7 @@ def test_a_cancelled_receive_lets_the_next_have_its_bytes(agent: Running) -> Non
 
 
 def test_reading_waits_until_it_is_asked_for(agent: Running) -> None:
-    """What nobody asked for stays in the kernel, where it closes the window."""
+    """Data that nobody reads stays in the kernel, where it closes the window."""
     pair = agent.pair()
     agent.send(pair.ours, b"x" * 1000)
     agent.receive(pair.theirs, count=1, maximum=100)
@@ -760,11 +760,11 @@ def test_state_of_listeners(agent: Running, family: int) -> None:
     seen = agent.ask("state", **where)
     assert (seen["state"], seen["recv_queue"], seen["send_queue"]) == ("LISTEN", 0, 5)
     # A four-tuple without a connection: a segment would find the listener.
-    other = {"remote_address": LOOPBACK[family], "remote_port": 9}
-    assert agent.ask("state", **where, **other)["state"] == "LISTEN"
+    peer = {"remote_address": LOOPBACK[family], "remote_port": 9}
+    assert agent.ask("state", **where, **peer)["state"] == "LISTEN"
     agent.ask("close", socket=listener["socket"])
     assert agent.ask("state", **where)["state"] == "CLOSED"
-    assert agent.ask("state", **where, **other)["state"] == "CLOSED"
+    assert agent.ask("state", **where, **peer)["state"] == "CLOSED"
 
 
 def test_states_of_opening_connections(agent: Running) -> None:
@@ -785,7 +785,7 @@ def test_states_of_opening_connections(agent: Running) -> None:
 
 
 def test_proc_tells_the_same_as_netlink(agent: Running, family: int) -> None:
-    """Where netlink is refused, /proc/net/tcp knows."""
+    """/proc/net/tcp has the state if netlink is refused."""
     netlink = agent_module.open_netlink()
     if netlink is None:
         pytest.skip("sock_diag is missing")
@@ -1027,7 +1027,7 @@ def test_follows_itself_on_standard_input() -> None:
 
 
 def test_a_slow_reader_stops_the_reading_of_requests(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What nobody reads is kept, up to a limit; then requests wait in their pipe until there is room."""
+    """Unread replies are stored up to a limit; then requests wait in their pipe until there is room."""
     monkeypatch.setattr(agent_module, "OUTBOX_LIMIT", 1 << 20)
     monkeypatch.setattr(agent_module, "CHUNK", 1 << 16)
     requests, replies = os.pipe(), os.pipe()

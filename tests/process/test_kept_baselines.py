@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from tests.conftest import clean_environment
-from tests.unit.test_kept_baselines import NAMES, ROOT, all_of_them, kept
+from tests.unit.test_kept_baselines import NAMES, ROOT, all_of_them, stored
 
 
 def test_comparison_of_all_is_made_from_the_checkout_alone(tmp_path: Path) -> None:
@@ -24,8 +24,8 @@ def test_comparison_of_all_is_made_from_the_checkout_alone(tmp_path: Path) -> No
     assert done.returncode == 0, done.stderr
     content = page.read_text()
     for name in NAMES:
-        assert f"What {name} {kept(name).version} does otherwise" in done.stdout
-        assert f"What {name} {kept(name).version} does otherwise" in content
+        assert f"What {name} {stored(name).version} does otherwise" in done.stdout
+        assert f"What {name} {stored(name).version} does otherwise" in content
     made = json.loads(json.dumps(all_of_them().as_json()))
     assert made["common"] > 3_000
     assert [run["name"] for run in made["runs"]] == list(NAMES)

@@ -15,7 +15,7 @@ from tests.conftest import clean_environment
 
 @functools.cache
 def listed(*options: str) -> list[dict[str, Any]]:
-    """What `tcp-conformance list --json` prints."""
+    """Return the rows that `tcp-conformance list --json` prints."""
     command = [sys.executable, "-m", "conformance.cli", "list", "--json", *options]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=clean_environment())
     rows: list[dict[str, Any]] = json.loads(done.stdout)

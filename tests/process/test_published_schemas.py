@@ -34,23 +34,23 @@ def test_sarif_is_valid_and_has_a_rule_for_each_requirement_that_a_result_rests_
     save(run, make_record("t.py::test_evil", title=EVIL, message=EVIL, verdict="violates", capture=None), [])
     source = {"file": "suite/test a.py", "line": 7}
     save(run, make_record("t.py::test_placed", verdict="violates", source=source, capture=None), [])
-    (found,) = sarif_of(run)["runs"]
+    (run_of_log,) = sarif_of(run)["runs"]
     levels = {
-        one["locations"][0]["logicalLocations"][0]["fullyQualifiedName"]: one["level"] for one in found["results"]
+        one["locations"][0]["logicalLocations"][0]["fullyQualifiedName"]: one["level"] for one in run_of_log["results"]
     }
     assert levels["rfc9293/test_s3_6_closing.py::test_simultaneous_close_broken[ipv4]"] == "error"
     assert levels["rfc9293/test_a.py::test_r2[ipv4]"] == "warning"
     assert levels["rfc9293/test_a.py::test_halfclose[ipv4]"] == "note"
     assert len(levels) == 5
-    assert [rule["id"] for rule in found["tool"]["driver"]["rules"]] == ["RFC9293:MUST-13"]
-    assert [one["suppressions"][0]["justification"] for one in found["results"] if "suppressions" in one] == [
+    assert [rule["id"] for rule in run_of_log["tool"]["driver"]["rules"]] == ["RFC9293:MUST-13"]
+    assert [one["suppressions"][0]["justification"] for one in run_of_log["results"] if "suppressions" in one] == [
         "Linux ends FIN-WAIT-2 after a minute"
     ]
-    notes = found["invocations"][0]["toolExecutionNotifications"]
+    notes = run_of_log["invocations"][0]["toolExecutionNotifications"]
     assert [note["message"]["text"].partition(": ")[2] for note in notes] == ["the agent's pipe was closed"]
-    places = [one["locations"][0]["physicalLocation"] for one in found["results"]]
+    places = [one["locations"][0]["physicalLocation"] for one in run_of_log["results"]]
     assert {"artifactLocation": {"uri": "suite/test%20a.py"}, "region": {"startLine": 7}} in places
-    assert len({one["partialFingerprints"]["case/v1"] for one in found["results"]}) == 5
+    assert len({one["partialFingerprints"]["case/v1"] for one in run_of_log["results"]}) == 5
 
 
 def test_sarif_of_an_empty_run_is_valid(tmp_path: Path) -> None:
@@ -63,9 +63,9 @@ def test_junit_xml_of_several_runs_is_written_from_their_records(tmp_path: Path)
     for name, target in (("a", "linux"), ("b", "lwip\x07")):
         for verdict in verdicts:
             known = {"reason": "as it is", "source": "x", "sentence": "y"} if verdict == "deviates" else None
-            one = make_record(f"test_x.py::test_{verdict.replace(' ', '_')}", verdict=verdict, deviation=known)
-            said = {"message": "<b>", "failure": "\x00 & <b>\n"} if verdict != "conforms" else {}
-            save(tmp_path / name, on(target, one | said), list(HANDSHAKE))
+            record = make_record(f"test_x.py::test_{verdict.replace(' ', '_')}", verdict=verdict, deviation=known)
+            texts = {"message": "<b>", "failure": "\x00 & <b>\n"} if verdict != "conforms" else {}
+            save(tmp_path / name, on(target, record | texts), list(HANDSHAKE))
     assert merge([tmp_path / "a", tmp_path / "b"], tmp_path / "all") == []
     root = valid(tmp_path / "all" / "junit.xml")
     assert [one.get("name") for one in root] == ["linux", "lwip\ufffd"]

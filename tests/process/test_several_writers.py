@@ -23,5 +23,5 @@ def test_several_processes_write_whole_lines(tmp_path: Path) -> None:
         worker.start()
     for worker in workers:
         worker.join()
-    found = read_results(path)
-    assert (len(found.records), found.problems) == (200, [])
+    results = read_results(path)
+    assert (len(results.records), results.problems) == (200, [])

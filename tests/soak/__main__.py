@@ -33,7 +33,7 @@ _BUSY = "import os, sys\nwhile os.getppid() == int(sys.argv[1]):\n    for _ in r
 
 @dataclass
 class Kind:
-    """What the runs of one kind came to. `false` has a line for each false violation, `unsure` the reasons of no verdict."""
+    """The results of the runs of one kind. `false` has a line for each false violation, `unsure` the reasons of no verdict."""
 
     runs: int = 0
     cases: int = 0
@@ -44,18 +44,18 @@ class Kind:
         """Count a run in: verdict and message by case; `calm` is what violates in a calm run. Whether nothing was false."""
         self.runs += 1
         self.cases += len(verdicts)
-        found = [
+        false = [
             f"{case}: {message}"
             for case, (verdict, message) in verdicts.items()
             if verdict in FALSE and case not in calm
         ]
-        self.false += found
+        self.false += false
         self.unsure.update(
             f"{case.partition('[')[0]}: {_NUMBERS.sub('#', message)}"
             for case, (verdict, message) in verdicts.items()
             if verdict == "inconclusive"
         )
-        return not found
+        return not false
 
 
 @contextmanager
@@ -66,9 +66,9 @@ def busy_cores(busy: bool) -> Iterator[None]:
     try:
         yield
     finally:
-        for one in working:
-            one.kill()
-            one.wait()
+        for process in working:
+            process.kill()
+            process.wait()
 
 
 def verdicts_of(results: Path) -> dict[str, tuple[str, str]]:

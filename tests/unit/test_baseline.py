@@ -408,5 +408,5 @@ def test_a_baseline_is_read_by_todays_ids(here: Path, monkeypatch: pytest.Monkey
     then = load("then")
     assert set(then.cases) == {CASE.format("new"), CASE.format("same")}
     assert then.deviations[0].case == CASE.format("new")
-    found = changes(then, run("now", new="deviates", same="conforms"), whole=True)
-    assert (found.added, found.gone, found.compared) == ([], [], 2)
+    result = changes(then, run("now", new="deviates", same="conforms"), whole=True)
+    assert (result.added, result.gone, result.compared) == ([], [], 2)

@@ -1,4 +1,4 @@
-"""What other programs read: SARIF, the Markdown summary, the filters' style sheet, the history."""
+"""Check the files that other programs read: SARIF, the Markdown summary, the filters' style sheet, the history."""
 
 import json
 import re

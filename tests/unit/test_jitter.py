@@ -1,4 +1,4 @@
-"""How late the tester was in a given time, and in all."""
+"""Check the tester's measured lateness, in a span of time and in all."""
 
 from __future__ import annotations
 

@@ -130,7 +130,7 @@ def series(*seconds: float, **fields: Any) -> Series:
 
 
 @pytest.mark.parametrize(
-    ("found", "fault"),
+    ("series", "fault"),
     [
         (series(1.0, 2.0, 4.0), ""),
         (series(1.15, 2.0, 4.4), ""),
@@ -155,8 +155,8 @@ def series(*seconds: float, **fields: Any) -> Series:
         ),
     ],
 )
-def test_a_series_is_judged_as_one(found: Series, fault: str) -> None:
-    assert found.faults() == ((fault,) if fault else ())
+def test_a_series_is_judged_as_one(series: Series, fault: str) -> None:
+    assert series.faults() == ((fault,) if fault else ())
 
 
 def test_steps_of_a_series_say_their_ratio_and_what_all_bounds_allow() -> None:

@@ -17,18 +17,18 @@ NAMES = ("linux", "lwip", "gvisor", "smoltcp", "uml", "pytcp")
 
 
 @cache
-def kept(name: str) -> Baseline:
+def stored(name: str) -> Baseline:
     return load(name, FOLDER)
 
 
 @cache
 def all_of_them() -> Comparison:
-    return compare([kept(name) for name in NAMES])
+    return compare([stored(name) for name in NAMES])
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_baseline_says_what_was_tested_in_both_families(name: str) -> None:
-    results = kept(name)
+    results = stored(name)
     assert (results.target, bool(results.version), bool(results.at)) == (name, True, True)
     for family in ("ipv4", "ipv6"):
         assert sum(f"[{family}" in case for case in results.cases) > 1_500
@@ -38,17 +38,17 @@ def test_baseline_says_what_was_tested_in_both_families(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_deviations_are_explained(name: str) -> None:
-    """Each with the sentence that it breaks, and with the frames of a case that shows it."""
-    results = kept(name)
+    """Each has the sentence that it breaks, and the frames of a case that shows it."""
+    results = stored(name)
     assert len(results.deviations) > 10
-    for one in results.deviations:
-        assert one.sentence and one.source and one.shows
-        assert results.cases[one.case].verdict == "deviates"
-    assert sum(bool(one.frames) for one in results.deviations) > 0.9 * len(results.deviations)
+    for deviation in results.deviations:
+        assert deviation.sentence and deviation.source and deviation.shows
+        assert results.cases[deviation.case].verdict == "deviates"
+    assert sum(bool(deviation.frames) for deviation in results.deviations) > 0.9 * len(results.deviations)
 
 
 def test_comparison_tells_what_lwip_is_known_for() -> None:
-    text = {one.case.rpartition("::")[2].partition("[")[0]: one for one in kept("lwip").deviations}
+    text = {one.case.rpartition("::")[2].partition("[")[0]: one for one in stored("lwip").deviations}
     numbers = [one for one in text.values() if "6510" in one.reason]
     intervals = [one for one in text.values() if "SYN" in one.reason and "3 s" in one.reason]
     assert numbers and intervals

@@ -1,4 +1,4 @@
-"""Where a frame's parts begin, held against scapy's own idea of it."""
+"""Compare the places of a frame's parts with scapy's."""
 
 from __future__ import annotations
 

@@ -29,11 +29,11 @@ def mutant(name: str, **changes: Any) -> dict[str, Any]:
 
 
 def content(*mutants: dict[str, Any], **reasons: str) -> str:
-    """What `make mutants` leaves; `reasons` are the survivors'."""
+    """Return a file of `make mutants`; `reasons` are the survivors'."""
     survivors = [{"id": name, "reason": reason} for name, reason in reasons.items()]
     killed = len(mutants) - len(survivors)
-    found = {"schema": 2, "total": len(mutants), "killed": killed, "survivors": survivors, "mutants": mutants}
-    return json.dumps(found)
+    data = {"schema": 2, "total": len(mutants), "killed": killed, "survivors": survivors, "mutants": mutants}
+    return json.dumps(data)
 
 
 def keep(folder: Path, *mutants: dict[str, Any], **reasons: str) -> None:

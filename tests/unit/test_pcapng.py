@@ -197,9 +197,9 @@ def test_any_bytes_are_read_without_an_exception(
 def test_scapy_reads_our_files(tmp_path: Path) -> None:
     utils = pytest.importorskip("scapy.utils")
     reader = utils.RawPcapNgReader(str(write(tmp_path / "x.pcapng", sample())))
-    found = list(reader)
-    assert [data for data, _ in found] == [frame.data for frame in sample()]
-    meta = found[0][1]
+    packets = list(reader)
+    assert [data for data, _ in packets] == [frame.data for frame in sample()]
+    meta = packets[0][1]
     assert meta.tsresol == 10**9
     assert (meta.tshigh << 32 | meta.tslow) == AT + 1
     assert meta.direction == 2  # outbound

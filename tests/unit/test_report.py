@@ -485,7 +485,7 @@ def test_overview_says_first_what_violates(run: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("verdicts", "said"),
+    ("verdicts", "headline"),
     [
         (["conforms", "not applicable"], "Conforms: nothing violates"),
         (["conforms", "violates", "violates", "error"], "2 cases violate"),
@@ -493,10 +493,10 @@ def test_overview_says_first_what_violates(run: Path) -> None:
         (["not applicable"], "No case was judged"),
     ],
 )
-def test_headline(tmp_path: Path, verdicts: list[str], said: str) -> None:
+def test_headline(tmp_path: Path, verdicts: list[str], headline: str) -> None:
     for number, verdict in enumerate(verdicts):
         save(tmp_path, make_record(f"t.py::test_{number}", verdict=verdict, capture=None), [])
-    assert said in make_report(tmp_path).read_text("utf-8")
+    assert headline in make_report(tmp_path).read_text("utf-8")
 
 
 def sent(packets: int, *to: str) -> dict[str, Any]:

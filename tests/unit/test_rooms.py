@@ -53,8 +53,8 @@ def files() -> list[Path]:
 
 
 def test_no_plain_dict_crosses_a_room() -> None:
-    found = {name for path in files() for name in functions_with_plain_dicts(path)}
-    assert not found - OPEN, "give it a frozen dataclass, or if it is JSON at the edge, add it to OPEN"
+    functions = {name for path in files() for name in functions_with_plain_dicts(path)}
+    assert not functions - OPEN, "give it a frozen dataclass, or if it is JSON at the edge, add it to OPEN"
     assert not [name for name in OPEN if not (PACKAGE / name.partition(":")[0]).is_file()]
 
 

@@ -288,17 +288,17 @@ def test_arcs_are_solid_where_the_run_saw_them_and_dashed_where_it_did_not() -> 
     assert Counter(shown)["CLOSED"] == 2
     assert set(STATES) <= set(shown)
     assert svg.get("role") == "img"
-    told = [element.text or "" for element in svg if element.tag.endswith("}desc")]
-    assert "2 of 21 seen" in told[0]
+    descriptions = [element.text or "" for element in svg if element.tag.endswith("}desc")]
+    assert "2 of 21 seen" in descriptions[0]
 
 
 def test_actions_are_the_figures_words() -> None:
-    told = {tile.id: action(tile) for tile in every_row() if tile.row.kind == "arc"}
-    assert told["arc/LISTEN-rcv-syn"] == "snd SYN,ACK"
-    assert told["arc/SYN-RECEIVED-rcv-ack-of-syn"] == "x"
-    assert told["arc/FIN-WAIT-1-rcv-ack-of-fin"] == "x"
-    assert told["arc/LAST-ACK-rcv-ack-of-fin"] == "delete TCB"
-    assert not [one for one in told.values() if not re.fullmatch(r"x|snd [A-Z,]+|(create|delete) TCB", one)]
+    actions = {tile.id: action(tile) for tile in every_row() if tile.row.kind == "arc"}
+    assert actions["arc/LISTEN-rcv-syn"] == "snd SYN,ACK"
+    assert actions["arc/SYN-RECEIVED-rcv-ack-of-syn"] == "x"
+    assert actions["arc/FIN-WAIT-1-rcv-ack-of-fin"] == "x"
+    assert actions["arc/LAST-ACK-rcv-ack-of-fin"] == "delete TCB"
+    assert not [one for one in actions.values() if not re.fullmatch(r"x|snd [A-Z,]+|(create|delete) TCB", one)]
 
 
 # -- the pages --------------------------------------------------------------------------------------------------------

@@ -16,13 +16,20 @@ from tests.unit.test_report import assert_sound, make_record, save
 
 def interval(measured: float, low: float | None = 0.9, high: float | None = 9.0, **changes: Any) -> dict[str, Any]:
     """One interval as a record keeps it."""
-    one = {"measured_s": measured, "low_s": low, "high_s": high, "ratio": None, "source": "RFC 6298, 5.5", "ok": True}
-    return one | changes
+    values = {
+        "measured_s": measured,
+        "low_s": low,
+        "high_s": high,
+        "ratio": None,
+        "source": "RFC 6298, 5.5",
+        "ok": True,
+    }
+    return values | changes
 
 
 def series(*intervals: dict[str, Any], **changes: Any) -> dict[str, Any]:
     """One series as a record keeps it."""
-    one = {
+    values = {
         "name": "R2 of <data>",
         "intervals": list(intervals),
         "growth": 2.0,
@@ -38,12 +45,12 @@ def series(*intervals: dict[str, Any], **changes: Any) -> dict[str, Any]:
         "shortened": "",
         "jitter_s": 0.002,
     }
-    return one | changes
+    return values | changes
 
 
-def as_facts(one: dict[str, Any]) -> SeriesFacts:
+def as_facts(series: dict[str, Any]) -> SeriesFacts:
     """Return the series as a record holds it."""
-    (facts,) = record_of(make_record(series=[one])).series
+    (facts,) = record_of(make_record(series=[series])).series
     return facts
 
 

@@ -53,11 +53,11 @@ def test_handshake_sets_the_variables(passive: bool) -> None:
 @pytest.mark.parametrize(
     ("ask", "names"),
     [
-        (lambda one: one.irs, "IRS"),
-        (lambda one: one.rcv_nxt, "RCV.NXT"),
-        (lambda one: one.acked, "acknowledged nothing"),
-        (lambda one: one.fin_seen, "FIN"),
-        (lambda one: one.tsval, "timestamps"),
+        (lambda variables: variables.irs, "IRS"),
+        (lambda variables: variables.rcv_nxt, "RCV.NXT"),
+        (lambda variables: variables.acked, "acknowledged nothing"),
+        (lambda variables: variables.fin_seen, "FIN"),
+        (lambda variables: variables.tsval, "timestamps"),
     ],
 )
 def test_what_is_not_there_is_a_fault_in_one_line(ask: Callable[[Variables], object], names: str) -> None:
@@ -141,7 +141,7 @@ def test_our_state_after_receiving(state: State, flags: Flags, all_acked: bool, 
 
 
 def data_taken(*payloads: bytes, crossing_ns: int = 0, flags: Flags = NO_FLAGS) -> Retransmissions:
-    """What the target sends after the handshake, one segment after the other, and nothing of it acknowledged."""
+    """Return the record of these segments, sent by the target after the handshake and never acknowledged."""
     variables = opened()
     repeats, at = Retransmissions(variables, crossing_ns), 1
     for payload in payloads:

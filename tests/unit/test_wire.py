@@ -175,10 +175,10 @@ def test_options_are_what_their_documents_draw() -> None:
 
 
 @given(u32, u32)
-def test_what_the_options_say_can_be_read_back(one: int, other: int) -> None:
-    options = opt.parse(opt.encode([*opt.stamped(one, other), opt.sack((one, other))]))
-    assert opt.stamps(options) == (one, other)
-    assert opt.blocks(options) == ((one, other),)
+def test_what_the_options_say_can_be_read_back(left: int, right: int) -> None:
+    options = opt.parse(opt.encode([*opt.stamped(left, right), opt.sack((left, right))]))
+    assert opt.stamps(options) == (left, right)
+    assert opt.blocks(options) == ((left, right),)
     assert opt.stamps(()) is None
     assert opt.blocks((opt.Option(opt.SACK, b"short"),)) == ()
 

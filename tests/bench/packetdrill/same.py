@@ -1,4 +1,4 @@
-"""What the ten scripts beside this file do, as cases: pytest collects it only where it is named."""
+"""Do as cases what the ten scripts beside this file do: pytest collects the file only by name."""
 
 from conformance.api import ACK, PSH, RST, Case, State, verifies
 
