@@ -50,7 +50,7 @@ pub fn checked(result: isize) -> io::Result<usize> {
     usize::try_from(result).map_err(|_| io::Error::last_os_error())
 }
 
-/// The target's clock. smoltcp counts microseconds, so a virtual one stands on whole ones.
+/// The target's clock. smoltcp counts whole microseconds of it.
 struct Clock {
     virtual_ns: Option<i64>,
     since: std::time::Instant,
@@ -594,11 +594,9 @@ impl Agent {
                 wait_for([(0, 0), (self.link.fd, libc::POLLIN)], None);
             }
         }
-        // Up to the microsecond, which is what smoltcp counts.
-        let until_ns = until_ns.saturating_add(999) / 1000 * 1000;
         while self.link.frames_out + self.replies == self.told && now_ns < until_ns {
-            now_ns =
-                self.next_due().map_or(until_ns, |due| due.saturating_add(999) / 1000 * 1000).clamp(now_ns, until_ns);
+            // A request may be due within a microsecond, smoltcp's timers are on whole ones.
+            now_ns = self.next_due().map_or(until_ns, |due| due.saturating_add(999) / 1000 * 1000).clamp(now_ns, until_ns);
             self.clock.virtual_ns = Some(now_ns);
             self.settle();
         }
