@@ -105,7 +105,7 @@ class Case(Timings):
         """Raise NotApplicable, naming the first capability that the target lacks."""
         for capability in capabilities:
             if not self.can(capability):
-                raise NotApplicable(f"needs {capability}, which target {self.target.name} does not have")
+                raise NotApplicable.lacking(capability, self.target.name)
 
     def needs_family(self, family: int, what: str) -> None:
         """Raise NotApplicable over the other family, which does not have that."""

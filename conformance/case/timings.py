@@ -15,7 +15,8 @@ from conformance.judge import (
     Violation,
     retransmission_timeout,
 )
-from conformance.standard.profile import LATE_FRACTION, Profile, Setting
+from conformance.standard.profile import Profile
+from conformance.standard.profile_rows import LATE_FRACTION, Setting
 from conformance.tester.clock import SECOND, Clock
 from conformance.tester.trace import Trace
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from conformance.judge.verdict import BROKEN, Verdict, verdict_of
 
 if TYPE_CHECKING:
-    from conformance.standard.profile import Deviation
+    from conformance.standard.profile_rows import Deviation
 
 
 @dataclass(frozen=True)

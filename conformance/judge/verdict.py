@@ -30,7 +30,19 @@ class Violation(AssertionError):
 
 
 class NotApplicable(Exception):
-    """The case can't be put to this target: one line that names the capability or the reason."""
+    """The case can't be put to this target: one line that names the capability or the reason.
+
+    `capability` is the one that the target lacks, "" where that is not the reason.
+    """
+
+    def __init__(self, message: str, capability: str = "") -> None:
+        super().__init__(message)
+        self.capability = capability
+
+    @classmethod
+    def lacking(cls, capability: str, target: str) -> NotApplicable:
+        """Return what to raise where that target lacks a capability."""
+        return cls(f"needs {capability}, which target {target} does not have", capability)
 
 
 class Inconclusive(Exception):

@@ -229,7 +229,8 @@ class TesterEnd:
 class CaseRecord:
     """One case of one run. `capture` is a path relative to the run's folder.
 
-    Schema 2 added `series` and `ran_again`: the reason why an earlier attempt in the same run gave no verdict.
+    Schema 2 added `series` and `ran_again`: the reason why an earlier attempt in the same run gave no verdict. `declared` is
+    the setting in the target's file by which the case is not applicable.
     """
 
     schema: int
@@ -264,3 +265,4 @@ class CaseRecord:
     sent: TrafficFacts | None = None
     series: tuple[SeriesFacts, ...] = ()
     ran_again: str = ""
+    declared: str = ""

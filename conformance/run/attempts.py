@@ -9,7 +9,7 @@ from typing import Any
 
 from conformance.case.case import Case
 from conformance.case.info import CaseFunction, CaseInfo
-from conformance.judge import Verdict
+from conformance.judge import NotApplicable, Verdict
 from conformance.judge.doubt import Disturbance, Doubts, agreed, undecided, with_clock_set
 from conformance.judge.judgement import judge
 from conformance.record import capture_name
@@ -19,7 +19,8 @@ from conformance.run.outcome import Outcome
 from conformance.run.raised import line_of, statement_of
 from conformance.run.recording import Recorder
 from conformance.run.schedule import Schedule
-from conformance.standard.profile import Deviation, Profile
+from conformance.standard.profile import Profile
+from conformance.standard.profile_rows import Deviation
 from conformance.target import HarnessFault, Target
 from conformance.tester.clock import SECOND, Clock
 from conformance.tester.steady import set_ns
@@ -118,6 +119,7 @@ class Attempts:
             states=tuple(state for state, _ in itertools.groupby(seen)),
             raised_itself=judgement.verdict is Verdict.ERROR and not isinstance(raised, HarnessFault),
             failed_at=failed_at,
+            declared=self._target.declared.get(raised.capability, "") if isinstance(raised, NotApplicable) else "",
         )
 
     def _doubt(self, outcome: Outcome, disturbance: Disturbance) -> str:

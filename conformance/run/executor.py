@@ -58,6 +58,7 @@ class Executor:
         if not self._target.isolated:
             self._station = Station(self._target, self._clock, seed=self.seed, room=self._room)
             await self._look(self._station)
+            self._check_declared()
             return places
         instance = await self._target.alone({})
         if instance.machine is not None:
@@ -65,7 +66,16 @@ class Executor:
             self._threads = concurrent.futures.ThreadPoolExecutor(places, "tcp-conformance case")
         await self._in_time_of(instance, lambda: self._look(self._station_at(instance)))
         await instance.close()
+        self._check_declared()
         return places
+
+    def _check_declared(self) -> None:
+        """Raise HarnessFault where the target has what its file says it lacks."""
+        for capability, setting in self._target.declared.items():
+            if capability in self._target.capabilities:
+                raise HarnessFault(
+                    f"{self._target.name}: its file says {setting!r}, but it has {capability}: take that out of the file"
+                )
 
     def close(self) -> None:
         """End the threads; called when nothing runs."""
@@ -81,7 +91,7 @@ class Executor:
         target, own, started = self._target, None, self._clock.now_ns()
         missing = [one for one in (*info.needs, f"ipv{info.family}") if one not in target.capabilities]
         if missing:
-            why = NotApplicable(f"needs {missing[0]}, which target {target.name} does not have")
+            why = NotApplicable.lacking(missing[0], target.name)
             return Ended(None, why, started, started)
         try:
             if info.alone or target.isolated:

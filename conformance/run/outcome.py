@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from conformance.case.info import CaseInfo
 from conformance.judge import Verdict
 from conformance.judge.judgement import Judgement
-from conformance.standard.profile import Deviation
+from conformance.standard.profile_rows import Deviation
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,8 @@ class Outcome:
     """It ended with an exception of the case's own: no fault of harness, agent or lab."""
     failed_at: str = ""
     """File and line of the case where it failed, "" where it did not."""
+    declared: str = ""
+    """The setting in the target's file by which the case does not apply."""
 
     @property
     def verdict(self) -> Verdict:

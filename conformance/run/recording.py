@@ -29,7 +29,7 @@ from conformance.record import (
 )
 from conformance.run.outcome import Outcome
 from conformance.standard.cells import cells
-from conformance.standard.profile import Deviation
+from conformance.standard.profile_rows import Deviation
 from conformance.target import Target
 from conformance.tester.clock import SECOND
 from conformance.tester.jitter import Jitter
@@ -128,6 +128,7 @@ class Recorder:
             sent=sent.facts(),
             series=tuple(map(_series, trace.series)),
             ran_again=outcome.ran_again,
+            declared=outcome.declared,
         )
 
     def _heard(self) -> HeardFacts | None:

@@ -97,6 +97,8 @@ class Target(Protocol):
     profile: str
     capabilities: frozenset[str]
     settings: Mapping[str, str]
+    declared: Mapping[str, str]
+    """By capability that the target lacks because its file says so: the setting of the file that does."""
     mac: str
     isolated: bool
     """Whether each case has an instance of its own (`alone`)."""

@@ -287,6 +287,16 @@ KINDS: dict[str, Callable[[Any], Any]] = {
 # The calls that a target has or lacks; the others have capabilities of other names, or are in every agent.
 APPLICATION = ("listen", "accept", "connect", "send", "receive", "shutdown", "close", "abort", "error")
 
+# By capability, the setting of net.ipv4 that switches it off when it is 0.
+SWITCHES = {
+    "timestamps": "tcp_timestamps",
+    "sack": "tcp_sack",
+    "wscale": "tcp_window_scaling",
+    "ecn": "tcp_ecn",
+    "fastopen": "tcp_fastopen",
+    "rack": "tcp_recovery",
+}
+
 # Under its name, each operation: the method, the names of its arguments, the defaults of some.
 OPERATIONS: dict[str, tuple[Callable[..., Any], set[str], dict[str, Any]]] = {}
 Call = TypeVar("Call", bound="Callable[..., Any]")
@@ -1069,12 +1079,7 @@ def capabilities(netlink: bool) -> list[str]:
         "options:IP_TTL": takes(4, "ip", "IP_TTL", 64),
         "options:IP_OPTIONS": takes(4, "ip", "IP_OPTIONS", b"\1\1\1\0"),
         "options:IP_RECVERR": takes(4, "ip", "IP_RECVERR", 1),
-        "timestamps": is_on("tcp_timestamps"),
-        "sack": is_on("tcp_sack"),
-        "wscale": is_on("tcp_window_scaling"),
-        "ecn": is_on("tcp_ecn"),
-        "fastopen": is_on("tcp_fastopen"),
-        "rack": is_on("tcp_recovery"),
+        **{name: is_on(setting) for name, setting in SWITCHES.items()},
     }
     return [name for name, there in found.items() if there] + [f"sysctl:{name}" for name in settings]
 

@@ -122,6 +122,7 @@ class LabHost:
         self.name, self.profile, self.version = name, profile, ""
         self.settings: Mapping[str, str] = {}
         self.capabilities: frozenset[str] = frozenset()
+        self.declared: Mapping[str, str] = {}
         self.groups: Mapping[int, tuple[str, str]] = {}
         # Connections that share an address also share what is kept of it: one case at a time.
         self.concurrency: int | None = 1 if segment.own_address else _AT_ONCE

@@ -15,25 +15,23 @@ from conformance.bounded import read_octets
 from conformance.link import Wire
 from conformance.standard.profile import UnknownProfile, profile
 from conformance.target import SETTING, HarnessFault, Target
+from conformance.target.agent import SWITCHES
 from conformance.target.build import Stack, stacks
 from conformance.target.host import SERVICES, BlackBox, Segment, SshHost
 from conformance.target.netns import CLOSED_PORT, NetnsTarget
 from conformance.target.safety import addresses
 from conformance.target.stack import StackTarget
 
+_COMMON: Mapping[str, type] = {"name": str, "kind": str, "profile": str, "without": list}
 _STACK: Mapping[str, type] = {
-    "name": str,
-    "kind": str,
-    "profile": str,
+    **_COMMON,
     "command": list,
     "clock": str,
     "isolated": bool,
     "concurrency": int,
 }
 _SEGMENT: Mapping[str, type] = {
-    "name": str,
-    "kind": str,
-    "profile": str,
+    **_COMMON,
     "interface": str,
     "ipv4": str,
     "ipv6": str,
@@ -44,7 +42,7 @@ _SEGMENT: Mapping[str, type] = {
     "wire": dict,
 }
 _KEYS: Mapping[str, Mapping[str, type]] = {
-    "netns": {"name": str, "kind": str, "profile": str, "sysctl": dict, "wire": dict},
+    "netns": {**_COMMON, "sysctl": dict, "wire": dict},
     "stack": _STACK,
     "ssh": {**_SEGMENT, "host": str, "ssh": list, "python": str, "closed": int},
     "blackbox": {**_SEGMENT, "open": dict, "closed": int},
@@ -86,6 +84,7 @@ def load_target(text: str, worker: int = 0) -> Target:
     """Return the target of `--target`: `linux`, a stack's name, or the path of a TOML file. Raises TargetFileError.
 
     A file may list several of them as `[[target]]`, alike and one for each of pytest-xdist's workers: `worker` is which.
+    docs/profiles.md says what `profile` and `without` (the capabilities that the target lacks) may be.
     docs/lab-hosts.md has the keys of a lab host; a file of kind `netns` has a table `sysctl` with the settings of the
     namespace, one of kind `stack` (a program, see docs/agent-protocol.md) `command` and, where they are not the default,
     `clock` (`real`: not the stack's own), `isolated` (false: one instance for all cases) and `concurrency`.
@@ -149,10 +148,32 @@ def _target(file: _File, table: Mapping[str, Any]) -> Target:
             if type(line) is str and not line.isprintable():
                 raise file.wrong(key, f"{key} must be one line without control characters, it is {line!r}")
     table = {"name": file.path.stem, "profile": _PROFILES[kind], **table}
+    if table["profile"].endswith(".toml"):
+        table["profile"] = str(file.path.parent / table["profile"])
     try:
         profile(table["profile"])
     except UnknownProfile as error:
         raise file.wrong("profile", str(error)) from None
+    target = _of_kind(file, kind, table)
+    target.declared = _declared(file, table)
+    return target
+
+
+def _declared(file: _File, table: Mapping[str, Any]) -> dict[str, str]:
+    """Return, by capability, the setting of the file that says that the target lacks it. Raises TargetFileError."""
+    absent = table.get("without", [])
+    for capability in absent:
+        if type(capability) is not str or not re.fullmatch(r"[\w.:-]+", capability, re.ASCII):
+            raise file.wrong("without", f"without must be a list of capabilities, as timestamps; it has {capability!r}")
+    settings = _settings(file, table.get("sysctl", {}))
+    off = {name: f"net.ipv4.{setting}" for name, setting in SWITCHES.items()}
+    return {
+        **{name: f"{setting} = 0" for name, setting in off.items() if settings.get(setting, "").strip() == "0"},
+        **{name: f"without {name}" for name in absent},
+    }
+
+
+def _of_kind(file: _File, kind: str, table: Mapping[str, Any]) -> Target:
     if kind in ("ssh", "blackbox"):
         return _host(file, kind, table)
     if kind == "stack":

@@ -120,6 +120,7 @@ class NetnsTarget:
         self.version = platform.release()
         self.settings: Mapping[str, str] = sysctl or {}
         self.capabilities: frozenset[str] = frozenset()
+        self.declared: Mapping[str, str] = {}
         self.groups = GROUPS
         self.routed, self.closed_port = False, CLOSED_PORT
         self.wire = wire or Wire()

@@ -59,6 +59,7 @@ class StackTarget:
         self.isolated, self.concurrency = isolated, concurrency
         self.settings: Mapping[str, str] = {}
         self.capabilities: frozenset[str] = frozenset()
+        self.declared: Mapping[str, str] = {}
         self.groups = GROUPS
         self.routed, self.closed_port = False, CLOSED_PORT
         self.wire = Wire()

@@ -426,7 +426,8 @@ def test_a_known_deviation_is_expected_and_strict(suite: Callable[[str], Suite],
     )
     (made.folder / "conftest.py").write_text(
         "import conformance.run.run as run\n"
-        "from conformance.standard.profile import Deviation, profile\n"
+        "from conformance.standard.profile import profile\n"
+        "from conformance.standard.profile_rows import Deviation\n"
         "from dataclasses import replace\n"
         "row = Deviation(('test_*',), 'RFC9293:MUST-19', 'a sentence', 'backs off late', 'a source', 'repeated after')\n"
         "run.profile = lambda name: replace(profile(name), deviations=(row,))\n"

@@ -7,7 +7,7 @@ import pytest
 from conformance.judge import Inconclusive, NotApplicable, Verdict, Violation
 from conformance.judge.doubt import LATE_S, VERY_LATE_S, Disturbance, Doubts, agreed, undecided, with_clock_set
 from conformance.judge.judgement import Judgement, judge, one_line
-from conformance.standard.profile import Deviation
+from conformance.standard.profile_rows import Deviation
 from conformance.target import HarnessFault
 
 SLOW = Deviation(("test_slow",), "RFC9293:MUST-19", "a sentence", "backs off late", "a source", "repeated after")

@@ -49,5 +49,5 @@ def test_a_setting_stands_for_what_the_profile_sets_by_it() -> None:
     "row", ['sysctl = {}\nsource = "a"', 'sysctl = "a"\nsource = "a"', 'sysctl = {a = "{}"}\nsource = ""']
 )
 def test_a_setting_of_a_profile_has_names_and_a_source(row: str) -> None:
-    with pytest.raises(_data.DataError, match=r"^own\.toml, setting x: sysctl is a table"):
+    with pytest.raises(_data.DataError, match=r"^own\.toml:\d, setting x: sysctl (must be a table|and source)"):
         parse(f'title = "own"\n[setting.x]\n{row}', "own.toml", "own")

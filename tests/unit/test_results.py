@@ -113,6 +113,7 @@ SAMPLE: dict[str, Any] = {
         }
     ],
     "ran_again": "",
+    "declared": "",
     "states": [{"at_ns": 0, "side": "target", "state": "FIN-WAIT-1", "by": "agent"}],
     "choices": [{"name": "FIN in TIME-WAIT restarts 2MSL", "taken": "yes", "allowed": ["yes", "no"]}],
     "deviation": {"reason": "r", "source": "s", "sentence": "t"},

@@ -22,6 +22,10 @@ OPEN = {
     "run/attempts.py:Attempts.outcome_of",
     "run/executor.py:Executor.execute",
     "run/run.py:Run.submit",
+    # A table of a TOML file, on its way out of the file.
+    "standard/profile_rows.py:timer_of",
+    "standard/profile_rows.py:setting_of",
+    "standard/profile_rows.py:deviation_of",
     # The arguments of an agent's call.
     "case/app.py:Application.call",
 }

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from conformance.standard import _data, catalogue, cells, profile
+from conformance.standard import _data, catalogue, cells, profile, profile_rows
 from conformance.standard.states import (
     FIN_ACKNOWLEDGED,
     FIN_OUTSTANDING,
@@ -276,6 +276,19 @@ def test_a_deviation_has_the_day_on_which_it_was_seen_its_own_or_the_profiles() 
         ('title = "A stack"', "", "title missing"),
         ('title = "A stack"', 'title = "A stack"\ndate = "yesterday"', "date 'yesterday' is no day; one is 2026-11-21"),
         ('title = "A stack"', 'title = "A stack"\nprobes = "never"', "probes must be true or false, it is 'never'"),
+        ("value_s = 30", 'value_s = "30"', "own.toml:4, timer time-wait: value_s must be a number, it is '30'"),
+        ("late_s = 0.5", "later_s = 0.5", "own.toml:6, timer time-wait: unknown key later_s"),
+        ("syn-retries = 3", "syn-retries = 3.5", "own.toml:9, choices: syn-retries must be a text, a whole number"),
+        ('reason = "Memory', 'reasons = "Memory', "own.toml:10, deviation 1: reason missing"),
+        ('cases = ["TIME', 'cases = [3, "TIME', "own.toml:11, deviation 1: cases must be a text or a list of texts"),
+        ("MUST-13", "MUST-133", "own.toml:12, deviation 1: no requirement"),
+        (
+            'title = "A stack"',
+            'title = "A stack"\nextends = "linx"',
+            "own.toml:3: extends: no profile is called 'linx'",
+        ),
+        ("[[deviation]]", "[deviation]", "own.toml:10: deviation must be tables, [[deviation]]"),
+        ("[timer.time-wait]", "[timer]", "own.toml:3: timer must be tables, [timer.NAME]"),
     ],
 )
 def test_a_wrong_profile_says_where_and_what_would_be_right(old: str, new: str, says: str) -> None:
@@ -295,7 +308,7 @@ def test_a_profile_may_extend_another() -> None:
     late = profile.parse('title = "late"\nextends = "linux"\nlate_s = 2', "late.toml", "late")
     assert late.timer("time-wait") == dataclasses.replace(linux.timer("time-wait"), late_s=2)
     with pytest.raises(
-        _data.DataError, match=r"own\.toml: without: what it extends has no deviation from RFC9293:MUST-1$"
+        _data.DataError, match=r"own\.toml:3: without: what it extends has no deviation from RFC9293:MUST-1$"
     ):
         profile.parse('title = "own"\nextends = "linux"\nwithout = ["RFC9293:MUST-1"]', "own.toml", "own")
 
@@ -313,3 +326,12 @@ def test_deviations_of_the_packaged_profiles_cover_cells_that_exist() -> None:
 def test_a_missing_data_file_is_one_clear_line() -> None:
     with pytest.raises(_data.DataError, match=r"profiles/none\.toml: no such file"):
         _data.text("profiles/none.toml")
+
+
+def test_the_page_about_profiles_names_every_key_and_its_example_is_one() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "profiles.md").read_text("utf-8")
+    example = page.partition("## An example\n\n```toml\n")[2].partition("```")[0]
+    own = profile.parse(example, "example.toml", "example")
+    assert own.timer("time-wait").value_s == 60 and len(own.deviations) == 1
+    keys = {*re.findall(r"^\| `\[*([\w]+)(?:\.NAME)?\]*` \|", page, re.MULTILINE)}
+    assert keys == {*profile.KEYS, *profile_rows.TIMER, *profile_rows.SETTING, *profile_rows.DEVIATION}
