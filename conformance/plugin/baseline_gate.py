@@ -1,4 +1,4 @@
-"""`--baseline`: a run fails only where something got worse since then."""
+"""`--baseline`: a run fails only where something got worse since then, or is no longer judged."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from conformance.plugin.options import is_strict
 from conformance.plugin.selection import narrowed_by
 from conformance.plugin.terminal import usage_error
 
@@ -48,6 +49,7 @@ class BaselineGate:
             self._baseline,
             whole=ended and not stopped and not narrowed_by(self._config),
             left_out=frozenset().union(*self._config.hook.pytest_conformance_left_out()),
+            most_inconclusive=0 if is_strict(self._config) else self._config.getoption("--most-inconclusive"),
         )
         self._changes = overview.changes
         if not ended or overview.changes is None:

@@ -22,6 +22,18 @@ def whole_number(text: str) -> int:
     return int(text)
 
 
+MOST_INCONCLUSIVE = 10
+"""The number of cases of a baseline that may lose their verdict before the run fails.
+
+A busy machine leaves a handful after their repeats; a state or a feature that can't be judged any more costs more than that.
+"""
+
+
+def _count(text: str) -> int:
+    """Return an option's whole number from 0 on. Raises argparse.ArgumentTypeError."""
+    return 0 if text == "0" else whole_number(text)
+
+
 OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "--target": {
         "default": "linux",
@@ -65,7 +77,14 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
     },
     "--baseline": {
         "metavar": "NAME|FILE",
-        "help": "say what has changed since then, and fail only where something got worse",
+        "help": "say what has changed since then, and fail only where something got worse or is no longer judged",
+    },
+    "--most-inconclusive": {
+        "type": _count,
+        "default": MOST_INCONCLUSIVE,
+        "metavar": "N",
+        "help": "with --baseline: fail where more than N cases that were judged then are inconclusive after their repeats"
+        f" (default: {MOST_INCONCLUSIVE}, which a busy machine may leave; with --strict always 0)",
     },
     "--step-summary": {
         "action": "store_true",

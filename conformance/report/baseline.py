@@ -47,6 +47,8 @@ class Result:
     cells: Sequence[str] = ()
     deviation: str = ""
     """The key of the deviation that it shows."""
+    declared: str = ""
+    """The setting of the target's file by which it is not applicable; a file does not keep it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +146,7 @@ def result_of(record: CaseRecord) -> Result:
         record.requirements,
         record.cells,
         shown.key if (shown := _deviation(record)) is not None else "",
+        record.declared,
     )
 
 

@@ -1,5 +1,6 @@
 """Sort what changed since a baseline: new violations and errors, mended cases, and other differences."""
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -10,6 +11,7 @@ LISTED = 20  # lines of one kind of change
 BAD = ("violates", "error")
 """Verdicts that make a run fail."""
 _BROKEN = (*BAD, "breaks should", "deviates")
+_JUDGED = ("violates", "breaks should", "deviates", "conforms")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +32,21 @@ class Change:
 
 @dataclass(slots=True)
 class Changes:
-    """The changes since a baseline, of the cases that ran; `as_before` counts cases that violated or erred then too."""
+    """The changes since a baseline, of the cases that ran.
+
+    `as_before` counts those that were as bad then. `unjudged` are cases that were judged and do not apply now, `declared`
+    those of them that the target's file accounts for. `inconclusive` are those that were judged and gave no verdict now,
+    of which a run may have `most_inconclusive` (None: any number).
+    """
 
     since: Baseline
     violations: list[Change] = field(default_factory=list)
     errors: list[Change] = field(default_factory=list)
+    unjudged: list[Change] = field(default_factory=list)
+    inconclusive: list[Change] = field(default_factory=list)
+    declared: list[Change] = field(default_factory=list)
+    settings_declared: Counter[str] = field(default_factory=Counter)
+    most_inconclusive: int | None = None
     mended: list[Change] = field(default_factory=list)
     otherwise: list[Change] = field(default_factory=list)
     settings: list[Change] = field(default_factory=list)
@@ -47,38 +59,66 @@ class Changes:
     not_run: int = 0
 
     @property
+    def too_many_inconclusive(self) -> bool:
+        """Return True where more cases lost their verdict than a run may lose."""
+        return self.most_inconclusive is not None and len(self.inconclusive) > self.most_inconclusive
+
+    @property
     def worse(self) -> bool:
-        """True if a case violates or ends in an error, and did neither before."""
-        return bool(self.violations or self.errors)
+        """Return True where a case violates or ends in an error that did not, or where verdicts are lost."""
+        return bool(self.violations or self.errors or self.unjudged or self.too_many_inconclusive)
+
+    @property
+    def lost(self) -> list[str]:
+        """Return what is lost of the baseline's verdicts, a line for each kind."""
+        lines = []
+        if self.unjudged:
+            lines.append(f"{count(len(self.unjudged), 'case')} no longer judged")
+        if self.inconclusive:
+            beyond = f", more than the {self.most_inconclusive} allowed" if self.too_many_inconclusive else ""
+            lines.append(f"{count(len(self.inconclusive), 'case')} now inconclusive{beyond}")
+        for setting, number in sorted(self.settings_declared.items()):
+            lines.append(f"{count(number, 'case')} no longer judged, as the target's file declares: {setting}")
+        return lines
 
     def groups(self) -> list[tuple[str, list[Change] | list[str]]]:
         """Return the changes by kind, the worst first."""
         return [
             ("new violations", self.violations),
             ("new errors", self.errors),
+            ("no longer judged", self.unjudged),
+            ("now inconclusive", self.inconclusive),
             ("other settings", self.settings),  # they may be why the rest is as it is
             ("mended", self.mended),
             ("other verdicts", self.otherwise),
             ("other choices", self.choices),
+            ("no longer judged, as the target's file declares", self.declared),
             ("timers that drifted", self.times),
             ("added", self.added),
             ("gone", self.gone),
         ]
 
 
-def changes(then: Baseline, now: Baseline, *, whole: bool, left_out: Collection[str] = ()) -> Changes:
+def changes(
+    then: Baseline,
+    now: Baseline,
+    *,
+    whole: bool,
+    left_out: Collection[str] = (),
+    most_inconclusive: int | None = None,
+) -> Changes:
     """Return the changes from `then` to `now`.
 
     In a `whole` run (no selection), a case is gone if its module ran without it, unless it was `left_out`.
     """
-    result = Changes(then, compared=len(then.cases.keys() & now.cases.keys()))
+    result = Changes(then, compared=len(then.cases.keys() & now.cases.keys()), most_inconclusive=most_inconclusive)
     result.settings += _settings(then.settings, now.settings)
     for case, new in sorted(now.cases.items()):
         old = then.cases.get(case)
         if old is None:
             result.added.append(case)
         if old is None or old.verdict != new.verdict:
-            _sort_in(result, Change(case, old.verdict if old else "not there", new.verdict))
+            _sort_in(result, Change(case, old.verdict if old else "not there", new.verdict), new.declared)
         else:
             result.as_before += new.verdict in BAD
         if old is not None:
@@ -97,8 +137,13 @@ def _module(case: str) -> str:
     return case.partition("::")[0]
 
 
-def _sort_in(into: Changes, change: Change) -> None:
-    if change.now == "violates":
+def _sort_in(into: Changes, change: Change, declared: str) -> None:
+    if change.then in _JUDGED and change.now == "not applicable":
+        (into.declared if declared else into.unjudged).append(change)
+        into.settings_declared.update([declared] if declared else ())
+    elif change.then in _JUDGED and change.now == "inconclusive":
+        into.inconclusive.append(change)
+    elif change.now == "violates":
         into.violations.append(change)
     elif change.now == "error":
         into.errors.append(change)
@@ -136,6 +181,7 @@ def as_lines(changes: Changes) -> list[str]:
         f"{count(changes.compared, 'case')} compared"
         + (f", {changes.as_before:,} as bad as before" if changes.as_before else "")
         + (f", {changes.not_run:,} of the baseline not run" if changes.not_run else ""),
+        *changes.lost,
         *([f"of the baseline, {count(len(since.problems), 'line')} can't be read"] if since.problems else []),
     ]
     for title, group in changes.groups():

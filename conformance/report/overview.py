@@ -170,9 +170,18 @@ class Overview:
         at = self.run.id if self.run else ""
         return Baseline(name, target.name, target.version, self.results, self.problems, at, target.settings)
 
-    def hold_against(self, baseline: Baseline, *, whole: bool, left_out: Collection[str] = ()) -> None:
+    def hold_against(
+        self,
+        baseline: Baseline,
+        *,
+        whole: bool,
+        left_out: Collection[str] = (),
+        most_inconclusive: int | None = None,
+    ) -> None:
         """Find what has changed since; of a whole run, no selection, also what is gone and was not `left_out`."""
-        self.changes = changes(baseline, self.now(), whole=whole, left_out=left_out)
+        self.changes = changes(
+            baseline, self.now(), whole=whole, left_out=left_out, most_inconclusive=most_inconclusive
+        )
 
 
 def gather(run_dir: Path, *, check: bool = True) -> Overview:

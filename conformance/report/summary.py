@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from conformance.report.changes import Change
+from conformance.report.changes import Change, Changes
 from conformance.report.overview import Entry, Overview
 from conformance.report.text import LEVELS, NOTHING, VERDICTS, clean, count
 
@@ -12,8 +12,19 @@ LISTED = 20  # cases named under a heading
 _SPECIAL = re.compile(r"([\\`*_\[\]#|~$@])")
 
 
-def headline(counts: Counter[str]) -> tuple[str, str]:
-    """Return the verdict over the whole run: the verdict that colours it, and the words."""
+def headline(counts: Counter[str], since: Changes | None = None) -> tuple[str, str]:
+    """Return the verdict over the whole run, as the verdict that colours it and the words.
+
+    Verdicts that are lost since a baseline are part of it, with those that the target's file accounts for.
+    """
+    verdict, words = _of_counts(counts)
+    if since is None or not since.lost:
+        return verdict, words
+    lost = since.unjudged or since.too_many_inconclusive
+    return "inconclusive" if lost and verdict == "conforms" else verdict, "; ".join((words, *since.lost))
+
+
+def _of_counts(counts: Counter[str]) -> tuple[str, str]:
     violating = counts["violates"]
     if violating:
         return "violates", f"{count(violating, 'case')} {'violates' if violating == 1 else 'violate'}"
@@ -27,7 +38,7 @@ def headline(counts: Counter[str]) -> tuple[str, str]:
 
 def as_markdown(overview: Overview) -> str:
     """Return the run for GitHub and GitLab: headline, counts, violations, and changes since the baseline."""
-    verdict, words = headline(overview.counts)
+    verdict, words = headline(overview.counts, overview.changes)
     targets = ", ".join(f"{one.name} {one.version}" for one in overview.targets.values())
     lines = [f"## {VERDICTS[verdict]} TCP conformance: {words}", ""]
     if overview.run:
@@ -63,6 +74,7 @@ def _changes(overview: Overview) -> list[str]:
         return []
     since = f"{changes.since.name} ({changes.since.target} {changes.since.version})"
     lines = [f"### since {_escaped(since)}: {'worse' if changes.worse else 'nothing got worse'}", ""]
+    lines += [f"- {_escaped(line)}" for line in changes.lost] + ([""] if changes.lost else [])
     for title, group in changes.groups():
         lines += [f"{title} ({len(group):,}):", ""] if group else []
         lines += [f"- {_escaped(_line(one))}" for one in group[:LISTED]]

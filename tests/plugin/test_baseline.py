@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable
 
 import pytest
@@ -65,6 +66,131 @@ def test_a_run_fails_only_where_it_got_worse(suite: Callable[[str], Suite]) -> N
     assert mended.code == pytest.ExitCode.OK, mended.out
     assert "test_first[ipv4]: conforms, was violates" in mended.out
     assert "test_third[ipv4]: colour: blue, was red" in mended.out
+
+
+NEEDY = (
+    CASES
+    + '''
+    @verifies("RFC9293:MUST-13", needs=("timestamps",))
+    async def test_fourth(tcp):
+        """It needs an option."""
+        await tcp.sleep(0)
+'''
+)
+LAB = """
+name = "linux"
+kind = "netns"
+"""
+
+
+def needy(second: str = CONFORMS) -> str:
+    return NEEDY.format(first=CONFORMS, second=second, colour="red")
+
+
+def test_what_is_no_longer_judged_is_worse(suite: Callable[[str], Suite]) -> None:
+    made = suite(needy())
+    assert made.run("--family=4").code == pytest.ExitCode.OK
+    save(made)
+    lost = made.write(needy('tcp.needs("a-capability")')).run("--family=4", "--baseline=before")
+    assert lost.code == pytest.ExitCode.TESTS_FAILED
+    assert "since before (linux" in lost.out and "): worse" in lost.out
+    assert "1 case no longer judged" in lost.out
+    assert "no longer judged (1):" in lost.out
+    assert "test_second[ipv4]: not applicable, was conforms" in lost.out
+    summary = (lost.output / "summary.md").read_text()
+    assert summary.splitlines()[0] == "## ? TCP conformance: Conforms: nothing violates; 1 case no longer judged"
+    assert "1 case no longer judged" in (lost.output / "index.html").read_text()
+
+
+def test_inconclusive_cases_are_worse_beyond_a_number(suite: Callable[[str], Suite]) -> None:
+    made = suite(needy())
+    made.run("--family=4")
+    save(made)
+    made.write(needy('raise Inconclusive("who knows")'))
+    few = made.run("--family=4", "--baseline=before")
+    assert few.code == pytest.ExitCode.OK
+    assert "1 case now inconclusive" in few.out
+    assert "test_second[ipv4]: inconclusive, was conforms" in few.out
+    for option in ("--most-inconclusive=0", "--strict"):
+        many = made.run("--family=4", "--baseline=before", option)
+        assert many.code == pytest.ExitCode.TESTS_FAILED, many.out
+        assert "1 case now inconclusive, more than the 0 allowed" in many.out
+    refused = made.run("--family=4", "--most-inconclusive=-1")
+    assert refused.code == pytest.ExitCode.USAGE_ERROR
+    assert "'-1' is not a whole number" in refused.out
+
+
+def test_a_setting_that_the_file_declares_accounts_for_what_is_no_longer_judged(suite: Callable[[str], Suite]) -> None:
+    made = suite(needy())
+    made.run("--family=4")
+    save(made)
+    off = made.folder / "off.toml"
+    off.write_text(LAB + '[sysctl]\n"net.ipv4.tcp_timestamps" = 0\n')
+    ran = made.run("--family=4", "--baseline=before", "--target=off.toml")
+    assert ran.code == pytest.ExitCode.OK, ran.out
+    assert "nothing got worse" in ran.out
+    said = "1 case no longer judged, as the target's file declares: net.ipv4.tcp_timestamps = 0"
+    assert said in ran.out
+    assert "test_fourth[ipv4]: not applicable, was conforms" in ran.out
+    assert said.replace("'", "&#39;") in (ran.output / "index.html").read_text()
+    summary = (ran.output / "summary.md").read_text().splitlines()[0]
+    assert summary.replace("\\", "").endswith(f"nothing violates; {said}")
+
+
+def test_a_hello_that_loses_a_capability_is_worse(suite: Callable[[str], Suite]) -> None:
+    made = suite(needy())
+    made.run("--family=4")
+    save(made)
+    (made.folder / "conftest.py").write_text(
+        "from conformance.target import netns\n"
+        "whole = netns.capabilities_of\n"
+        "netns.capabilities_of = lambda hello: whole(hello) - {'timestamps'}\n"
+    )
+    lost = made.run("--family=4", "--baseline=before")
+    assert lost.code == pytest.ExitCode.TESTS_FAILED
+    assert "1 case no longer judged" in lost.out
+    assert "test_fourth[ipv4]: not applicable, was conforms" in lost.out
+    (made.folder / "lacking.toml").write_text(LAB + 'without = ["timestamps"]\n')
+    declared = made.run("--family=4", "--baseline=before", "--target=lacking.toml")
+    assert declared.code == pytest.ExitCode.OK, declared.out
+    assert "1 case no longer judged, as the target's file declares: without timestamps" in declared.out
+
+
+def test_a_file_that_declares_a_lack_is_held_to_it(suite: Callable[[str], Suite]) -> None:
+    made = suite(needy())
+    (made.folder / "lacking.toml").write_text(LAB + 'without = ["timestamps"]\n')
+    ran = made.run("--family=4", "--target=lacking.toml")
+    assert ran.code == pytest.ExitCode.USAGE_ERROR
+    assert "linux: its file says 'without timestamps', but it has timestamps: take that out of the file" in ran.out
+
+
+def test_a_profile_can_be_brought_along(suite: Callable[[str], Suite]) -> None:
+    made = suite(cases())
+    (made.folder / "own.toml").write_text(LAB + 'profile = "profiles/mine.toml"\n')
+    folder = made.folder / "profiles"
+    folder.mkdir()
+    mine = """
+        title = "Mine"
+        extends = "linux"
+        [[deviation]]
+        cases = "*::test_first[*]"
+        requirement = "RFC9293:MUST-13"
+        sentence = "It lingers."
+        reason = "it is known to"
+        source = "its manual"
+        shows = "^not so$"
+    """
+    (folder / "mine.toml").write_text(textwrap.dedent(mine))
+    ran = made.run("--family=4", "--target=own.toml")
+    assert ran.code == pytest.ExitCode.OK, ran.out
+    assert ran.verdicts["test_first[ipv4]"] == "deviates"
+    gone = made.write(cases(first=CONFORMS)).run("--family=4", "--target=own.toml", "--strict")
+    assert gone.code == pytest.ExitCode.TESTS_FAILED
+    assert "no longer deviates" in gone.out
+    (folder / "mine.toml").write_text(textwrap.dedent(mine).replace("shows", "show"))
+    wrong = made.run("--family=4", "--target=own.toml")
+    assert wrong.code == pytest.ExitCode.USAGE_ERROR
+    assert "own.toml:4: profiles/mine.toml:4, deviation 1: shows missing" in wrong.out
 
 
 def test_a_selection_is_compared_alone_and_a_whole_run_knows_what_is_gone(suite: Callable[[str], Suite]) -> None:

@@ -149,14 +149,20 @@ def test_a_baseline_has_a_plain_name(here: Path, name: str) -> None:
         ("violates", "conforms", "mended", False),
         ("error", "conforms", "mended", False),
         ("deviates", "conforms", "mended", False),
-        ("violates", "inconclusive", "otherwise", False),
+        ("violates", "inconclusive", "inconclusive", False),
         ("conforms", "breaks should", "otherwise", False),
+        ("conforms", "not applicable", "unjudged", True),
+        ("deviates", "not applicable", "unjudged", True),
+        ("violates", "not applicable", "unjudged", True),
+        ("error", "not applicable", "otherwise", False),
+        ("conforms", "inconclusive", "inconclusive", False),
+        ("error", "inconclusive", "otherwise", False),
         ("inconclusive", "conforms", "otherwise", False),
     ],
 )
 def test_a_change_of_verdict_is_worse_mended_or_another(then: str, now: str, group: str | None, worse: bool) -> None:
     result = changes(run(a=then), run(a=now), whole=True)
-    groups = ("violations", "errors", "mended", "otherwise")
+    groups = ("violations", "errors", "unjudged", "inconclusive", "mended", "otherwise")
     assert [name for name in groups if getattr(result, name)] == ([group] if group else [])
     assert result.worse is worse
     assert result.as_before == (then == now != "conforms")
