@@ -144,7 +144,7 @@ def failed(code: str, message: str, progress: dict[str, int] | None = None) -> d
 
 
 def as_text(value: object) -> str:
-    """What JSON cannot hold: bytes become base64 text, after the clock was read."""
+    """Return bytes as base64 text: JSON cannot hold them. Called after the clock was read."""
     if isinstance(value, bytes):
         return base64.b64encode(value).decode("ascii")
     raise TypeError(f"no JSON for {type(value).__name__}")
@@ -249,14 +249,14 @@ def option_list(value: Any) -> Options:
 
 
 def option_number(level: str, name: str) -> tuple[int, int]:
-    """The numbers of a symbolic level and name."""
+    """Return the numbers of a symbolic level and name."""
     number, prefix = LEVELS[choice(*LEVELS)(level)]
     if not re.fullmatch(prefix + "[A-Z0-9_]+", text(name)) or name.startswith("TCP_REPAIR"):
         raise bad("name", f"an option of level {level}", name)
-    found = getattr(socket, name, LINUX_OPTIONS.get(name) if sys.platform == "linux" else None)
-    if found is None:
+    constant = getattr(socket, name, LINUX_OPTIONS.get(name) if sys.platform == "linux" else None)
+    if constant is None:
         raise bad("name", "an option that is known here", name)
-    return number, int(found)
+    return number, int(constant)
 
 
 # What each argument may be, under its name, or under `operation.name` where that differs.
@@ -317,11 +317,11 @@ def packed(family: int, address: str, argument: str) -> tuple[str, bytes, int]:
     """A numeric address ("" is any; IPv6 may end in ``%interface``): its text, its bytes, the interface's index."""
     host, _, interface = (address or ANY[family]).partition("%")
     try:
-        found = socket.inet_pton(FAMILIES[family], host)
+        octets = socket.inet_pton(FAMILIES[family], host)
     except (OSError, UnicodeError):
         raise bad(argument, f"an IPv{family} address", address) from None
     try:
-        return host, found, socket.if_nametoindex(interface) if interface else 0
+        return host, octets, socket.if_nametoindex(interface) if interface else 0
     except OSError:  # which has no errno
         raise OSError(errno.ENODEV, f"{argument}: no interface {interface!r}") from None
 
@@ -741,7 +741,7 @@ class Agent:
 
     @operation
     def at_mark(self, number: int, *, sock: Sock) -> dict[str, Any]:
-        """Whether the next byte to read is the one that urgent data ends with (SIOCATMARK)."""
+        """Return whether the next byte to read is the one that urgent data ends with (SIOCATMARK)."""
         mark = fcntl.ioctl(sock.socket, SIOCATMARK, bytes(4))
         return {"at_mark": struct.unpack("=i", mark) != (0,)}
 
@@ -784,7 +784,7 @@ class Agent:
 
     @operation
     def error(self, number: int, *, sock: Sock) -> dict[str, Any]:
-        """What ended the connection (remembered), or an error that it survived (told once)."""
+        """Return what ended the connection (remembered), or an error that it survived (reported once)."""
         code = pending_error(sock) or sock.failure
         return {"code": errno_name(code) if code else None}
 
@@ -863,7 +863,7 @@ def named(sock: Sock, name: tuple[Any, ...]) -> dict[str, Any]:
 
 
 def lingers(sock: socket.socket) -> bool:
-    """Whether close would wait for the peer."""
+    """Return True if close would wait for the peer."""
     onoff, wait = LINGER.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER.size))
     return bool(onoff and wait)
 
@@ -889,7 +889,7 @@ def note_end(sock: Sock, code: int | None) -> None:
 
 
 def ended(sock: socket.socket) -> bool:
-    """Whether the socket is in CLOSED (or SYN-SENT): it has no peer."""
+    """Return True if the socket is in CLOSED or SYN-SENT: it has no peer."""
     try:
         sock.getpeername()
     except OSError:
@@ -1005,7 +1005,7 @@ def ask_proc(wanted: FourTuple) -> dict[str, Any]:
     """Reads the same from /proc/net/tcp or tcp6; a listener answers where the four-tuple is not there."""
     here, there = hexadecimal(wanted.local, wanted.port), hexadecimal(wanted.remote, wanted.remote_port)
     listeners = here, hexadecimal(bytes(len(wanted.local)), wanted.port)
-    found = dict(NOBODY)
+    answer = dict(NOBODY)
     for line in read_whole("/proc/net/tcp" if wanted.family == 4 else "/proc/net/tcp6").splitlines()[1:]:
         _, local, remote, state, queues, timers, retransmits, _, _, inode, *_ = line.split()
         exact = (local, remote) == (here, there)
@@ -1013,10 +1013,10 @@ def ask_proc(wanted: FourTuple) -> dict[str, Any]:
             send, receive = (int(size, 16) for size in queues.split(":"))
             timer, ticks = (int(part, 16) for part in timers.split(":"))
             expiry = timer, ticks / os.sysconf("SC_CLK_TCK")
-            found = about(int(state, 16), expiry, int(retransmits, 16), (receive, send), int(inode))
+            answer = about(int(state, 16), expiry, int(retransmits, 16), (receive, send), int(inode))
         if exact:
             break
-    return found
+    return answer
 
 
 def hexadecimal(address: bytes, port: int) -> str:
@@ -1058,9 +1058,9 @@ def read_whole(path: str) -> str:
 
 
 def capabilities(netlink: bool) -> list[str]:
-    """What this host can do, found by trying it."""
+    """Try what this host can do, and return its capabilities."""
     settings = writable_settings()
-    found = {
+    present = {
         **dict.fromkeys(APPLICATION, True),
         "state": netlink or os.access("/proc/net/tcp", os.R_OK),
         "ipv4": takes(4),
@@ -1081,20 +1081,20 @@ def capabilities(netlink: bool) -> list[str]:
         "options:IP_RECVERR": takes(4, "ip", "IP_RECVERR", 1),
         **{name: is_on(setting) for name, setting in SWITCHES.items()},
     }
-    return [name for name, there in found.items() if there] + [f"sysctl:{name}" for name in settings]
+    return [name for name, there in present.items() if there] + [f"sysctl:{name}" for name in settings]
 
 
 def writable_settings() -> list[str]:
     """The settings of the host that can be written, by name: a kernel has not all, a namespace not all of its kernel's."""
-    found = []
+    names = []
     for group in ("core", "ipv4", "ipv4.conf.all", "ipv4.route", "ipv6", "ipv6.conf.all", "ipv6.route"):
         with contextlib.suppress(OSError), os.scandir("/proc/sys/net/" + group.replace(".", "/")) as entries:
-            found += [f"net.{group}.{one.name}" for one in entries if one.is_file() and os.access(one.path, os.W_OK)]
-    return sorted(found)
+            names += [f"net.{group}.{one.name}" for one in entries if one.is_file() and os.access(one.path, os.W_OK)]
+    return sorted(names)
 
 
 def is_on(setting: str) -> bool:
-    """Whether Linux has the setting, and not at 0."""
+    """Return True if Linux has the setting, and not at 0."""
     try:
         return read_whole(sysctl_path(f"net.ipv4.{setting}")).strip() != "0"
     except OSError:
@@ -1110,14 +1110,14 @@ def takes(family: int, level: str = "", name: str = "", value: int | bytes = 0) 
 
 
 def descriptors() -> tuple[int, int]:
-    """Where requests come from and replies go to."""
+    """Return the descriptors that requests come from and replies go to."""
     wanted = os.environ.get("TCP_CONFORMANCE_AGENT_FD")
     if wanted is None:
         return 0, 1
-    found = re.fullmatch(r"(\d+),(\d+)", wanted)
-    if not found:
+    numbers = re.fullmatch(r"(\d+),(\d+)", wanted)
+    if not numbers:
         sys.exit(f"TCP_CONFORMANCE_AGENT_FD: R,W is needed (two file descriptors), not {wanted!r}")
-    return int(found[1]), int(found[2])
+    return int(numbers[1]), int(numbers[2])
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ LONGEST_WAIT_S = 600.0
 """The bound of a call that waits and has no `timeout`."""
 _HELLO_S = 30.0  # the target may have to boot
 _DRIFT = 1e-4
-"""How much one clock may go faster than another."""
+"""The rate, at most, at which one clock gains on another."""
 
 
 class AgentClient:
@@ -31,12 +31,12 @@ class AgentClient:
         self._fault: str | None = None
         self._ahead_ns = 0
         self._known: tuple[int, int] | None = None
-        """How well, in ns, and when we knew how far the agent's clock is ahead of ours."""
+        """The error in ns of `_ahead_ns`, and the time (ns since the epoch) at which it was measured."""
         self.hello: dict[str, Any] = {}
 
     @property
     def gone(self) -> bool:
-        """Whether nothing can be asked any more."""
+        """Return True once every call fails."""
         return self._fault is not None
 
     async def open(self) -> dict[str, Any]:
@@ -151,7 +151,7 @@ class AgentClient:
             future.set_result(reply)
 
     def fail(self, why: str) -> None:
-        """Nothing can be asked any more: every call that waits, and every later one, fails with AgentFault."""
+        """Mark the agent as gone: pending and later calls raise AgentFault."""
         self._fault = self._fault or f"{self.name}: {why.removeprefix(f'{self.name}: ')}"
         for future in self._waiting.values():
             if not future.done():

@@ -27,7 +27,7 @@ class StackMissing(HarnessFault):
 
 @dataclass(frozen=True)
 class Need:
-    """What a build needs: a `tool` on PATH or a `file`; the Debian `package` that brings it, or the `source` it comes from."""
+    """A requirement of a build: a `tool` on PATH or a `file`, and the Debian `package` or the `source` that brings it."""
 
     package: str
     tool: str = ""
@@ -36,7 +36,7 @@ class Need:
 
     @property
     def there(self) -> bool:
-        """Whether the machine has it."""
+        """Return True if the machine has it."""
         return bool(shutil.which(self.tool)) if self.tool else Path(self.file).exists()
 
     def __str__(self) -> str:
@@ -63,14 +63,14 @@ class Stack:
 
     @property
     def source(self) -> Path:
-        """The folder with its sources."""
+        """Return the folder with its sources."""
         return _STACKS / self.name
 
     @functools.cached_property
     def folder(self) -> Path:
-        """The folder that it is built in: build/stacks/NAME of a checkout, else the user's cache.
+        """Return the folder that it is built in: build/stacks/NAME of a checkout, else the user's cache.
 
-        Where somebody else has built it in the checkout, that serves, too.
+        A checkout that another user owns serves too, once it is built there.
         """
         root = _STACKS.parent.parent.parent
         shared = root / "build" / "stacks" / self.name
@@ -81,11 +81,11 @@ class Stack:
 
     @property
     def missing(self) -> tuple[Need, ...]:
-        """What the build needs and the machine lacks."""
+        """Return what the build needs and the machine lacks."""
         return tuple(need for need in self.needs if not need.there)
 
     def is_built(self) -> bool:
-        """Whether its program was built from the sources as they are, and may be run."""
+        """Return True if its program was built from the sources as they are, and may be run."""
         return self._is_built_in(self.folder)
 
     def _is_built_in(self, folder: Path) -> bool:
@@ -94,7 +94,7 @@ class Stack:
         return fresh and os.access(self._filled(self.command, folder)[0], os.X_OK)
 
     def program(self) -> tuple[str, ...]:
-        """The program with its arguments."""
+        """Return the program with its arguments."""
         return self._filled(self.command)
 
     def make(self) -> None:
@@ -113,7 +113,7 @@ class Stack:
         return tuple(map(self._filled, self.build))
 
     def lacks(self) -> str:
-        """What is missing and how it comes onto the machine, in one line."""
+        """Return what is missing and how to install it, in one line."""
         packages = sorted({need.package for need in self.missing if need.package})
         others = [f"{need}: {need.source}" for need in self.missing if not need.package]
         words = ", ".join(map(str, self.missing))
@@ -135,11 +135,11 @@ class Stack:
         except OSError as error:
             raise StackMissing(f"{self.name}: can't run {line[0]}: {error.strerror}") from None
         if done.returncode:
-            said = (self.folder / "build.log", f"{done.stdout}{done.stderr}")
-            said[0].write_text(said[1])
-            lines = said[1].splitlines() or ["nothing was printed"]
-            first = next((one for one in lines if "error" in one.lower()), lines[-1])
-            raise StackMissing(f"{self.name}: {line[0]} failed: {first.strip()[:200]} (all of it: {said[0]})")
+            log, output = self.folder / "build.log", f"{done.stdout}{done.stderr}"
+            log.write_text(output)
+            lines = output.splitlines() or ["nothing was printed"]
+            first = next((text for text in lines if "error" in text.lower()), lines[-1])
+            raise StackMissing(f"{self.name}: {line[0]} failed: {first.strip()[:200]} (all of it: {log})")
 
     def _filled(self, line: Sequence[str], folder: Path | None = None) -> tuple[str, ...]:
         places = {
@@ -163,7 +163,7 @@ class Stack:
 
 @functools.cache
 def stacks() -> Mapping[str, Stack]:
-    """All of them, by name."""
+    """Return all of them, by name."""
     return {path.parent.name: read_stack(path) for path in sorted(_STACKS.glob("*/stack.toml"))}
 
 

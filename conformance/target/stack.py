@@ -19,13 +19,13 @@ from conformance.target.virtual import VirtualMachine
 
 MAC, _TESTER_MAC = "02:00:00:00:00:77", "02:00:00:00:00:01"
 _MTU = 1500
-_LOOKS = 10  # at the clock of one that has it from elsewhere
+_LOOKS = 10  # at a clock that is not ours, when it starts
 _STARTS = 2
-"""How many instances with a clock of the machine's start at the same time: one may be a kernel that boots."""
+"""The number of instances with the real clock that may start at the same time: each may be a kernel that boots."""
 
 
 def environment(*, virtual: bool) -> dict[str, str]:
-    """What a stack is told of its wire, but for the descriptor."""
+    """Return the environment that describes its wire to a stack, without the descriptor."""
     return {
         "TCP_CONFORMANCE_MAC": MAC,
         "TCP_CONFORMANCE_IPV4": ADDRESSES[4],
@@ -75,15 +75,15 @@ class StackTarget:
         self._server = server or LabServer()
 
     def address(self, family: int) -> str:
-        """The target's address of that family (4 or 6)."""
+        """Return the target's address of that family (4 or 6)."""
         return ADDRESSES[family].split("/")[0]
 
     def pool(self, family: int) -> IPRange:
-        """The tester's addresses of that family."""
+        """Return the tester's addresses of that family."""
         return POOLS[family]
 
     async def open(self) -> None:
-        """Start the program and hear what it says of itself. Raises HarnessFault."""
+        """Start the program and read its hello. Raises HarnessFault."""
         if self._ready is not None:
             await asyncio.to_thread(self._ready)
         if shutil.which(self._command[0]) is None:
@@ -105,13 +105,13 @@ class StackTarget:
             self.capabilities |= {"settings"}
 
     async def ready(self) -> None:
-        """It vanishes with its agent; its clock may be another one than ours."""
+        """Compare its clock with ours again. Raises HarnessFault."""
         if not self.virtual:
             await self.app.synchronize()
 
     async def alone(self, sysctl: Mapping[str, str]) -> StackTarget:
-        """Another instance, with these settings. Raises HarnessFault."""
-        other = StackTarget(
+        """Return another instance, with these settings. Raises HarnessFault."""
+        instance = StackTarget(
             name=self.name,
             profile=self.profile,
             command=self._command,
@@ -119,24 +119,24 @@ class StackTarget:
             server=self._server,
             epoch_ns=self._epoch_ns,
         )
-        other.version, other.capabilities, other.settings = self.version, self.capabilities, dict(sysctl)
+        instance.version, instance.capabilities, instance.settings = self.version, self.capabilities, dict(sysctl)
         if self.virtual:
-            await other._start()
-            return other
+            await instance._start()
+            return instance
         async with self._starting:
             try:
-                await other._start()
-                await other.app.open()
-                await other.app.synchronize(_LOOKS)
+                await instance._start()
+                await instance.app.open()
+                await instance.app.synchronize(_LOOKS)
                 for name, value in sysctl.items():
-                    await other.app.call("sysctl_set", name=name, value=value)
+                    await instance.app.call("sysctl_set", name=name, value=value)
             except AppError as error:
-                await other.close()
+                await instance.close()
                 raise SettingRefused(name, value, str(error)) from None
             except HarnessFault:
-                await other.close()
+                await instance.close()
                 raise
-        return other
+        return instance
 
     async def close(self) -> None:
         """Leave nothing behind."""

@@ -56,7 +56,7 @@ class VirtualLink:
         return self._machine.send(frame)
 
     async def sent_at(self, number: int) -> int:
-        """The time at which it was sent."""
+        """Return the time at which it was sent."""
         return number
 
     def heard(self) -> Heard:
@@ -64,7 +64,7 @@ class VirtualLink:
         return Heard()
 
     def close(self) -> None:
-        """Nothing: the machine holds the wire."""
+        """Do nothing: the machine holds the wire."""
 
 
 class _VirtualApp(AgentClient):
@@ -92,7 +92,7 @@ class _VirtualApp(AgentClient):
         return reply
 
     async def close(self) -> None:
-        """The machine closes the pipe."""
+        """Mark the agent as gone; the machine closes the pipe."""
         self._fault = self._fault or f"{self.name}: closed"
 
 
@@ -126,7 +126,7 @@ class _Loop(asyncio.SelectorEventLoop):
         return self._machine.elapsed_ns / _SECOND
 
     async def run(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
-        """Do that, and end what it left."""
+        """Run `work`, and end the tasks that it left."""
         try:
             return await work()
         finally:
@@ -160,30 +160,30 @@ class VirtualMachine:
         for sock in (channel, wire):
             self._poll.register(sock, select.POLLIN)
         self._read: list[bytes] = []
-        self._came: deque[tuple[bytes, int]] = deque()
+        self._arrived: deque[tuple[bytes, int]] = deque()
         self._last: object = None
         self._fault: str | None = None
         self._wire_gone = False
         self._idle = 0
         self._still = 0
         self._moving_since: tuple[float, int] | None = None
-        """When by the machine's clock, and by the stack's, it last sent or answered anything."""
+        """Since when it has sent and answered nothing: seconds of the machine's clock, ns of the stack's."""
         self._loop: _Loop | None = None
 
     # The clock
 
     @property
     def elapsed_ns(self) -> int:
-        """Time since the beginning."""
+        """Return the ns since the beginning."""
         return self._now_ns - self._start_ns
 
     @property
     def ahead_ns(self) -> int:
-        """How far this clock is ahead of the stack's own."""
+        """Return by how many ns this clock is ahead of the stack's own."""
         return self._epoch_ns - self._start_ns
 
     def now_ns(self) -> int:
-        """Now, in ns since the epoch."""
+        """Return the time, in ns since the epoch."""
         return self._epoch_ns + self.elapsed_ns
 
     def run(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
@@ -220,7 +220,7 @@ class VirtualMachine:
     # What the loop does
 
     def idle(self, timeout_s: float | None) -> None:
-        """Nothing is ready: let time pass until something is, at most so long."""
+        """Let time pass until something is ready, at most `timeout_s` seconds (None: no bound)."""
         self._idle = self._idle + 1 if timeout_s is None else 0
         if self._idle > _MOST_IDLE:
             why = f"{self.app.name}: the case waits for what can't come"
@@ -234,7 +234,7 @@ class VirtualMachine:
                 before_ns = self._now_ns
                 self._step(until_ns)
                 self._check_progress(before_ns)
-                if self._came:
+                if self._arrived:
                     self._step(self._now_ns + _WIRE_NS)
             except AgentFault as fault:
                 self._give_up(str(fault))
@@ -244,7 +244,7 @@ class VirtualMachine:
 
     def _check_progress(self, before_ns: int) -> None:
         """Raise AgentFault where the stack's clock stands still, or as good as that, and nothing happens."""
-        if self._came or self._replies:
+        if self._arrived or self._replies:
             self._still, self._moving_since = 0, None
             return
         self._still = self._still + 1 if self._now_ns == before_ns else 0
@@ -294,7 +294,7 @@ class VirtualMachine:
         self._last = kind
 
     def _gone(self, error: OSError) -> AgentFault:
-        """Why a request can't be sent."""
+        """Return the fault that explains why a request can't be sent."""
         if isinstance(error, TimeoutError):
             return AgentFault(f"{self.app.name}: the agent has read no request for {ANSWER_S:g} s")
         return AgentFault(f"{self.app.name}: the agent's process ended")
@@ -305,9 +305,9 @@ class VirtualMachine:
         self.on_fault(why)
 
     def _deliver(self) -> None:
-        """Hand over what came; a frame's time is that at which it was sent."""
-        while self._came:
-            frame, sent_ns = self._came.popleft()
+        """Hand over frames and replies; a frame's time is that at which it was sent."""
+        while self._arrived:
+            frame, sent_ns = self._arrived.popleft()
             self.on_frame(frame, self._epoch_ns + sent_ns - self._start_ns)
         while self._replies:
             self.app.hand(self._replies.popleft())
@@ -358,7 +358,7 @@ class VirtualMachine:
                 f"{self.app.name}: the agent says that {frames_out} frames were sent, {self._frames_out} came"
             )
         self._now_ns = now_ns
-        self._came += ((frame, now_ns) for frame in self._read)
+        self._arrived += ((frame, now_ns) for frame in self._read)
         self._read.clear()
 
     def _read_lines(self, until: float, what: str) -> None:

@@ -88,9 +88,9 @@ class Clock:
         return self.now_ns if self.virtual else time.time_ns()
 
     def when(self, seconds: float) -> int:
-        """The first time in ns at which `monotonic` is not before that."""
-        found = round(seconds * _SECOND)
-        return found + (found / _SECOND < seconds)
+        """Return the first time in ns at which `monotonic` is not before that."""
+        at_ns = round(seconds * _SECOND)
+        return at_ns + (at_ns / _SECOND < seconds)
 
 
 class Socket:
@@ -128,7 +128,7 @@ class Socket:
             pass
 
     def opened(self) -> bool:
-        """What the rest of PyTCP's connect does once something has happened. Raises OSError."""
+        """Do the rest of PyTCP's connect once something has happened; return True at its end. Raises OSError."""
         try:
             self.session._event_connect.acquire()
         except BlockingIOError:
@@ -197,8 +197,8 @@ def _posix() -> Iterator[None]:
     except gaierror as error:
         raise OSError(errno.ENETUNREACH, str(error)) from None
     except OSError as error:
-        found = _ERRNO.search(str(error))
-        raise OSError(int(found[1]) if found else errno.ENOTCONN, str(error)) from None
+        number = _ERRNO.search(str(error))
+        raise OSError(int(number[1]) if number else errno.ENOTCONN, str(error)) from None
 
 
 class Link:
@@ -221,7 +221,7 @@ class Link:
         return frame
 
     def enqueue(self, packet: Any) -> None:
-        """What the TX ring does with a packet, at once."""
+        """Send a packet at once, as the TX ring does later."""
         if len(packet) > config.TAP_MTU + 14:
             return
         frame = bytearray(len(packet))
@@ -243,7 +243,7 @@ class PyTcpAgent(agent.Agent):
         self.numbers, self.turns = count(1), count()
         self.crashed: dict[str, str] = {}
         self.ticks = clock.monotonic_ns() // _TICK_NS
-        self.told, self.news = 0, False
+        self.reported, self.news = 0, False
 
     # The loop
 
@@ -306,7 +306,7 @@ class PyTcpAgent(agent.Agent):
 
     @property
     def ticking(self) -> bool:
-        """Whether a tick does anything: PyTCP's sessions are ticked from their beginning to the end of the program."""
+        """Return True if a tick does anything: PyTCP ticks its sessions to the end of the program."""
         if "timer" in self.crashed:
             return False
         timer = stack.timer
@@ -401,15 +401,15 @@ class PyTcpAgent(agent.Agent):
     ) -> dict[str, Any]:
         local = agent.packed(family, address, "address")[0]
         remote = agent.packed(family, remote_address, "remote_address")[0]
-        for there, here, other, its_port in (
+        for exact, here, there, its_port in (
             (True, local, remote, remote_port),
             (False, local, "", 0),
             (False, "", "", 0),
         ):
-            ends = [_ADDRESSES[family](one or agent.ANY[family]) for one in (here, other)]
-            found = stack.sockets.get(f"AF_INET{family}/SOCK_STREAM/{ends[0]}/{port}/{ends[1]}/{its_port}")
-            if found is not None and (there or found.state is FsmState.LISTEN):
-                return {"state": str(found.state).replace("_", "-").replace("RCVD", "RECEIVED")}
+            ends = [_ADDRESSES[family](one or agent.ANY[family]) for one in (here, there)]
+            held = stack.sockets.get(f"AF_INET{family}/SOCK_STREAM/{ends[0]}/{port}/{ends[1]}/{its_port}")
+            if held is not None and (exact or held.state is FsmState.LISTEN):
+                return {"state": str(held.state).replace("_", "-").replace("RCVD", "RECEIVED")}
         return {"state": "CLOSED"}
 
     @agent.operation
@@ -419,16 +419,16 @@ class PyTcpAgent(agent.Agent):
             raise agent.Refusal("unknown-op", "the clock is the real one: it is not for the harness to move")
         while self.link.frames_in < frames_in:
             if not self.take_frames(_LINK_WAIT_MS):
-                came = self.link.frames_in
-                raise agent.Refusal("bad-request", f"frames_in: {frames_in} were announced, {came} have come")
+                arrived = self.link.frames_in
+                raise agent.Refusal("bad-request", f"frames_in: {frames_in} were announced, {arrived} arrived")
         self.settle()
         until_ns = min(until_ns, self.time.now_ns + _LONGEST_STEP_NS)
-        while self.told == self.link.frames_out and not self.news and self.time.now_ns < until_ns:
+        while self.reported == self.link.frames_out and not self.news and self.time.now_ns < until_ns:
             next_ns = self.next_ns()
             self.time.now_ns = until_ns if next_ns is None else min(next_ns, until_ns)
             self.settle()
-        self.told = self.link.frames_out
-        super().reply(number, {"ok": {"now_ns": self.time.now_ns, "frames_out": self.told}})
+        self.reported = self.link.frames_out
+        super().reply(number, {"ok": {"now_ns": self.time.now_ns, "frames_out": self.reported}})
         self.news = False
 
 

@@ -39,9 +39,9 @@ def _load(module: str) -> None:
     for line in (folder / "modules.dep").read_text().splitlines():
         name, _, needs = line.partition(":")
         if name.endswith(f"/{module}.ko"):
-            for one in (*reversed(needs.split()), name):
-                with (folder / one).open("rb") as file:
-                    _called(one, _LIBC.syscall(_SYS_FINIT_MODULE, file.fileno(), b"", 0))
+            for path in (*reversed(needs.split()), name):
+                with (folder / path).open("rb") as file:
+                    _called(path, _LIBC.syscall(_SYS_FINIT_MODULE, file.fileno(), b"", 0))
             return
     raise FileNotFoundError(f"the kernel has no module {module}")
 
@@ -70,8 +70,8 @@ def _configure(interface: str) -> None:
         mask = struct.pack(">I", (1 << 32) - (1 << 32 - int(length)))
         for call, address in ((_SIOCSIFADDR, socket.inet_aton(host)), (_SIOCSIFNETMASK, mask)):
             fcntl.ioctl(four, call, struct.pack("16sHH4s8x", encoded, socket.AF_INET, 0, address))
-        for one in (encoded, b"lo"):
-            fcntl.ioctl(four, _SIOCSIFFLAGS, struct.pack("16sH14x", one, _IFF_UP))
+        for device in (encoded, b"lo"):
+            fcntl.ioctl(four, _SIOCSIFFLAGS, struct.pack("16sH14x", device, _IFF_UP))
         answer = fcntl.ioctl(four, _SIOCGIFINDEX, struct.pack("16sI12x", encoded, 0))
         (index,) = struct.unpack_from("I", answer, 16)
         host, length = os.environ["TCP_CONFORMANCE_IPV6"].split("/")
@@ -106,10 +106,10 @@ def main(agent: str) -> None:
                     piece = b""
                     _write(line, _READ)
             if ours.fileno() in ready:
-                said = ours.recv(4096)
-                if not said:
+                output = ours.recv(4096)
+                if not output:
                     return
-                _write(line, said)
+                _write(line, output)
 
 
 if __name__ == "__main__":

@@ -66,20 +66,20 @@ def _relay(serial: socket.socket) -> None:
     while True:
         ready, _, _ = select.select([0, serial.fileno()], [], [])
         if 0 in ready:
-            came = os.read(0, 1 << 16)
-            if not came:
+            requests = os.read(0, 1 << 16)
+            if not requests:
                 return
-            waiting += came
+            waiting += requests
         if serial.fileno() in ready:
-            said = serial.recv(1 << 16)
-            if not said:
+            output = serial.recv(1 << 16)
+            if not output:
                 return
-            if _READ in said:
+            if _READ in output:
                 free = True
                 file.unlink(missing_ok=True)
-            said = said.replace(_READ, b"")
-            while said:
-                said = said[os.write(1, said) :]
+            output = output.replace(_READ, b"")
+            while output:
+                output = output[os.write(1, output) :]
         if waiting and free:
             piece = bytes(waiting)
             if len(piece) > _PIECE:
