@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from conformance.record.case import CaseRecord
 from conformance.record.pcapng import CapturedFrame
-from conformance.report.dissect import Packet, Tcp, dissect
+from conformance.report.dissect import dissect
+from conformance.report.packet import Packet, Tcp
 from conformance.wire.names import FLAG_BITS, SACK, option_name, relative, sack_text
 
 _SYN, _RST, _ACK, _URG = (FLAG_BITS[name] for name in ("SYN", "RST", "ACK", "URG"))
