@@ -303,7 +303,11 @@ class SshHost(LabHost):
         remote = f"{self._python} -I -S -c '{_BOOT}'"
         command = [ssh, "-T", "-o", "BatchMode=yes", *self._options, *_NOTICE_ITS_END, self._host, remote]
         self._process = subprocess.Popen(  # noqa: ASYNC220 - returns at once
-            command, stdin=theirs.fileno(), stdout=theirs.fileno(), stderr=subprocess.PIPE
+            command,
+            stdin=theirs.fileno(),
+            stdout=theirs.fileno(),
+            stderr=subprocess.PIPE,
+            start_new_session=True,  # a signal to the run's group is the run's alone
         )
         theirs.close()
         with contextlib.suppress(OSError):  # ssh has ended already; it says why

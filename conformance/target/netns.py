@@ -61,7 +61,11 @@ class LabServer:
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         command = [sys.executable, "-P", str(_HERE / "lab_child.py"), str(theirs.fileno()), str(os.getpid())]
         self._process = subprocess.Popen(  # noqa: ASYNC220 - takes a millisecond, once
-            command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+            command,
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,  # a signal to the run's group is the run's alone: it ends the lab when it is done
         )
         theirs.close()
         self._channel.setblocking(False)

@@ -31,7 +31,12 @@ class ResetSuppression:
             match = f"{family} saddr {address} tcp sport {ports[0]}-{ports[-1]} tcp flags & rst == rst"
             rules.append(f"add rule inet {name} out {match} drop")
         self._process = subprocess.Popen(
-            [nft, "-i"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            [nft, "-i"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,  # a signal to the run's group is the run's alone: the rules stay until it is done
         )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
