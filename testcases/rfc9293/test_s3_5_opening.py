@@ -120,7 +120,10 @@ async def test_active_open_takes_three_segments(tcp: Case) -> None:
 
 
 @OPENS
-@pytest.mark.parametrize("iss", [pytest.param(None, id="any"), pytest.param(0xFFFFFFFF, id="last-before-the-wrap")])
+@pytest.mark.parametrize(
+    "iss",
+    [pytest.param(None, id="any"), pytest.param(0, id="zero"), pytest.param(0xFFFFFFFF, id="last-before-the-wrap")],
+)
 @verifies("RFC9293:3.5-syn-ack", "RFC9293:3.4-syn-fin-sequence", "claim:C-02")
 async def test_syn_occupies_one_sequence_number(tcp: Case, by: str, iss: int | None) -> None:
     """A SYN occupies one sequence number.

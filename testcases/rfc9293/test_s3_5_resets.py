@@ -509,3 +509,17 @@ async def test_application_can_tell_a_reset_from_a_close(tcp: Case, state: State
     if error not in RESET_ERRORS:
         raise Violation(f"the application was told {error}, it had to be told {' or '.join(RESET_ERRORS)}")
     await conn.confirm(State.CLOSED)
+
+
+@verifies("RFC9293:3.10.7.2-listen-ack")
+async def test_data_from_another_port_is_not_the_connections(tcp: Case) -> None:
+    """Data from another port is not the connection's.
+
+    Beside a connection, a segment comes from another port of ours, with the numbers that the connection's next data has.
+    The target must reset it, as it knows no such connection, and take the connection's own data afterwards.
+    """
+    conn = await tcp.drive_to(State.ESTABLISHED)
+    stray = tcp.connection(conn.remote_port)
+    await stray.send(ACK, seq=conn.snd_nxt, ack=conn.rcv_nxt, payload=b"stray")
+    await stray.expect(RST, seq=conn.rcv_nxt, length=0)
+    await conn.deliver(b"own")
