@@ -446,6 +446,8 @@ class Endpoint:
             return False
         if self.state is State.TIME_WAIT and self._does("RFC 1337"):
             self._by("RFC1337:3-F1")
+        elif less(seg.seq, self.rcv_nxt):  # its text reaches into the window, its number does not
+            self._by("3.10.7.4-rst-outside")
         elif seg.seq != self.rcv_nxt and self._does("RFC 5961"):
             self._by("3.10.7.4-rst-in-window")
             self._challenge()
@@ -475,6 +477,8 @@ class Endpoint:
         """Check the SYN bit."""
         if "SYN" not in seg.flags:
             return False
+        if self.state is State.SYN_RECEIVED and self.passive and less(seg.seq, self.rcv_nxt):
+            return self._repeated_syn(seg)
         if self.state is State.SYN_RECEIVED and self.passive:
             self._by("3.10.7.4-syn-received-syn")
             self.state = State.LISTEN
@@ -486,6 +490,17 @@ class Endpoint:
             self._reset_of_open_form(seg)
             self._end("connection reset")
         return True
+
+    def _repeated_syn(self, seg: Seg) -> bool:
+        """Process a SYN before the window whose text lies in it: trimmed off, it is not in the segment any more."""
+        self._by("3.10.7.4-trim")
+        if self._does("a repeated SYN has the SYN,ACK repeated"):
+            self._send("SYN,ACK", self.iss, self.rcv_nxt, why="again")
+            return True
+        if self._does("RFC 5961"):
+            self._challenge()
+            return True
+        return False
 
     def _trimmed(self, seg: Seg) -> Seg:
         """Return the idealized segment of the first step: nothing left of RCV.NXT, nothing beyond the window."""
