@@ -11,6 +11,7 @@ from importlib import import_module
 COMMANDS = {
     "run": "run the cases; takes every option of pytest, and paths",
     "list": "every case with its section, requirements and needs; runs none",
+    "sweep": "every segment in every state, held against the documented machine",
     "doctor": "what this machine can do, and what is missing",
     "stacks": "stacks that come with the harness, as targets: which are built, what is missing",
     "report": "make the pages of a run again from what it recorded, or those of several runs as one",

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from conformance.standard import _data
+from conformance.standard.profile_differences import KnownDifference, difference_of
 from conformance.standard.profile_rows import (
     Deviation,
     Setting,
@@ -50,6 +51,7 @@ class Profile:
     deviations: tuple[Deviation, ...]
     probes: bool = True
     settings: Mapping[str, Setting] = field(default_factory=dict)
+    differences: tuple[KnownDifference, ...] = ()
 
     def timer(self, name: str) -> Timer:
         """Return the timer of that name.
@@ -82,6 +84,7 @@ KEYS: Final[Mapping[str, Kind]] = {
     "setting": Kind("tables, [setting.NAME]", (dict,), (dict,)),
     "choices": TABLE,
     "deviation": Kind("tables, [[deviation]]", (list,), (dict,)),
+    "difference": Kind("tables, [[difference]]", (list,), (dict,)),
 }
 
 
@@ -116,14 +119,18 @@ def parse(content: str, where: str, name: str) -> Profile:
     deviations = tuple(
         deviation_of(row, day, number, place) for number, row in enumerate(document.get("deviation", []), start=1)
     )
+    differences = tuple(
+        difference_of(row, number, place) for number, row in enumerate(document.get("difference", []), start=1)
+    )
     return Profile(
         name=name,
         title=document["title"],
         timers=types.MappingProxyType(timers),
         choices=types.MappingProxyType({**base.choices, **choices}),
-        deviations=inherited + deviations,
+        deviations=inherited + deviations + tuple(row.as_deviation(day) for row in differences),
         probes=document.get("probes", base.probes),
         settings=types.MappingProxyType({**base.settings, **settings}),
+        differences=base.differences + differences,
     )
 
 

@@ -292,6 +292,14 @@ class WireConnection(Sender):
             self._take(received, describe(received.segment, self.base), "")
             arrived.append(received)
 
+    async def next_segment(self, *, within: float) -> Received | None:
+        """Return the next segment of any kind, or None when none comes for `within` seconds.
+
+        It is not judged, and no variable of ours moves. What a wire adds to a round trip comes on top.
+        """
+        wait_s = within + self._setting.wire_round_trip_s
+        return await self._next_of_any_kind(self._setting.clock.now_ns() + round(wait_s * SECOND))
+
     async def probe(self) -> None:
         """Have the target say its numbers: an old octet is answered by <SEQ=SND.NXT><ACK=RCV.NXT><CTL=ACK>.
 
