@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: conformance stacks check test test-long mutants fewer-calls soak lint bench screenshots clean
+.PHONY: conformance stacks check test test-long mutants fewer-calls fuzz attack soak lint bench screenshots clean
 
 conformance: $(VENV)/installed
 	@$(BIN)/tcp-conformance run $(ARGS)
@@ -32,6 +32,14 @@ mutants: $(VENV)/installed-dev
 # Targets with fewer calls than ours: the quick tier on smoltcp with each call taken away in turn. No new violation may come.
 fewer-calls: $(VENV)/installed-dev
 	@$(BIN)/python -m tests.fewer_calls $(ARGS)
+
+# Every reader of foreign octets, a minute each: what one does not stand stays in tests/fuzz/corpus as a seed.
+fuzz: $(VENV)/installed-dev
+	@$(BIN)/python -m tests.fuzz $(ARGS)
+
+# A quarter of an hour: floods, liars, signals and kills at random moments, in namespaces of its own. Prints what came of each.
+attack: $(VENV)/installed-dev
+	@$(BIN)/python -m tests.attack $(ARGS)
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

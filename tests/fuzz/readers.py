@@ -22,8 +22,12 @@ from conformance.case.case import Case
 from conformance.link import FaultHandler, FrameHandler, Heard, Wire
 from conformance.record import RecordError, read_results
 from conformance.record.pcapng import read_pcapng
-from conformance.report import make_report
+from conformance.report import make_report, merge
+from conformance.report.baseline_files import load as load_baseline
 from conformance.report.dissect import dissect as dissect_for_report
+from conformance.report.mutants import read as read_mutants
+from conformance.standard import _data
+from conformance.standard.profile import parse as parse_profile
 from conformance.standard.profile import profile
 from conformance.target import AgentFault, AppError, agent
 from conformance.target.agent_client import AgentClient
@@ -33,6 +37,8 @@ from conformance.tester.station import Station
 from conformance.wire import ACK, SYN, Segment, Seq, dissect, options
 from conformance.wire.frames import Template, neighbour_message, neighbour_question
 from conformance.wire.segment import glance
+from tests.fuzz import corpus
+from tests.unit.test_report import make_record
 
 TARGET_MAC, OUR_MAC = "02:00:00:00:00:01", "02:00:00:00:00:02"
 ADDRESSES = {4: "10.77.0.1", 6: "fd77::1"}
@@ -227,8 +233,46 @@ def _file(name: str, data: bytes) -> Iterator[Path]:
         yield path
 
 
+def baseline(data: bytes) -> None:
+    """Read a baseline that something else has written."""
+    with _file("base.json", data) as path, contextlib.suppress(RecordError):
+        load_baseline(str(path))
+
+
+def mutants(data: bytes) -> None:
+    """Read a mutants.json that something else has written."""
+    with _file("mutants.json", data) as path, contextlib.suppress(RecordError):
+        read_mutants(path.parent)
+
+
+def profile_file(data: bytes) -> None:
+    """Read a target's profile."""
+    with contextlib.suppress(_data.DataError):
+        parse_profile(data.decode("utf-8", "replace"), "profiles/fuzz.toml", "fuzz")
+
+
+def merged(data: bytes) -> None:
+    """Merge a run that something else has recorded."""
+    with _file("results.jsonl", data) as path, contextlib.suppress(RecordError):
+        merge([path.parent], path.parent / "all", make_report)
+
+
 READERS: Mapping[str, Callable[[bytes], None]] = {
-    one.__name__: one for one in (wire, station, agent_requests, agent_replies, agent_hello, record, capture, lab_file)
+    reader.__name__: reader
+    for reader in (
+        wire,
+        station,
+        agent_requests,
+        agent_replies,
+        agent_hello,
+        record,
+        merged,
+        capture,
+        lab_file,
+        baseline,
+        mutants,
+        profile_file,
+    )
 }
 
 
@@ -259,7 +303,8 @@ _REPLIES = (
     b'{"id": 1, "ok": null}\n{"id": null, "error": "x"}\n[]\n{"id": 3, "error": null}',
     b'{"id": 1, "ok": {"at_ns": "x"}, "at_ns": []}',
 )
-SEEDS: Mapping[str, tuple[bytes, ...]] = {
+_RECORD = json.dumps(make_record()).encode() + b"\n"
+_BY_HAND: Mapping[str, tuple[bytes, ...]] = {
     "wire": tuple(_frames()),
     "station": tuple(_frames()),
     "agent_requests": _REQUESTS,
@@ -269,8 +314,20 @@ SEEDS: Mapping[str, tuple[bytes, ...]] = {
         b'{"hello": []}',
         b"[1]",
     ),
-    "record": (b'{"schema": 1, "id": "a::b", "verdict": "conforms"}', b"{}\n[]\n\xff\n"),
+    "merged": (_RECORD,),
+    "record": (_RECORD, b'{"schema": 1, "id": "a::b", "verdict": "conforms"}', b"{}\n[]\n\xff\n"),
     "capture": (bytes.fromhex("0a0d0d0a1c0000004d3c2b1a01000000ffffffffffffffff1c000000"),),
     "lab_file": (b'kind = "netns"\nprofile = "linux"\n[sysctl]\n"net.ipv4.tcp_sack" = 0\n', b"name = 3\n"),
+    "baseline": (
+        b'{"schema": 1, "target": {"name": "x", "version": "1"}, "deviations": [], "cases": {"a::b": {"verdict": "conforms"}}}',
+        b'{"schema": 1, "target": {"name": "x", "version": "1"}, "cases": {"a::b": {"verdict": "conforms", "timings":'
+        b' {"t": [1.5, 1, null]}, "choices": {"c": "d"}}}}',
+    ),
+    "mutants": (
+        b'{"survivors": [{"id": "a", "reason": ""}], "mutants": [{"id": "a", "target": "linux", "breaks": "b",'
+        b' "what": "c", "killed": false, "noticed_by": 0, "killers": []}]}',
+    ),
+    "profile_file": (_data.text("profiles/linux.toml")[:3000].encode(), b"[timers.x]\nlow_s = 1\n"),
 }
+SEEDS = {name: (*_BY_HAND[name], *corpus.seeds(name)) for name in READERS}
 """Octets that are nearly right, by reader: what is changed a little gets further than what is random."""

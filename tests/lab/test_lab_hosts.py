@@ -152,12 +152,18 @@ def _command_of(pid: int) -> bytes:
 
 @pytest.fixture(scope="module")
 def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
+    with made_hosts(tmp_path_factory.mktemp("hosts")) as made:
+        yield made
+
+
+@contextlib.contextmanager
+def made_hosts(folder: Path) -> Iterator[Hosts]:
+    """Make the segment, with its keys and settings in a folder; skip where something is missing."""
     if os.geteuid():
         pytest.skip("needs root: sshd has to change users")
     for tool, package in (("sshd", "openssh-server"), ("ssh", "openssh-client"), ("nft", "nftables")):
         if not shutil.which(tool, path=os.environ.get("PATH", "") + ":/usr/sbin"):
             pytest.skip(f"needs {tool} (Debian's {package})")
-    folder = tmp_path_factory.mktemp("hosts")
     for name in ("host_key", "user_key"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True)
     shutil.copy(folder / "user_key.pub", folder / "authorized_keys")
