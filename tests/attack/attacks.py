@@ -1,4 +1,4 @@
-"""What is tried against a run, and what came of it.
+"""Attack runs for real, and show what was tried and what came of it.
 
 Each attempt is a run of real cases in a process of its own, with a mark in its environment and a folder for temporary files, so
 that whatever it leaves is found. It fails if a case violates that does not in a calm run, if pytest meets an internal error, if
@@ -50,14 +50,14 @@ class Row:
 
     what: str
     tried: int = 0
-    came: Counter[str] = field(default_factory=Counter)
+    outcomes: Counter[str] = field(default_factory=Counter)
     longest_s: float = 0.0
     wrong: list[str] = field(default_factory=list)
 
 
 @dataclass
 class Place:
-    """Where runs of one target go on: options, the namespace to enter, and what a calm run of it says."""
+    """The place where runs of one target go on: options, the namespace to enter, and what a calm run of it says."""
 
     name: str
     options: Sequence[str]
@@ -136,6 +136,12 @@ class Attempt:
     def _spaces_left(self) -> set[str]:
         return namespaces() & self.spaces
 
+    def last_words(self) -> str:
+        """Return why no case was recorded."""
+        lines = (self.folder / "out.txt").read_text(errors="replace").splitlines()
+        errors = [line for line in lines if line.startswith(("ERROR", "INTERNALERROR"))]
+        return f"no case: {(errors or lines or ['killed before it said anything'])[-1][:120]}"
+
     def verdicts(self) -> Counter[str]:
         """Count the verdicts that are recorded."""
         path = self.folder / "out" / "results.jsonl"
@@ -196,11 +202,14 @@ class Attacks:
         """Keep what came of an attempt."""
         row.tried += 1
         row.longest_s = max(row.longest_s, took_s)
-        row.came += attempt.verdicts()
+        row.outcomes += attempt.verdicts() or Counter([attempt.last_words()])
         row.wrong += attempt.faults()
         if row not in self.rows:
             self.rows.append(row)
-        print(f"{row.what}: {took_s:.1f} s, {dict(attempt.verdicts())} {row.wrong[-1:] or ''}", flush=True)
+        print(
+            f"{row.what}: {took_s:.1f} s, {dict(attempt.verdicts()) or attempt.last_words()} {row.wrong[-1:] or ''}",
+            flush=True,
+        )
         shutil.rmtree(attempt.folder, ignore_errors=True)
 
     def _time_left(self) -> bool:
@@ -267,11 +276,15 @@ class Attacks:
     def _kill(self, places: Sequence[Place]) -> None:
         victims = [(place, victim) for place in places for victim in ("run", "worker", "lab", "agent")
                    if (place.name, victim) not in (("smoltcp", "lab"), ("ssh", "lab"))]  # fmt: skip
+        not_begun = 0
         for number in range(KILLS):
             place, victim = victims[number % len(victims)]
             row = self._wanted(f"SIGKILL of {victim}, {place.name}")
             at_s = self._random.uniform(0, 2.5) if number % 2 else self._random.uniform(0.3, 0.9) * place.lasts_s
-            if row is None or not self._time_left():
+            if row is None:
+                continue
+            if not self._time_left():
+                not_begun += 1
                 continue
             workers = ["-n2"] if victim == "worker" else []
             attempt = self._attempt(place, [_CASES, "--tier=quick", "--family=4", *workers])
@@ -283,7 +296,7 @@ class Attacks:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(chosen, signal.SIGKILL)
             else:
-                row.came["nothing to kill"] += 1
+                row.outcomes["nothing to kill"] += 1
             try:
                 took_s = attempt.wait()
             except subprocess.TimeoutExpired:
@@ -291,6 +304,8 @@ class Attacks:
                 os.killpg(attempt.process.pid, signal.SIGKILL)
                 took_s = _LONGEST_S
             self._note(row, attempt, took_s)
+        if not_begun:
+            print(f"{not_begun} of {KILLS} kills were not begun: the time was over (--minutes)")
 
     def _await(self, attempt: Attempt, victim: str) -> int:
         """Wait until there is such a process, or the run has ended; return its number."""
@@ -309,17 +324,17 @@ class Attacks:
         agent = b"smoltcp" if attempt.place.name == "smoltcp" else b"agent.py"
         sign = {"agent": agent, "worker": b"sys.stdin.readline()", "lab": b"lab_child"}[victim]
         skip = b"pytest"
-        found = [pid for pid in attempt.processes() if sign in _command(pid) and skip not in _command(pid)]
-        far = [pid for pid in found if not attempt.place.host or b"ssh" not in _command(pid).split(b"\0")[0]]
-        return next(iter(far), 0)
+        near = [pid for pid in attempt.processes() if sign in _command(pid) and skip not in _command(pid)]
+        local = [pid for pid in near if not attempt.place.host or b"ssh" not in _command(pid).split(b"\0")[0]]
+        return next(iter(local), 0)
 
 
 def _show(rows: Sequence[Row]) -> None:
     console = Console(highlight=False, width=150)
     table = Table("what was tried", "times", "longest s", "what came", "wrong")
     for row in rows:
-        came = ", ".join(f"{count:,} {what}" for what, count in sorted(row.came.items()))
-        table.add_row(row.what, str(row.tried), f"{row.longest_s:.1f}", came, "\n".join(row.wrong[:3]) or "nothing")
+        outcomes = ", ".join(f"{count:,} {what}" for what, count in sorted(row.outcomes.items()))
+        table.add_row(row.what, str(row.tried), f"{row.longest_s:.1f}", outcomes, "\n".join(row.wrong[:3]) or "nothing")
     console.print(table)
 
 

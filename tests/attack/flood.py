@@ -1,6 +1,6 @@
 """`python -m tests.attack.flood PID KIND SECONDS`: flood the tester from the namespace of the target's process PID.
 
-Prints how many frames it has sent. The kinds: `arp` (requests from many addresses), `foreign` (TCP between two strangers),
+Says how many frames it has sent. The kinds: `arp` (requests from many addresses), `foreign` (TCP between two strangers),
 `long` (foreign frames of nearly 64 kB, where the interface takes them).
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import socket
 import struct
 import sys
@@ -51,6 +52,7 @@ def main() -> None:
     wire.bind((_interface(), 0))
     own = wire.getsockname()[4]
     frames, sent, end_s = _frames(kind, own), 0, time.monotonic() + seconds
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(f"{sent} frames"))
     try:
         while time.monotonic() < end_s:
             for frame in frames:
@@ -67,7 +69,7 @@ def main() -> None:
             time.sleep(0.005 if kind == "arp" else 0)
     except OSError:
         pass  # the lab has ended
-    print(sent)
+    print(f"{sent} frames", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from conformance.run.engine import Engine
 from conformance.target import HarnessFault
-from tests.bench import intervals, load, reaction, report, scripts, segments, suite
+from tests.bench import intervals, load, mishaps, reaction, report, scripts, segments, suite
 from tests.bench.lab import open_lab
 from tests.bench.numbers import Number
 
@@ -49,6 +49,7 @@ def main() -> int:
             numbers += scripts.measure(os.environ.get("PACKETDRILL"), 3)
             numbers += suite.measure(one_by_one=options.full)
             numbers += report.measure()
+            numbers += mishaps.measure()
     except HarnessFault as error:
         print(error, file=sys.stderr)
         return 2

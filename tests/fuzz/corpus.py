@@ -1,4 +1,4 @@
-"""What fuzzing has found, as files: `corpus/READER/DIGEST`. Each is fed to its reader in every `make test`."""
+"""Keep what fuzzing has found, as files: `corpus/READER/DIGEST`. Each is fed to its reader in every `make test`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Octets to feed a reader: random, and nearly right."""
+"""Draw octets to feed a reader: random, and nearly right."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ WORDS = (
     b"\x00",
     b"\x1b]0;x\x07",
 )
-"""What readers of numbers, of nested values and of text stumble over."""
+"""Words that readers of numbers, of nested values and of text stumble over."""
 
 
 def octets(seeds: tuple[bytes, ...]) -> st.SearchStrategy[bytes]:
-    """Return what one example is drawn from."""
+    """Return the octets of one example, drawn at random."""
     return st.one_of(st.binary(max_size=4096), nearly(seeds))

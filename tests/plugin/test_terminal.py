@@ -1,4 +1,4 @@
-"""What a target, an agent or a lab file says reaches the terminal without control characters."""
+"""Text of a target, an agent or a lab file reaches the terminal without control characters."""
 
 from __future__ import annotations
 
