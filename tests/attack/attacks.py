@@ -169,6 +169,7 @@ class Attacks:
         self._folder, self._end_s, self._only = folder, time.monotonic() + 60 * minutes, only
         self._random = random.Random(seed)
         self._number = 0
+        self._last: Attempt | None = None
         self.rows: list[Row] = []
 
     def run(self, places: Sequence[Place]) -> None:
@@ -190,7 +191,14 @@ class Attacks:
 
     def _attempt(self, place: Place, words: Sequence[str]) -> Attempt:
         self._number += 1
-        return Attempt(self._folder / str(self._number), place, words)
+        self._last = Attempt(self._folder / str(self._number), place, words)
+        return self._last
+
+    def stop(self) -> None:
+        """End the attempt that is under way."""
+        if self._last is not None and self._last.process.poll() is None:
+            os.killpg(self._last.process.pid, signal.SIGKILL)
+            self._last.process.wait()
 
     def _wanted(self, what: str) -> Row | None:
         """Return a new row, where there is time for it and it is asked for."""
@@ -364,6 +372,7 @@ def main() -> int:
         try:
             attacks.run(places)
         finally:
+            attacks.stop()
             _show(attacks.rows)
     wrong = sum(len(row.wrong) for row in attacks.rows)
     print(f"{sum(row.tried for row in attacks.rows)} attempts, {wrong} with something wrong, seed {options.seed}")
