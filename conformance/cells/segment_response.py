@@ -104,6 +104,6 @@ async def not_taken_from_invalid(row: Row) -> None:
     Raises Violation.
     """
     source = INVALID_SOURCE[row.case.family]
-    word = State.parse(str((await state_on(row.case, row.conn, source))["state"]))
+    word = (await state_on(row.case, row.conn, source)).state
     if word not in NO_NUMBERS:
         raise Violation(f"the target has a connection with {source}, in {word}")

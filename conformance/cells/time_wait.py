@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 from conformance.cells.forms import own_forms
 from conformance.cells.settle import settle
 from conformance.judge import Bound
 from conformance.standard.cells import Cell, Outcome
+from conformance.standard.states import State
 from conformance.tester.clock import SECOND
 
 if TYPE_CHECKING:
@@ -34,13 +36,21 @@ async def expires_ns(case: Case, conn: Connection, *, after_s: float = 0) -> int
         return None
     await case.sleep(after_s)
     now_ns = case.clock.now_ns()
-    left_s = (await state_on(case, conn, case.address)).get("expires_s")
-    return None if left_s is None else now_ns + round(float(left_s) * SECOND)
+    left_s = (await state_on(case, conn, case.address)).expires_s
+    return None if left_s is None else now_ns + round(left_s * SECOND)
 
 
-async def state_on(case: Case, conn: Connection, remote_address: str) -> dict[str, Any]:
+@dataclass(frozen=True)
+class StateReply:
+    """The agent's answer to `state`. `expires_s` is how long the state lasts from now, None where the agent does not say."""
+
+    state: State
+    expires_s: float | None
+
+
+async def state_on(case: Case, conn: Connection, remote_address: str) -> StateReply:
     """Return the agent's answer about the connection's ports and that address of the peer."""
-    return await case.app.call(
+    reply = await case.app.call(
         "state",
         family=case.family,
         address=case.remote,
@@ -48,6 +58,8 @@ async def state_on(case: Case, conn: Connection, remote_address: str) -> dict[st
         remote_address=remote_address,
         remote_port=conn.port,
     )
+    expires_s = reply.get("expires_s")
+    return StateReply(State.parse(str(reply["state"])), None if expires_s is None else float(expires_s))
 
 
 def by_restart(possible: list[Outcome], before_ns: int, after_ns: int) -> list[Outcome]:

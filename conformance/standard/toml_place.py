@@ -12,7 +12,7 @@ from conformance.standard._data import DataError, only
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What a value has to be: in words, its type, and the type of what is in it."""
+    """The kind that a value has to be of: in words, its type, and the type of its members."""
 
     words: str
     types: tuple[type, ...]

@@ -129,12 +129,12 @@ def test_a_setting_that_the_file_declares_accounts_for_what_is_no_longer_judged(
     ran = made.run("--family=4", "--baseline=before", "--target=off.toml")
     assert ran.code == pytest.ExitCode.OK, ran.out
     assert "nothing got worse" in ran.out
-    said = "1 case no longer judged, as the target's file declares: net.ipv4.tcp_timestamps = 0"
-    assert said in ran.out
+    headline = "1 case no longer judged, as the target's file declares: net.ipv4.tcp_timestamps = 0"
+    assert headline in ran.out
     assert "test_fourth[ipv4]: not applicable, was conforms" in ran.out
-    assert said.replace("'", "&#39;") in (ran.output / "index.html").read_text()
+    assert headline.replace("'", "&#39;") in (ran.output / "index.html").read_text()
     summary = (ran.output / "summary.md").read_text().splitlines()[0]
-    assert summary.replace("\\", "").endswith(f"nothing violates; {said}")
+    assert summary.replace("\\", "").endswith(f"nothing violates; {headline}")
 
 
 def test_a_hello_that_loses_a_capability_is_worse(suite: Callable[[str], Suite]) -> None:
