@@ -115,7 +115,8 @@ class Judged:
     """The differences of a sweep, held against the profile."""
 
     def __init__(self, known: Profile, result: SweepRun, *, whole: bool) -> None:
-        from conformance.explore.signatures import known_as, signatures  # noqa: PLC0415
+        from conformance.explore.signatures import signatures  # noqa: PLC0415
+        from conformance.explore.sweep import known_as  # noqa: PLC0415
 
         self._result = result
         self.known: dict[str, list[Difference]] = {}

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 
 from conformance.explore.segments import ACKS, FLAGS, SEQS, SweepSegment
 from conformance.explore.sweep import Difference
-from conformance.standard.profile_differences import KnownDifference
 
 _DROPPED = tuple(reversed(FLAGS))
 
@@ -90,11 +89,3 @@ def _text(segments: Sequence[SweepSegment]) -> str:
     if texts != {False}:
         parts.append("with text" if len(texts) == 1 else "with text or none")
     return ", ".join(parts)
-
-
-def known_as(difference: Difference, rows: Iterable[KnownDifference]) -> KnownDifference | None:
-    """Return the profile's row for that difference, or None."""
-    segment = difference.segment
-    fields = {"way": difference.way, "seq": segment.seq, "ack": segment.ack, "answer": difference.answer}
-    text = "some" if segment.text else "none"
-    return next((row for row in rows if row.covers(flags=segment.flags, text=text, **fields)), None)

@@ -28,8 +28,8 @@ from conformance.explore.segments import (
     flag_sets,
     seqs_of,
 )
-from conformance.explore.signatures import known_as, minimal, signatures
-from conformance.explore.sweep import Difference, Swept
+from conformance.explore.signatures import minimal, signatures
+from conformance.explore.sweep import Difference, Swept, known_as
 from conformance.run.sweeps import SweepRun
 from conformance.standard import _data
 from conformance.standard.machine import Endpoint
