@@ -113,7 +113,8 @@ class Attempt:
         """Yield what is wrong when it has ended, and a line for each verdict that is false."""
         out = (self.folder / "out.txt").read_text(errors="replace")
         if "INTERNALERROR" in out:
-            yield f"INTERNALERROR: {out[out.index('INTERNALERROR') :][:300]}"
+            lines = [line for line in out.splitlines() if line.startswith("INTERNALERROR")]
+            yield " | ".join(line.removeprefix("INTERNALERROR> ")[:200] for line in lines[-3:])
         end_s = time.monotonic() + _LEFT_S
         while (left := self.processes()) or (self._spaces_left()):
             if time.monotonic() > end_s:

@@ -81,7 +81,7 @@ def _peak_mib(*words: str) -> float:
 def _interrupted_s() -> float:
     with tempfile.TemporaryDirectory() as name:
         process = _start(Path(name), *_SMALL)
-        _until(lambda: _agents(process.pid) > 0)
+        _until(lambda: bool(_agents(process.pid)))
         time.sleep(1)
         began_s = time.monotonic()
         process.send_signal(signal.SIGINT)
@@ -92,21 +92,21 @@ def _interrupted_s() -> float:
 def _recovered_s() -> float:
     with tempfile.TemporaryDirectory() as name:
         process = _start(Path(name), *_SMALL, "-n2")
-        _until(lambda: _agents(process.pid) > 1)
+        _until(lambda: len(_agents(process.pid)) > 1)
+        before = _agents(process.pid)
         workers = [pid for pid in children(process.pid) if b"sys.stdin.readline()" in _command(pid)]
         os.kill(workers[0], signal.SIGKILL)
         began_s = time.monotonic()
         try:
-            _until(lambda: _agents(process.pid) < 2)
-            _until(lambda: _agents(process.pid) > 1)
+            _until(lambda: bool(_agents(process.pid) - before))
             return time.monotonic() - began_s
         finally:
             process.send_signal(signal.SIGINT)
             process.wait(60)
 
 
-def _agents(pid: int) -> int:
-    return sum(b"agent.py" in _command(child) for child in children(pid))
+def _agents(pid: int) -> frozenset[int]:
+    return frozenset(child for child in children(pid) if b"agent.py" in _command(child))
 
 
 def _command(pid: int) -> bytes:
