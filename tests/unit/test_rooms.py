@@ -26,6 +26,7 @@ OPEN = {
     "standard/profile_rows.py:timer_of",
     "standard/profile_rows.py:setting_of",
     "standard/profile_rows.py:deviation_of",
+    "standard/profile_differences.py:difference_of",
     # The arguments of an agent's call.
     "case/app.py:Application.call",
 }
