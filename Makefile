@@ -18,7 +18,7 @@ check: lint
 
 # Most tests wait for a run of their own to end: three at once take little more of two cores than one.
 test: $(VENV)/installed-dev $(VENV)/browser stacks
-	@$(BIN)/pytest tests -ra -n 3 --dist loadgroup --no-loadscope-reorder $(ARGS)
+	@$(BIN)/pytest tests -ra -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # Half an hour and more: fifty times as many random examples, and all mutants.
 test-long: $(VENV)/installed-dev stacks

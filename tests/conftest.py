@@ -33,21 +33,15 @@ settings.load_profile("no deadline")
 
 # Files that wait for minutes; what little they work leaves room for the others meanwhile.
 _LONGEST = ("test_last_checks.py", "test_timers.py", "test_readme.py")
-# Where each test stands by itself, several workers share a file; elsewhere a file's tests share what its fixtures made.
-_SHARED = ("tests/unit", "tests/plugin", "tests/lab/test_faults.py", "tests/lab/test_agent_faults.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest first, and tell `--dist loadgroup` which tests stay together.
+    """Put the longest first.
 
-    Several workers are done no sooner than the last group that one of them began.
+    Several workers are done no sooner than the last file that one of them began.
     """
     places = {name: place for place, name in enumerate(_LONGEST)}
     items.sort(key=lambda item: places.get(item.path.name, len(places)))
-    for item in items:
-        file = item.nodeid.partition("::")[0]
-        if not file.startswith(_SHARED):
-            item.add_marker(pytest.mark.xdist_group(file))
 
 
 @cache
