@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -14,14 +15,16 @@ LIMIT = 8 << 20  # octets that one reader may hold for 4 KiB of input
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_any_octets_are_data(name: str) -> None:
+def test_any_octets_are_data(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     @settings(max_examples=60, derandomize=True, suppress_health_check=list(HealthCheck))
     @given(octets(SEEDS[name]))
     def feed(data: bytes) -> None:
         READERS[name](data)
 
-    for data in (b"", *SEEDS[name]):  # what is loaded once is not the input's doing, nor what a report needs of its own
-        READERS[name](data)
+    monkeypatch.chdir(
+        tmp_path
+    )  # a report made in the checkout reads the kept baselines, which are larger than all input
+    READERS[name](b"")  # what is loaded once is not the input's doing
     tracemalloc.start()
     try:
         feed()

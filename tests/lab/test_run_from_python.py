@@ -155,12 +155,14 @@ import json
 import os
 from conformance.case.parameters import expand
 from conformance.plugin.items import describe, is_case
+from conformance.standard.profile import profile
 
 def pytest_collection_finish(session):
     items = [item for item in session.items if is_case(item)]
-    by_pytest = {item.nodeid: describe(item) for item in items}
+    linux = profile("linux")
+    by_pytest = {item.nodeid: describe(item, linux) for item in items}
     functions = dict.fromkeys(item.function for item in items)
-    by_us = [case.info for function in functions for case in expand(function, [4, 6])]
+    by_us = [case.info for function in functions for case in expand(function, [4, 6], linux)]
     there = {info.id: info for info in by_pytest.values()}
     here = {info.id: info for info in by_us}
     differ = [name for name in {**there, **here} if there.get(name) != here.get(name)]
