@@ -183,6 +183,7 @@ def test_the_right_rows_pass(run: Run) -> None:
 
 def test_what_a_state_can_do_fails_in_another(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Attempts, "_doubt", lambda self, outcome, disturbance: "")
+
     async def case(actual: State, claimed: State, tcp: Case) -> None:
         conn = await tcp.drive_to(State.ESTABLISHED if actual is State.CLOSED else actual)
         if actual is State.CLOSED:
