@@ -33,6 +33,13 @@ def alive(pid: int) -> bool:
     return False
 
 
+def program_of(pid: int) -> str:
+    """Return the first 15 octets of a program's name; nothing where the process has ended."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    return ""
+
+
 def namespace(pid: int) -> str:
     """The network namespace of a process; nothing where it has ended."""
     with contextlib.suppress(OSError):

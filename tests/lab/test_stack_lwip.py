@@ -14,6 +14,7 @@ import pytest
 
 from conformance.case.ids import cases_folder
 from tests.conftest import Ran, Suite, clean_environment
+from tests.lab.processes import alive, children, program_of, wait
 
 pytestmark = pytest.mark.usefixtures("program")
 
@@ -83,7 +84,7 @@ def test_ctrl_c_leaves_no_process(suite: Callable[[str], Suite]) -> None:
     process = made.start("--target=lwip")
     try:
         until = time.monotonic() + 60
-        while not (mine := _of_group(process.pid)):
+        while not (mine := _instances(process.pid)):
             assert time.monotonic() < until, "no instance was started"
             time.sleep(0.05)
         os.kill(process.pid, signal.SIGINT)
@@ -92,20 +93,9 @@ def test_ctrl_c_leaves_no_process(suite: Callable[[str], Suite]) -> None:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == pytest.ExitCode.INTERRUPTED, out
-    until = time.monotonic() + 20
-    while any(Path(f"/proc/{one}").exists() for one in mine) or _of_group(process.pid):
-        assert time.monotonic() < until, "an instance is still there"
-        time.sleep(0.05)
+    wait(lambda: not any(map(alive, mine)), seconds=20)
 
 
-def _of_group(group: int) -> list[int]:
-    """The instances of lwIP in a process group."""
-    pids = []
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            name, _, rest = (path / "stat").read_text().rpartition(")")
-            if "lwip_agent" in name and int(rest.split()[2]) == group and rest.split()[0] != "Z":
-                pids.append(int(path.name))
-        except OSError:
-            continue
-    return pids
+def _instances(run: int) -> list[int]:
+    """Return the process ids of lwIP's instances below a run."""
+    return [pid for pid in children(run) if alive(pid) and program_of(pid) == "lwip_agent"]
