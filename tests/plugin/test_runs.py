@@ -264,7 +264,7 @@ def test_wrong_options_get_one_line(suite: Callable[[str], Suite], options: tupl
         ("name = 3\n", "lab.toml:1: name must be a text, it is 3"),
         ('\nprofile = "linus"\n', "lab.toml:2: no profile is called 'linus'"),
         ('[sysctl]\n"kernel.panic" = 1\n', "lab.toml:2: sysctl 'kernel.panic' is not a setting of the network"),
-        ('[sysctl]\n"net.ipv4.tcp_nothing" = 1\n', "net.ipv4.tcp_nothing = 1 is refused: this kernel has no such setting"),
+        ('[sysctl]\n"net.ipv4.tcp_nothing" = 1\n', "tcp_nothing = 1 is refused: this kernel has no such setting"),
         ("name = [", "lab.toml: not TOML"),
     ],
 )
