@@ -29,7 +29,11 @@ REPORTS = ("--junitxml=out/junit.xml", "--html=out/pytest.html", "--self-contain
 NEVER_BEGAN = [
     (("--target=nosuch",), pytest.ExitCode.USAGE_ERROR, "no target is called 'nosuch'"),
     (("--target=nosuch", "-n2"), pytest.ExitCode.USAGE_ERROR, "no target is called 'nosuch'"),
-    (("--target=refused.toml",), pytest.ExitCode.USAGE_ERROR, "tcp_nothing = 1 is refused: this kernel has no such setting"),
+    (
+        ("--target=refused.toml",),
+        pytest.ExitCode.USAGE_ERROR,
+        "tcp_nothing = 1 is refused: this kernel has no such setting",
+    ),
     (("-k", "nosuch"), pytest.ExitCode.NO_TESTS_COLLECTED, "nothing matched -k nosuch --family 4: no case ran"),
     (("-k", "nosuch", "-n2"), pytest.ExitCode.NO_TESTS_COLLECTED, "nothing matched -k nosuch --family 4: no case ran"),
     (("--rfc=5482",), pytest.ExitCode.NO_TESTS_COLLECTED, "nothing matched --rfc 5482 --family 4: no case ran"),
