@@ -6,6 +6,7 @@ fixed: every n-th item, or what a worker that died has left.
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,16 @@ class Worker:
         config.args = config.workerinput[_KEY]["args"]  # type: ignore[attr-defined]
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtestloop(self) -> Any:
+    def pytest_collection(self) -> Generator[None, object, object]:
+        """Tell the controller why there are no cases."""
+        return (yield from self._hand_on_refusal())
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtestloop(self) -> Generator[None, object, object]:
         """Tell the controller why there can be no run."""
+        return (yield from self._hand_on_refusal())
+
+    def _hand_on_refusal(self) -> Generator[None, object, object]:
         try:
             return (yield)
         except pytest.UsageError as error:
