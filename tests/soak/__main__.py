@@ -83,7 +83,16 @@ def run(folder: Path, wire: str, tier: str, options: Sequence[str]) -> dict[str,
     folder.mkdir(parents=True)
     target = folder / "linux.toml"
     target.write_text(f"[wire]\n{WIRES[wire]}\n")
-    command = [sys.executable, "-m", "pytest", "testcases", "-q", "-p", "no:cacheprovider", f"--output={folder}"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "testcases",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        f"--output={folder / 'run'}",
+    ]
     command += [f"--target={target if WIRES[wire] else 'linux'}", f"--tier={tier}", *options]
     ran = subprocess.run(command, cwd=_ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     (folder / "run.log").write_text(ran.stdout)
@@ -91,7 +100,7 @@ def run(folder: Path, wire: str, tier: str, options: Sequence[str]) -> dict[str,
         raise OSError(
             f"a run ended with status {ran.returncode}: {ran.stdout.strip().splitlines()[-1:]}, {folder}/run.log"
         )
-    return verdicts_of(folder / "results.jsonl")
+    return verdicts_of(folder / "run" / "results.jsonl")
 
 
 def soak(output: Path, quick: int, standard: int, options: Sequence[str], console: Console) -> dict[str, Kind]:
