@@ -80,35 +80,70 @@ async def test_fin_behind_text_that_is_old_is_taken(tcp: Case, octets: int, stat
     await conn.confirm(then)
 
 
-@pytest.mark.parametrize("fin", [pytest.param(False, id="text"), pytest.param(True, id="text-with-fin")])
+@pytest.mark.parametrize(
+    ("fin", "held", "fills"),
+    [
+        pytest.param(False, (HALF, HALF + 3), len(TEXT), id="over-text"),
+        pytest.param(False, (HALF, len(TEXT)), HALF + 3, id="into-text"),
+        pytest.param(False, (HALF, len(TEXT)), len(TEXT), id="to-the-end-of-text"),
+        pytest.param(True, (HALF, len(TEXT)), HALF + 3, id="into-text-with-a-fin"),
+        pytest.param(True, (HALF, len(TEXT)), len(TEXT), id="to-a-fin-behind-text"),
+        pytest.param(True, (len(TEXT), len(TEXT)), len(TEXT), id="up-to-a-fin"),
+    ],
+)
 @pytest.mark.parametrize("state", [State.ESTABLISHED, State.FIN_WAIT_1, State.FIN_WAIT_2], ids=lambda state: state.value)
 @verifies("RFC9293:3.10.7.4-text", "RFC9293:3.10.7.4-straddle", "RFC9293:SHLD-31", level="text")
-async def test_text_that_reaches_over_held_text_is_acknowledged_to_its_end(tcp: Case, fin: bool, state: State) -> None:
-    """Text that reaches over held text is acknowledged to what was sent.
+async def test_text_that_reaches_over_held_text_is_acknowledged_to_its_end(
+    tcp: Case, state: State, fin: bool, held: tuple[int, int], fills: int
+) -> None:
+    """Text that reaches over what is held is acknowledged to its end.
 
-    A short piece comes beyond a hole, alone or with our FIN. Then one segment fills the hole and reaches over that
-    piece, to the same end or to an octet short of the FIN.
+    A piece comes beyond a hole, alone or with our FIN. Then one segment fills the hole and reaches up to that piece,
+    into it, to its end, or over it.
 
-    No octet may be acknowledged that was not sent: the acknowledgment ends where our text, or our FIN, ends.
+    No octet may be acknowledged that was not sent: the acknowledgment ends where our text ends, or our FIN. What the
+    target has dropped it must take when it comes again.
     """
     conn = await tcp.drive_to(state)
-    first, end = conn.snd_nxt, conn.snd_nxt + len(TEXT) + int(fin)
-    ack = uncovered(conn, state)
-    flags = FIN | ACK if fin else ACK
-    held = TEXT[HALF : HALF + 3] if not fin else TEXT[HALF:]
-    await conn.inject(flags, seq=first + HALF, ack=ack, payload=held, text="held beyond a hole")
+    first, ack, flags = conn.snd_nxt, uncovered(conn, state), FIN | ACK if fin else ACK
+    end = first + max(held[1], fills)
+    await conn.inject(flags, seq=first + held[0], ack=ack, payload=TEXT[slice(*held)], text="held beyond a hole")
     repeated = Expectation(ACK, seq=conn.rcv_nxt, ack=first, length=0, label="the last ACK again:")
     await conn.allow(repeated, within=0.3)
-    await conn.send(ACK, ack=ack, payload=TEXT, text="fills the hole and reaches over what is held")
-    conn.taken_in(snd_nxt=end)
-    all_of_it = Expectation(ACK, seq=conn.rcv_nxt, ack=end, length=0, label="to the end:")
-    text_alone = Expectation(ACK, seq=conn.rcv_nxt, ack=first + len(TEXT), length=0, label="the text alone:")
-    which, _ = await conn.expect_any(all_of_it, text_alone)
-    if which == 1 and fin:  # what was held may have been dropped
-        await conn.send(FIN | ACK, seq=end - 1, ack=ack, text="our FIN again")
-        await conn.expect(ACK, seq=conn.rcv_nxt, ack=end, length=0)
+    await conn.send(ACK, ack=ack, payload=TEXT[:fills], text="fills the hole")
+    all_of_it = Expectation(ACK, seq=conn.rcv_nxt, ack=end + int(fin), length=0, label="with what was held:")
+    text_alone = Expectation(ACK, seq=conn.rcv_nxt, ack=end, length=0, label="the text alone:")
+    filled = Expectation(ACK, seq=conn.rcv_nxt, ack=first + fills, length=0, label="what has filled the hole:")
+    _, taken = await conn.expect_any(all_of_it, text_alone, filled)
+    conn.taken_in(snd_nxt=first + len(TEXT) + int(fin))
+    if (next_due := taken.segment.ack) != conn.snd_nxt:
+        await conn.inject(flags, seq=next_due, ack=ack, payload=TEXT[next_due - first :], text="what is missing again")
+        await conn.expect_ack()
     await app_reads(conn, TEXT, ended=fin)
-    await conn.silence(for_=0.1)
+
+
+@pytest.mark.parametrize("state", [State.ESTABLISHED, State.FIN_WAIT_1, State.FIN_WAIT_2], ids=lambda state: state.value)
+@verifies("RFC9293:3.10.7.4-text", "RFC9293:3.10.7.4-fin", level="text")
+async def test_no_octet_is_acknowledged_that_was_never_sent(tcp: Case, state: State) -> None:
+    """Text over a held FIN acknowledges no octet that was never sent.
+
+    Our FIN comes beyond a hole. Then a segment fills the hole and goes on past the FIN's number, which no sender
+    should do.
+
+    The target may end at the FIN or take the text, but neither makes a further number: the highest number that it may
+    acknowledge is the one behind the last octet of the text.
+    """
+    conn = await tcp.drive_to(state)
+    first, ack = conn.snd_nxt, uncovered(conn, state)
+    await conn.inject(FIN | ACK, seq=first + HALF, ack=ack, text="a FIN beyond a hole")
+    repeated = Expectation(ACK, seq=conn.rcv_nxt, ack=first, length=0, label="the last ACK again:")
+    await conn.allow(repeated, within=0.3)
+    await conn.inject(ACK, ack=ack, payload=TEXT, text="fills the hole, and goes on past the FIN")
+    ends_at_fin = Expectation(ACK, seq=conn.rcv_nxt, ack=first + HALF + 1, length=0, label="up to the FIN:")
+    takes_text = Expectation(ACK, seq=conn.rcv_nxt, ack=first + len(TEXT), length=0, label="all the text:")
+    which, _ = await conn.expect_any(ends_at_fin, takes_text)
+    forms = ["ends at the FIN", "takes the text"]
+    tcp.choice("text past the number of a FIN", forms[which], forms)
 
 
 # What our FIN acknowledges
