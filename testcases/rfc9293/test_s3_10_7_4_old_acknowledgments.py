@@ -130,5 +130,5 @@ async def test_keep_alive_is_answered_in_every_state(tcp: Case, octet: bytes, st
     """
     conn = await tcp.drive_to(state)
     await conn.inject(ACK, seq=conn.snd_nxt - 1, ack=conn.acked, payload=octet, text="keep-alive")
-    await conn.expect_ack(label="answer to the keep-alive:")
+    await conn.expect_ack()
     await conn.confirm(state, probe=False)

@@ -178,6 +178,14 @@ MALFORMED = {
     "size-of-zero": bytes((opt.MSS, 0, 5, 0xB4)),
     "size-too-short": bytes((opt.MSS, 3, 5, 1)),
     "size-too-long": bytes((opt.MSS, 6, 5, 0xB4, 1, 1, 1, 1)),
+    "window-scale-too-short": bytes((opt.WINDOW_SCALE, 2, 7, 1)),
+    "window-scale-too-long": bytes((opt.WINDOW_SCALE, 4, 7, 7)),
+    "sack-permitted-too-long": bytes((opt.SACK_PERMITTED, 3, 1, 1)),
+    "sack-too-short": bytes((opt.SACK, 3, 1, 1)),
+    "sack-of-part-of-a-block": bytes((opt.SACK, 9, *range(1, 8), 1, 1, 1)),
+    "timestamps-too-short": bytes((opt.TIMESTAMPS, 9, *range(1, 8), 1, 1, 1)),
+    "timestamps-too-long": bytes((opt.TIMESTAMPS, 11, *range(1, 10), 1)),
+    **{f"last-octet-is-kind-{kind}": bytes((1, 1, 1, kind)) for kind in (2, 3, 4, 5, 8, 28, 30, 34)},
 }
 
 
