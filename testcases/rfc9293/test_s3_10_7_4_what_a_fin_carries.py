@@ -74,7 +74,9 @@ async def test_fin_behind_text_that_is_old_is_taken(tcp: Case, octets: int, stat
     conn = await tcp.drive_to(state)
     first = conn.snd_nxt
     await receives(conn, state, TEXT[:octets])
-    await conn.send(FIN | ACK, seq=first, ack=uncovered(conn, state), payload=TEXT, text="old text with a FIN behind it")
+    await conn.send(
+        FIN | ACK, seq=first, ack=uncovered(conn, state), payload=TEXT, text="old text with a FIN behind it"
+    )
     await conn.expect(ACK, seq=conn.rcv_nxt, ack=first + len(TEXT) + 1, length=0)
     await app_reads(conn, TEXT[octets:], ended=True)
     await conn.confirm(then)
@@ -91,7 +93,9 @@ async def test_fin_behind_text_that_is_old_is_taken(tcp: Case, octets: int, stat
         pytest.param(True, (len(TEXT), len(TEXT)), len(TEXT), id="up-to-a-fin"),
     ],
 )
-@pytest.mark.parametrize("state", [State.ESTABLISHED, State.FIN_WAIT_1, State.FIN_WAIT_2], ids=lambda state: state.value)
+@pytest.mark.parametrize(
+    "state", [State.ESTABLISHED, State.FIN_WAIT_1, State.FIN_WAIT_2], ids=lambda state: state.value
+)
 @verifies("RFC9293:3.10.7.4-text", "RFC9293:3.10.7.4-straddle", "RFC9293:SHLD-31", level="text")
 async def test_text_that_reaches_over_held_text_is_acknowledged_to_its_end(
     tcp: Case, state: State, fin: bool, held: tuple[int, int], fills: int
@@ -122,7 +126,9 @@ async def test_text_that_reaches_over_held_text_is_acknowledged_to_its_end(
     await app_reads(conn, TEXT, ended=fin)
 
 
-@pytest.mark.parametrize("state", [State.ESTABLISHED, State.FIN_WAIT_1, State.FIN_WAIT_2], ids=lambda state: state.value)
+@pytest.mark.parametrize(
+    "state", [State.ESTABLISHED, State.FIN_WAIT_1, State.FIN_WAIT_2], ids=lambda state: state.value
+)
 @verifies("RFC9293:3.10.7.4-text", "RFC9293:3.10.7.4-fin", level="text")
 async def test_no_octet_is_acknowledged_that_was_never_sent(tcp: Case, state: State) -> None:
     """Text over a held FIN acknowledges no octet that was never sent.
@@ -231,7 +237,9 @@ async def test_fin_with_text_that_acknowledges_the_fin_leads_to_time_wait(tcp: C
             False,
             State.CLOSE_WAIT,
             id="in-established",
-            marks=verifies("RFC9293:3.10.7.4-ack-window", "RFC9293:3.10.7.4-fin-established", cells=["ESTABLISHED/fin"]),
+            marks=verifies(
+                "RFC9293:3.10.7.4-ack-window", "RFC9293:3.10.7.4-fin-established", cells=["ESTABLISHED/fin"]
+            ),
         ),
         pytest.param(
             True,
@@ -244,8 +252,8 @@ async def test_fin_with_text_that_acknowledges_the_fin_leads_to_time_wait(tcp: C
 async def test_fin_opens_the_window(tcp: Case, closes: bool, then: State) -> None:
     """A FIN of ours opens the window for waiting text.
 
-    Our window is closed and the application's text waits for it; with `closes` the application has made its CLOSE
-    call as well, which enters FIN-WAIT-1 at once. Then our FIN arrives, and its window is open.
+    Our window is closed and the application's text waits for it. In FIN-WAIT-1 the application has made its CLOSE
+    call as well. Then our FIN arrives, and its window is open.
 
     The target must acknowledge the FIN, and use the window: the waiting text comes, with its FIN if it has closed.
     """
