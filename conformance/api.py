@@ -6,6 +6,7 @@ from conformance.case.info import CaseInfo, InvalidCase
 from conformance.case.kinds import KINDS, Kind
 from conformance.case.lasts import after
 from conformance.case.path import Path, size_of
+from conformance.case.receiver import Receiver, sends_a_flight
 from conformance.case.steps import app_accepts, app_closes, app_reads, app_sends
 from conformance.judge import Bound, Expectation, Growth, Inconclusive, NotApplicable, Verdict, Violation
 from conformance.plugin.marks import in_state, verifies, verifies_cell
@@ -51,6 +52,7 @@ __all__ = [
     "Outcome",
     "Path",
     "Received",
+    "Receiver",
     "RunResult",
     "Segment",
     "Sent",
@@ -69,6 +71,7 @@ __all__ = [
     "opt",
     "resets",
     "run",
+    "sends_a_flight",
     "size_of",
     "verifies",
     "verifies_cell",

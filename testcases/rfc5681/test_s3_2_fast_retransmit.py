@@ -7,10 +7,9 @@ from conformance.api import (
     Case,
     Connection,
     Inconclusive,
-    Offer,
     Received,
     Sent,
-    State,
+    sends_a_flight,
     verifies,
 )
 
@@ -24,16 +23,7 @@ LEAST = 8
 
 async def loses_the_first(tcp: Case, *, sack: bool = False) -> tuple[Connection, list[Received]]:
     """Return a flight of the target's whose first segment is lost: nothing is acknowledged yet."""
-    conn = await tcp.drive_to(State.ESTABLISHED, offer=Offer(mss=MSS, sack=sack), round_trip_s=ROUND_TRIP_S)
-    await conn.app.send_by_the_book(SENT * MSS)
-    await conn.app.send(bytes(SENT * MSS), wait=False)
-    flight = await conn.expect_flight()
-    while len(flight) <= LEAST:
-        # A smaller initial window has to grow first: an ACK for each segment.
-        for received in flight:
-            await conn.send(ACK, ack=received.segment.end)
-        flight = await conn.expect_flight()
-    return conn, flight
+    return await sends_a_flight(tcp, more_than=LEAST, mss=MSS, queued=SENT, round_trip_s=ROUND_TRIP_S, sack=sack)
 
 
 async def duplicate_ack(conn: Connection, flight: list[Received], number: int) -> Sent:
