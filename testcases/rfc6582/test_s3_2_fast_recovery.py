@@ -110,8 +110,8 @@ async def test_full_acknowledgment_deflates_the_window(tcp: Case) -> None:
     soon(flight, tcp)
     if not any(one.segment.seq == flight[0].segment.seq for one in sent):
         raise Inconclusive("the target did not begin fast retransmit")
-    for one in (*flight, *sent):
-        receiver.takes(one)
+    for segment in (*flight, *sent):
+        receiver.takes(segment)
     await conn.app.send(bytes(LEAST * MSS), wait=False)
     await receiver.acknowledge(text="covers everything")
     arrived = await conn.expect_flight(quiet=0.1)

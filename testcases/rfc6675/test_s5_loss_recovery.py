@@ -66,8 +66,8 @@ async def test_one_ack_that_reports_three_segments_begins_recovery(tcp: Case, re
     must send the lost segment again at once.
     """
     conn, receiver, flight = await outstanding(tcp)
-    for one in flight[1 : 1 + reported]:
-        receiver.takes(one)
+    for segment in flight[1 : 1 + reported]:
+        receiver.takes(segment)
     await receiver.acknowledge(text=f"a single ACK that reports {reported} segments")
     again = numbers(flight, await answered(tcp, conn, flight))
     assert again == [0], f"segments {again} are sent again, the first alone is lost"
@@ -101,8 +101,8 @@ async def test_ack_of_everything_ends_recovery_with_half_the_window(tcp: Case) -
     limited = await answered(tcp, conn, flight)
     await receiver.answer(flight[4:])
     sent = [*limited, *await answered(tcp, conn, flight)]
-    for one in (*flight, *sent):
-        receiver.takes(one)
+    for segment in (*flight, *sent):
+        receiver.takes(segment)
     await conn.app.send(bytes(LEAST * MSS), wait=False)
     await receiver.acknowledge(text="covers everything")
     arrived = await conn.expect_flight(quiet=0.1)
