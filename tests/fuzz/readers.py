@@ -20,6 +20,8 @@ from netaddr import IPRange
 
 from conformance.case.case import Case
 from conformance.link import FaultHandler, FrameHandler, Heard, Wire
+from conformance.packetdrill import ScriptError
+from conformance.packetdrill import read as read_script
 from conformance.record import RecordError, read_results
 from conformance.record.pcapng import read_pcapng
 from conformance.report import make_report, merge
@@ -251,6 +253,12 @@ def profile_file(data: bytes) -> None:
         parse_profile(data.decode("utf-8", "replace"), "profiles/fuzz.toml", "fuzz")
 
 
+def packetdrill_script(data: bytes) -> None:
+    """Read a packetdrill script."""
+    with _file("fuzz.pkt", data) as path, contextlib.suppress(ScriptError):
+        read_script(path)
+
+
 def merged(data: bytes) -> None:
     """Merge a run that something else has recorded."""
     with _file("results.jsonl", data) as path, contextlib.suppress(RecordError):
@@ -272,6 +280,7 @@ READERS: Mapping[str, Callable[[bytes], None]] = {
         baseline,
         mutants,
         profile_file,
+        packetdrill_script,
     )
 }
 
@@ -326,6 +335,11 @@ _BY_HAND: Mapping[str, tuple[bytes, ...]] = {
     "mutants": (
         b'{"survivors": [{"id": "a", "reason": ""}], "mutants": [{"id": "a", "target": "linux", "breaks": "b",'
         b' "what": "c", "killed": false, "noticed_by": 0, "killers": []}]}',
+    ),
+    "packetdrill_script": (
+        b"--mtu=1500\n`sysctl -q net.ipv4.tcp_sack=0`\n0 socket(..., SOCK_STREAM, IPPROTO_TCP) = 3\n+0~+.1 < [ce] S 0:0(0) win"
+        b' 9 <mss 1460,TS val 1 ecr 0,FO 0a1b>\n...1.5 poll([{fd=3, events=A|B}], 1, -1) = -1 EAGAIN ("x")\n',
+        b"+0 > .5 1:1(0) ack 1 <ECN e1b 1,sack 1:2 3:4>\n* < icmp unreachable frag_needed mtu 9 [1:2(1)]\n%{ x }%\n",
     ),
     "profile_file": (_data.text("profiles/linux.toml")[:3000].encode(), b"[timers.x]\nlow_s = 1\n"),
 }
