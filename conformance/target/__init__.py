@@ -132,6 +132,9 @@ class Target(Protocol):
     def pool(self, family: int) -> Iterable[IPAddress]:
         """The tester's addresses of that family, on the target's segment."""
 
+    def spoil(self, addresses: Iterable[str]) -> None:
+        """Take note that the target keeps something about these addresses of the tester, as a path MTU."""
+
     async def open(self) -> None:
         """Make the target ready. Raises HarnessFault."""
 

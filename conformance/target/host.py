@@ -24,6 +24,7 @@ from conformance.link.socket_filter import program
 from conformance.target import TESTER_PORTS, AgentFault, App, HarnessFault, Machine, capabilities_of
 from conformance.target.agent_client import AgentClient
 from conformance.target.netns import CLOSED_PORT
+from conformance.target.remembered import Remembered
 from conformance.target.safety import network_of, refusal
 from conformance.target.suppress import ResetSuppression
 from conformance.wire.frames import neighbour_message, neighbour_probe, neighbour_question
@@ -135,14 +136,20 @@ class LabHost:
         self.app: App
         self.segment = segment
         self._suppression: ResetSuppression | None = None
+        self._remembered = Remembered(next(iter(segment.addresses.values()), name))
 
     def address(self, family: int) -> str:
         """The target's address of that family (4 or 6); nothing where it has none."""
         return self.segment.addresses.get(family, "")
 
     def pool(self, family: int) -> Iterable[IPAddress]:
-        """The tester's addresses of that family."""
-        return self.segment.pool(family)
+        """The tester's addresses of that family, without those about which the host still keeps something."""
+        spoiled = self._remembered.addresses()
+        return (address for address in self.segment.pool(family) if str(address) not in spoiled)
+
+    def spoil(self, addresses: Iterable[str]) -> None:
+        """Take note, for this run and the next ones, that the host keeps something about these addresses."""
+        self._remembered.add(addresses)
 
     @property
     def mtu(self) -> int:

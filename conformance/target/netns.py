@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +142,9 @@ class NetnsTarget:
     def pool(self, family: int) -> IPRange:
         """The tester's addresses of that family."""
         return POOLS[family]
+
+    def spoil(self, addresses: Iterable[str]) -> None:
+        """Nothing to note: what it keeps ends with it."""
 
     async def open(self) -> None:
         """Make the namespaces, the veth pair and the agent. Raises HarnessFault, SettingRefused.

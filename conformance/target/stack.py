@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from netaddr import IPRange
@@ -81,6 +81,9 @@ class StackTarget:
     def pool(self, family: int) -> IPRange:
         """Return the tester's addresses of that family."""
         return POOLS[family]
+
+    def spoil(self, addresses: Iterable[str]) -> None:
+        """Nothing to note: what it keeps ends with it."""
 
     async def open(self) -> None:
         """Start the program and read its hello. Raises HarnessFault."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import itertools
 from collections import deque
 
@@ -32,7 +33,8 @@ class Addresses:
         """
         if not self._has_free(family):
             raise HarnessFault(
-                f"all tester addresses of IPv{family} are in use: lower --concurrency or give a larger pool"
+                f"all tester addresses of IPv{family} are in use, or the target keeps a path MTU about them for ten minutes: "
+                "lower --concurrency or give a larger pool"
             )
         address = self._free[family].popleft()
         self.traces[packed(address)] = trace
@@ -53,7 +55,9 @@ class Addresses:
 
     def spoil(self, trace: Trace) -> None:
         """Keep the addresses of a case from being used again: the target keeps something about them, as a path MTU."""
-        self._spoiled |= {address for address, owner in self.traces.items() if owner is trace}
+        spoiled = {address for address, owner in self.traces.items() if owner is trace}
+        self._target.spoil([str(ipaddress.ip_address(address)) for address in spoiled - self._spoiled])
+        self._spoiled |= spoiled
 
     def release(self, address: str) -> None:
         """Take the address back; unless it was spoiled, it is used again."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+from collections.abc import Iterator
 
 from conformance.link import LinkError
 from conformance.target import TESTER_PORTS, HarnessFault, Target, TargetGone
@@ -21,6 +22,12 @@ _PROBE_S = 1.0
 _PROBE_TRIES = 3
 
 
+def _from_anywhere(ports: range, start: int | None) -> Iterator[int]:
+    """Yield the ports again and again, from that place on; from a random one where none is given."""
+    start = random.randrange(len(ports)) if start is None else start
+    return itertools.cycle((*ports[start:], *ports[:start]))
+
+
 class Station:
     """The tester on one link to one target."""
 
@@ -32,8 +39,9 @@ class Station:
         self.room_for_frames = room or Room()
         """Room for the frames of all cases of the run."""
         self.sorter = Sorter(self._addresses, self._neighbours, clock)
-        self._target_ports = itertools.cycle(range(10_000, 32_000))
-        self._own_ports = itertools.cycle(TESTER_PORTS)
+        # A host that outlives the run may still have connections of the last one: begin elsewhere each time.
+        self._target_ports = _from_anywhere(range(10_000, 32_000), 0 if target.virtual else None)
+        self._own_ports = _from_anywhere(TESTER_PORTS, 0 if target.virtual else None)
         self.fault: str | None = None
         self._allowed = {address for family in (4, 6) if (address := target.address(family))}
         self._macs = dict.fromkeys(self._allowed, target.mac) | dict(target.groups.values())
