@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from string import hexdigits
 from typing import Literal, cast
 
 from conformance.packetdrill.lexer import Cursor
@@ -52,6 +53,8 @@ def _tcp(cursor: Cursor, start: Packet) -> Packet:
     seq, length = _seq(cursor)
     ack = cursor.whole() if cursor.maybe("ack") else None
     window = cursor.whole() if cursor.maybe("win") else None
+    if start.inbound and window is None:
+        raise cursor.needs("`win` and the window: a packet to the target needs it")
     urgent = cursor.whole() if cursor.maybe("urg") else 0
     options: tuple[Option, ...] | None = ()
     if cursor.at("<"):
@@ -141,6 +144,7 @@ def _length(cursor: Cursor) -> int:
 
 
 def _options(cursor: Cursor) -> tuple[Option, ...] | None:
+    place = cursor.place
     cursor.take("sign", "<")
     if cursor.maybe("..."):
         cursor.take("sign", ">")
@@ -149,7 +153,28 @@ def _options(cursor: Cursor) -> tuple[Option, ...] | None:
     while cursor.maybe(","):
         options.append(_option(cursor))
     cursor.take("sign", ">")
+    excess = sum(_size(option) for option in options) % 4
+    if excess:
+        cursor.place = place
+        raise cursor.error(f"the options are {excess} octets more than a multiple of 4; pad them with nop or eol")
     return tuple(options)
+
+
+def _size(option: Option) -> int:
+    """Return the octets that an option takes in a header."""
+    match option:
+        case Plain(name):
+            return 2 if name == "sackOK" else 1
+        case Number(name):
+            return 4 if name == "mss" else 3
+        case Timestamps():
+            return 10
+        case Sack(blocks):
+            return 2 + 8 * len(blocks)
+        case EcnCounters(counters):
+            return 2 + 3 * len(counters)
+        case Octets(name, text):
+            return (4 if name == "FOEXP" else 2) + len(text) // 2
 
 
 def _option(cursor: Cursor) -> Option:
@@ -172,7 +197,10 @@ def _option(cursor: Cursor) -> Option:
             while cursor.at("e0b", "e1b", "ceb"):
                 counters.append((cursor.take("word"), cursor.whole()))
             return EcnCounters(tuple(counters))
-    text = "" if cursor.at(",", ">") else cursor.advance("the option's value").text
+    text = "" if cursor.at(",", ">") else cursor.token.text
+    if not set(text) <= set(hexdigits):
+        raise cursor.needs("hexadecimal digits, or a name that is defined as such")
+    cursor.place += bool(text)
     return Octets(cast(Literal["FO", "FOEXP", "md5"], name), text)
 
 

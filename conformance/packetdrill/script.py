@@ -10,7 +10,7 @@ from conformance.bounded import read_octets
 from conformance.packetdrill.expressions import expression, expressions
 from conformance.packetdrill.lexer import Cursor, ScriptError, tokens
 from conformance.packetdrill.packets import packet
-from conformance.packetdrill.syntax import Action, Call, Code, Command, Event, Script, When
+from conformance.packetdrill.syntax import Action, Call, Code, Command, Event, Packet, Script, When
 
 LARGEST_FILE = 1 << 20  # octets; the largest public script has 40 KiB
 _LONGEST = 10**6  # seconds that a time may reach: no script waits for eleven days
@@ -66,8 +66,12 @@ def _flag(cursor: Cursor) -> tuple[str, str]:
 
 def _event(cursor: Cursor) -> Event:
     first = cursor.token
+    start = cursor.place
     when = _when(cursor)
     action = _action(cursor)
+    if when.kind in ("any", "between", "within") and (not isinstance(action, Packet) or action.inbound):
+        cursor.place = start
+        raise cursor.error("only a packet from the target (`>`) may have a range of times, or `*`")
     return Event(first.line, when, action, cursor.text[first.at : cursor.ahead(-1).end])
 
 

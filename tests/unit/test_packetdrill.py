@@ -48,33 +48,64 @@ PACKETS = {
     "< . 1:1(0) ack 1 win 257": Packet(True, "tcp", ".", seq=1, ack=1, window=257),
     "> - 1:11(10)": Packet(False, "tcp", "", seq=1, length=10),
     "> PE. 1:11(10) ack 1": Packet(False, "tcp", "PE.", seq=1, length=10, ack=1),
-    "< SEWA 0:0(0)": Packet(True, "tcp", "SEWA"),
+    "< SEWA 0:0(0) win 9": Packet(True, "tcp", "SEWA", window=9),
     "> .5 1:1(0) ack 1": Packet(False, "tcp", ".", ace=5, seq=1, ack=1),
     "> P.0 1:2(1) ack 1": Packet(False, "tcp", "P.", ace=0, seq=1, length=1, ack=1),
     "< U. 1:3(2) ack 1 win 9 urg 2": Packet(True, "tcp", "U.", seq=1, length=2, ack=1, window=9, urgent=2),
-    "< R 4294967295:4294967295(0)": Packet(True, "tcp", "R", seq=2**32 - 1),
-    "< 8080 > 33000 F. 1:1(0) ack 1": Packet(True, "tcp", "F.", seq=1, ack=1, ports=(8080, 33000)),
-    "< S 0:0(0) <mss 1460,sackOK,nop,wscale 7,eol>": Packet(
+    "< R 4294967295:4294967295(0) win 9": Packet(True, "tcp", "R", window=9, seq=2**32 - 1),
+    "< 8080 > 33000 F. 1:1(0) ack 1 win 9": Packet(True, "tcp", "F.", window=9, seq=1, ack=1, ports=(8080, 33000)),
+    "< S 0:0(0) win 9 <mss 1460,sackOK,nop,wscale 7,nop,eol>": Packet(
         True,
         "tcp",
         "S",
-        options=(Number("mss", 1460), Plain("sackOK"), Plain("nop"), Number("wscale", 7), Plain("eol")),
+        window=9,
+        options=(Number("mss", 1460), Plain("sackOK"), Plain("nop"), Number("wscale", 7), Plain("nop"), Plain("eol")),
     ),
     "> . 1:1(0) <nop,nop,TS val 0x10 ecr 4294967295>": Packet(
         False, "tcp", ".", seq=1, options=(Plain("nop"), Plain("nop"), Timestamps(16, 2**32 - 1))
     ),
-    "< . 1:1(0) <sack 1:11 21:31>": Packet(True, "tcp", ".", seq=1, options=(Sack(((1, 11), (21, 31))),)),
-    "> S 0:0(0) <FO>": Packet(False, "tcp", "S", options=(Octets("FO", ""),)),
-    "< S 0:0(0) <FOEXP 0a1b2c3d,nop>": Packet(True, "tcp", "S", options=(Octets("FOEXP", "0a1b2c3d"), Plain("nop"))),
-    "< S 0:0(0) <md5 00112233>": Packet(True, "tcp", "S", options=(Octets("md5", "00112233"),)),
-    "> . 1:1(0) <ECN e1b 1 ceb 0 e0b 2>": Packet(
-        False, "tcp", ".", seq=1, options=(EcnCounters((("e1b", 1), ("ceb", 0), ("e0b", 2))),)
+    "< . 1:1(0) win 9 <nop,nop,sack 1:11 21:31>": Packet(
+        True,
+        "tcp",
+        ".",
+        window=9,
+        seq=1,
+        options=(
+            Plain("nop"),
+            Plain("nop"),
+            Sack(((1, 11), (21, 31))),
+        ),
     ),
-    "< [ce] . 1:1(0)": Packet(True, "tcp", ".", seq=1, ip=IpFields(ecn="ce")),
+    "> S 0:0(0) <FO,nop,nop>": Packet(False, "tcp", "S", options=(Octets("FO", ""), Plain("nop"), Plain("nop"))),
+    "< S 0:0(0) win 9 <FOEXP 0a1b2c3d>": Packet(True, "tcp", "S", window=9, options=(Octets("FOEXP", "0a1b2c3d"),)),
+    "< S 0:0(0) win 9 <nop,nop,md5 00112233>": Packet(
+        True,
+        "tcp",
+        "S",
+        window=9,
+        options=(
+            Plain("nop"),
+            Plain("nop"),
+            Octets("md5", "00112233"),
+        ),
+    ),
+    "> . 1:1(0) <nop,ECN e1b 1 ceb 0 e0b 2>": Packet(
+        False,
+        "tcp",
+        ".",
+        seq=1,
+        options=(
+            Plain("nop"),
+            EcnCounters((("e1b", 1), ("ceb", 0), ("e0b", 2))),
+        ),
+    ),
+    "< [ce] . 1:1(0) win 9": Packet(True, "tcp", ".", window=9, seq=1, ip=IpFields(ecn="ce")),
     "> (tos 0x10, ttl 64) . 1:1(0)": Packet(False, "tcp", ".", seq=1, ip=IpFields(tos=16, ttl=64)),
     "> [flowlabel 0x2, ect0] . 1:1(0)": Packet(False, "tcp", ".", seq=1, ip=IpFields(ecn="ect0", flowlabel=2)),
-    "< ipv4 192.0.2.1 > 198.51.100.1: gre: . 1:1(0)": Packet(True, "tcp", ".", seq=1, layers=("ipv4", "gre")),
-    "< encap psp spi 7 . 1:1(0)": Packet(True, "tcp", ".", seq=1, layers=("psp",)),
+    "< ipv4 192.0.2.1 > 198.51.100.1: gre: . 1:1(0) win 9": Packet(
+        True, "tcp", ".", window=9, seq=1, layers=("ipv4", "gre")
+    ),
+    "< encap psp spi 7 . 1:1(0) win 9": Packet(True, "tcp", ".", window=9, seq=1, layers=("psp",)),
     "> udp (100)": Packet(False, "udp", length=100),
     "< udp 53 > 1053 (8)": Packet(True, "udp", length=8, ports=(53, 1053)),
     "< icmp unreachable frag_needed mtu 1200 [1:1461(1460)]": Packet(
@@ -118,8 +149,16 @@ VALUES: dict[str, Expression] = {
     "{msg_name(...)=..., msg_iov(1)=[{..., 10}], msg_flags=0}": Struct(
         {"msg_name": Anything(), "msg_iov": Items((Struct({"0": Anything(), "1": 10}),)), "msg_flags": 0}
     ),
-    "[{cmsg_level=SOL_IP, cmsg_data={ee_errno=0, ee_info=0}}]": Items(
-        (Struct({"cmsg_level": Symbol("SOL_IP"), "cmsg_data": Struct({"ee_errno": 0, "ee_info": 0})}),)
+    "[{cmsg_level=SOL_IP, cmsg_type=IP_RECVERR, cmsg_data={ee_errno=0, ee_info=0}}]": Items(
+        (
+            Struct(
+                {
+                    "cmsg_level": Symbol("SOL_IP"),
+                    "cmsg_type": Symbol("IP_RECVERR"),
+                    "cmsg_data": Struct({"ee_errno": 0, "ee_info": 0}),
+                }
+            ),
+        )
     ),
 }
 
@@ -131,7 +170,7 @@ def only_action(text: str) -> Action:
 
 @pytest.mark.parametrize("text", TIMES)
 def test_times(text: str) -> None:
-    (event,) = parse(f"{text} `true`").events
+    (event,) = parse(f"{text} > . 1:1(0)").events
     assert event.when == TIMES[text]
 
 
@@ -192,6 +231,15 @@ FAULTS = {
     "+0 close(3 4) = 0": (1, 12, "expected `,`, not '4'"),
     "+0 a() = -1 EBADF (Bad": (1, 23, "expected `)` behind the error's text, not the end of the script"),
     "+0 = 1": (1, 4, "expected a packet (`<` or `>`), a call, a command or a block of code, not '='"),
+    "0 `true`\n* `true`": (2, 1, "only a packet from the target (`>`) may have a range of times, or `*`"),
+    "+1~+2 < . 1:1(0) win 9": (1, 1, "only a packet from the target (`>`) may have a range of times, or `*`"),
+    "+0 < . 1:1(0) ack 1 <...>": (1, 21, "expected `win` and the window: a packet to the target needs it, not '<'"),
+    "+0 > S 0:0(0) <mss 1460,wscale 7>": (1, 15, "the options are 3 octets more than a multiple of 4; pad them"),
+    "+0 > S 0:0(0) <FO COOKIE>": (
+        1,
+        19,
+        "expected hexadecimal digits, or a name that is defined as such, not 'COOKIE'",
+    ),
     "+2~+1 `true`": (1, 5, "the range ends before it begins"),
     "-1 `true`": (1, 1, "a time lies between 0 and 1000000 seconds"),
     "+0 %{ assert True": (1, 4, "what begins with %{ is never closed"),
