@@ -69,7 +69,7 @@ def lab() -> None:
 
 @dataclass
 class Ran:
-    """What a run in a process of its own left."""
+    """A run in a process of its own, and its folder."""
 
     code: int
     out: str
@@ -100,7 +100,7 @@ class Suite:
         return self
 
     def command(self, *options: str) -> list[str]:
-        """How pytest is called for it."""
+        """Return the command line of its pytest."""
         return [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--output=out", *options]
 
     def run(self, *options: str, **keywords: Any) -> Ran:

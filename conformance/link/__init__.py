@@ -43,8 +43,8 @@ class Wire:
         return 4 if self.faulty or self.delay_s else 2
 
     def __str__(self) -> str:
-        said = {"loses {:g} %": self.loss, "reorders {:g} %": self.reorder}
-        return " and ".join(text.format(part * 100) for text, part in said.items() if part) or "is sound"
+        effects = {"loses {:g} %": self.loss, "reorders {:g} %": self.reorder}
+        return " and ".join(text.format(part * 100) for text, part in effects.items() if part) or "is sound"
 
 
 class Heard(NamedTuple):

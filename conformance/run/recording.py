@@ -1,4 +1,4 @@
-"""What a run leaves behind: a line of results.jsonl and a capture for each case, and the facts that all lines share."""
+"""Record a run: a line of results.jsonl and a capture for each case, and the facts that all lines share."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Recorder:
     def __init__(self, output: Path, target: Target, jitter: Jitter, command: str) -> None:
         self._output, self._target, self._jitter = output, target, jitter
         self.problems: list[str] = []
-        """What went wrong with the record itself, one line each."""
+        """Faults of the record itself, a line each."""
         self._writer: ResultsWriter | None = None
         self._sent = Traffic()
         started = time.time_ns()

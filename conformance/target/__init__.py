@@ -101,20 +101,20 @@ class Target(Protocol):
     """By capability that the target lacks because its file says so: the setting of the file that does."""
     mac: str
     isolated: bool
-    """Whether each case has an instance of its own (`alone`)."""
+    """True if each case has an instance of its own (`alone`)."""
     virtual: bool
-    """Whether time is the stack's own; then each case has an instance of its own."""
+    """True if time is the stack's own; then each case has an instance of its own."""
     concurrency: int | None
-    """How many cases at once are good for it, where that is known."""
+    """The number of cases at once that is good for it, where that is known."""
     machine: Machine | None
     """Of an instance with a clock of its own: what runs a case in that time."""
     groups: Mapping[int, tuple[str, str]]
     """By family, a multicast address that the target belongs to and its Ethernet address (capability `group-address`)."""
 
     wire: Wire
-    """What may happen to frames on the way."""
+    """Faults that the way to the target adds."""
     routed: bool
-    """Whether a router is between: the target itself answers no question for its Ethernet address."""
+    """True if a router is between: the target itself answers no question for its Ethernet address."""
     closed_port: int
     """A port on which nothing listens, nor ever will: what is sent there shows that the target lives."""
 

@@ -44,7 +44,7 @@ Step = Callable[[], Awaitable[str]]
 
 @dataclass(frozen=True)
 class Segment:
-    """Where a lab host is, as its lab file says.
+    """The place of a lab host, as its lab file says.
 
     `addresses` are the target's by family; `tester` ranges by family, on the target's segment and nobody else's, or with
     `own_address` this machine's own ones. `gateway` by family is the router to a target elsewhere. `allow` are addresses
@@ -114,7 +114,7 @@ _AT_ONCE = 64
 
 
 class LabHost:
-    """What all lab hosts share: the interface, the addresses, and the target's Ethernet address. See `Target`."""
+    """A lab host, without its application: the interface, the addresses, and the target's Ethernet address. See `Target`."""
 
     isolated = virtual = False
     machine: Machine | None = None
@@ -166,7 +166,7 @@ class LabHost:
             await step()
 
     def steps(self) -> Sequence[tuple[str, Step]]:
-        """What opening it takes, in order: what each step looks at, and the step, which returns what it found."""
+        """Return the steps of opening it, in order: what each looks at, and the step, which returns what it saw."""
         steps = [("addresses", self._check), ("interface", self._attach), ("tester's addresses", self._see_free)]
         return [*steps, ("target", self._find)]
 
@@ -331,13 +331,13 @@ class SshHost(LabHost):
         return f"an agent on {self._host} ({self.version or 'of no version'})"
 
     def _why(self, fault: str) -> str:
-        """What ssh, or the host's shell, says of an agent that does not speak."""
+        """Return what ssh, or the host's shell, says of an agent that does not speak."""
         assert self._process is not None
         try:
-            _, said = self._process.communicate(timeout=2)
+            _, stderr = self._process.communicate(timeout=2)
         except subprocess.TimeoutExpired:
             return fault
-        lines = [line for line in said.decode(errors="replace").splitlines() if line.strip()]
+        lines = [line for line in stderr.decode(errors="replace").splitlines() if line.strip()]
         last = lines[-1] if lines else "it said nothing"
         if self._process.returncode == _NOT_FOUND:
             return (
@@ -348,7 +348,7 @@ class SshHost(LabHost):
         return f"{self.name}: the agent on {self._host} ended: {last}"
 
     async def ready(self) -> None:
-        """Where the agent ended, as when the host was started anew, start another as soon as that can be. Raises HarnessFault."""
+        """Start another agent where the last one ended, as when the host was started anew. Raises HarnessFault."""
         assert isinstance(self.app, AgentClient)
         async with self._starting:
             until = time.monotonic() + _BACK_S
@@ -393,10 +393,10 @@ class BlackBox(LabHost):
         self.open_ports = open_ports
         self.app = _OpenPorts(name, open_ports)
         families = {f"ipv{family}" for family in segment.addresses}
-        found = {
+        services = {
             name for name, there in (("open-port", open_ports), ("discard-port", "discard" in open_ports)) if there
         }
-        self.capabilities = frozenset(families | found) | self._of_wire
+        self.capabilities = frozenset(families | services) | self._of_wire
 
 
 class _OpenPorts:

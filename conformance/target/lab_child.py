@@ -138,8 +138,8 @@ def _lab(request: dict[str, Any]) -> tuple[dict[str, Any], list[socket.socket]]:
             host, length = address.split("/")
             flags = {"flags": _IFA_F_NODAD} if ":" in host else {}
             ip.addr("add", index=index, address=host, prefixlen=int(length), **flags)
-        for one in (index, 1):
-            ip.link("set", index=one, state="up")
+        for interface in (index, 1):
+            ip.link("set", index=interface, state="up")
         target_mac = str(ip.get_links(index)[0].get_attr("IFLA_ADDRESS"))
     _offloads_off("target0")
     for name, value in request.get("sysctl", {}).items():
@@ -149,8 +149,8 @@ def _lab(request: dict[str, Any]) -> tuple[dict[str, Any], list[socket.socket]]:
         with contextlib.suppress(OSError):
             _sysctl(name, value)
             granted[name] = value
-    said = {"tester_mac": tester_mac, "target_mac": target_mac, "pid": os.getpid(), "granted": granted}
-    return said, sockets
+    answer = {"tester_mac": tester_mac, "target_mac": target_mac, "pid": os.getpid(), "granted": granted}
+    return answer, sockets
 
 
 def _become_agent(channel: socket.socket, request: dict[str, Any]) -> None:
@@ -160,17 +160,17 @@ def _become_agent(channel: socket.socket, request: dict[str, Any]) -> None:
     try:
         if command:
             wire, tester_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            said, sockets = {"pid": os.getpid()}, [tester_end]
+            answer, sockets = {"pid": os.getpid()}, [tester_end]
         else:
             command = [sys.executable, "-I", "-S", *request["agent"]]
-            said, sockets = _lab(request)
+            answer, sockets = _lab(request)
     except (OSError, IndexError) as error:
         refused = error.reply if isinstance(error, _Refused) else {}
         channel.send(json.dumps({"error": str(error), "number": request["number"], **refused}).encode())
         os._exit(1)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     handed = [theirs.fileno(), *(sock.fileno() for sock in sockets)]
-    socket.send_fds(channel, [json.dumps({**said, "number": request["number"]}).encode()], handed)
+    socket.send_fds(channel, [json.dumps({**answer, "number": request["number"]}).encode()], handed)
     os.dup2(ours.fileno(), 0)
     os.dup2(ours.fileno(), 1)
     os.environ.update(request.get("environment", {}))

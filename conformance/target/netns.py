@@ -84,14 +84,14 @@ class LabServer:
             loop.remove_reader(self._channel)
         if not message:
             raise HarnessFault("the embedded lab's process ended before the lab was ready")
-        said = json.loads(message)
-        if "setting" in said:
-            raise SettingRefused(said["setting"], said["value"], said["why"])
-        if "error" in said:
+        answer = json.loads(message)
+        if "setting" in answer:
+            raise SettingRefused(answer["setting"], answer["value"], answer["why"])
+        if "error" in answer:
             raise HarnessFault(
-                f"can't make the embedded lab: {said['error']}; `tcp-conformance doctor` says what is missing"
+                f"can't make the embedded lab: {answer['error']}; `tcp-conformance doctor` says what is missing"
             )
-        return said, [socket.socket(fileno=descriptor) for descriptor in descriptors]
+        return answer, [socket.socket(fileno=descriptor) for descriptor in descriptors]
 
     def close(self) -> None:
         """End the process; the labs' agents end with their channels."""
@@ -152,7 +152,7 @@ class NetnsTarget:
         `places` says where in a target file each setting stands.
         """
         try:
-            said, sockets = await self._server.make(
+            answer, sockets = await self._server.make(
                 addresses=[ADDRESSES[family] for family in self.families()],
                 sysctl=dict(self.settings),
                 wishes={name: value for name, value in _SETTINGS.items() if name not in self.settings},
@@ -163,11 +163,11 @@ class NetnsTarget:
                 raise
             raise HarnessFault(f"{self._places[refused.name]}: {refused}") from None
         channel, packet, *capture = sockets
-        self.mac, self.pid = said["target_mac"], said["pid"]
-        self.settings = {**said["granted"], **self.settings}
+        self.mac, self.pid = answer["target_mac"], answer["pid"]
+        self.settings = {**answer["granted"], **self.settings}
         self.capture_socket = capture[0] if capture else None
         link: Link = PacketLink(
-            packet, said["tester_mac"], "tester0", only=program({family: [pool] for family, pool in POOLS.items()})
+            packet, answer["tester_mac"], "tester0", only=program({family: [pool] for family, pool in POOLS.items()})
         )
         self.link = ImpairedLink(link, self.wire) if self.wire != Wire() else link
         self.app = AgentClient(channel, self.name)
@@ -190,15 +190,15 @@ class NetnsTarget:
 
     async def alone(self, sysctl: Mapping[str, str]) -> NetnsTarget:
         """Return a namespace of its own, with these settings on top. Raises HarnessFault, SettingRefused."""
-        other = NetnsTarget(
+        target = NetnsTarget(
             name=self.name,
             profile=self.profile,
             sysctl={**self.settings, **sysctl},
             server=self._server,
             wire=self.wire,
         )
-        await other.open()
-        return other
+        await target.open()
+        return target
 
     async def close(self) -> None:
         """Leave nothing behind."""

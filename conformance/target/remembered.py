@@ -1,4 +1,4 @@
-"""What a host that outlives a run keeps about the tester's addresses: a path MTU, for ten minutes (RFC 1191 6.3, RFC 8201 4)."""
+"""Remember from run to run about which tester addresses a host keeps a path MTU: ten minutes (RFC 1191 6.3, RFC 8201 4)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Remembered:
 
     def add(self, addresses: Iterable[str]) -> None:
         """Keep these addresses from now on."""
-        lines = "".join(f"{address} {time.time():.0f}\n" for address in addresses)
+        lines = "".join(f"{address} {int(time.time())}\n" for address in addresses)
         with contextlib.suppress(OSError, RuntimeError):
             self._file.parent.mkdir(parents=True, exist_ok=True)
             with self._file.open("a") as file:
@@ -36,12 +36,12 @@ class Remembered:
         """Return the addresses about which the host still keeps something; what is older is dropped from the file."""
         try:
             lines = self._file.read_text(errors="replace").splitlines()
-            kept = [line for line in lines if _is_kept(line)]
-            if lines and not kept:
+            recent = [line for line in lines if _is_kept(line)]
+            if lines and not recent:
                 self._file.unlink()
         except (OSError, RuntimeError):
             return set()
-        return {line.partition(" ")[0] for line in kept}
+        return {line.partition(" ")[0] for line in recent}
 
 
 def _is_kept(line: str) -> bool:

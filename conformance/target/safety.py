@@ -1,4 +1,4 @@
-"""Which addresses segments may be sent to, and from: only those that a lab file names, and none that reach beyond a lab."""
+"""Refuse addresses that segments must not be sent to, or from: all that a lab file does not name or that reach beyond a lab."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ def refusal(address: str, allow: Collection[str] = (), networks: Iterable[IPNetw
     `networks` are those that this machine is in: their broadcast addresses are no host's. Raises AddrFormatError for
     what is no address.
     """
-    one = IPAddress(address)
-    if any(one == IPAddress(named) for named in allow):
+    parsed = IPAddress(address)
+    if any(parsed == IPAddress(named) for named in allow):
         return None
-    carrier = next((name for name, network in _CARRIERS.items() if one in network), "")
-    broadcast = next((network for network in networks if one in _broadcasts(network)), None)
+    carrier = next((name for name, network in _CARRIERS.items() if parsed in network), "")
+    broadcast = next((network for network in networks if parsed in _broadcasts(network)), None)
     checks = {
-        "multicast": one.is_multicast(),
-        "the loopback of this machine": one.is_loopback(),
-        "broadcast": str(one) == "255.255.255.255",
-        "no address of a host": int(one) == 0,
+        "multicast": parsed.is_multicast(),
+        "the loopback of this machine": parsed.is_loopback(),
+        "broadcast": str(parsed) == "255.255.255.255",
+        "no address of a host": int(parsed) == 0,
         carrier: carrier,
         f"the broadcast address of {broadcast}": broadcast is not None,
-        "public": one.is_global(),
-        "reserved": one.is_reserved(),
+        "public": parsed.is_global(),
+        "reserved": parsed.is_reserved(),
     }
     why = next((name for name, applies in checks.items() if applies), None)
     return None if why is None else f'{address} is {why}; if it is meant, say allow = ["{address}"]'

@@ -132,10 +132,10 @@ def agent_requests(data: bytes) -> None:
             served = agent.Agent(ours, theirs, data + b"\n")
             served.converse()
             served.expire()
-            said = bytes(served.outbox)
+            replies = bytes(served.outbox)
             with contextlib.suppress(BlockingIOError):
-                said += os.read(ours, 1 << 20)
-            for line in said.splitlines():
+                replies += os.read(ours, 1 << 20)
+            for line in replies.splitlines():
                 if line.endswith(b"}"):
                     json.loads(line)
             served.bell.close()
@@ -207,9 +207,9 @@ def agent_hello(data: bytes) -> None:
 def record(data: bytes) -> None:
     """A results.jsonl that something else has written, and the report made of it."""
     with _file("results.jsonl", data) as path:
-        found = read_results(path)
-        assert all(isinstance(line, str) for line in found.problems)
-        if found.records:
+        results = read_results(path)
+        assert all(isinstance(line, str) for line in results.problems)
+        if results.records:
             with contextlib.suppress(RecordError):
                 make_report(path.parent)
 
@@ -286,19 +286,19 @@ READERS: Mapping[str, Callable[[bytes], None]] = {
 
 
 def _frames() -> list[bytes]:
-    found = []
+    frames = []
     for family in (4, 6):
         template = Template(TARGET_MAC, OUR_MAC, ADDRESSES[family], OURS[family])
         mss = bytes.fromhex("020405b4010303070402080a0000000100000000")
-        said = Segment(ADDRESSES[family], OURS[family], 80, 33000, Seq(77), Seq(1001), SYN | ACK, options=mss)
-        found.append(template.frame(said))
-        found.append(
+        syn_ack = Segment(ADDRESSES[family], OURS[family], 80, 33000, Seq(77), Seq(1001), SYN | ACK, options=mss)
+        frames.append(template.frame(syn_ack))
+        frames.append(
             template.frame(Segment(ADDRESSES[family], OURS[family], 80, 33000, Seq(78), Seq(1001), ACK, payload=b"abc"))
         )
-        found.append(neighbour_question(TARGET_MAC, ADDRESSES[family], OURS[family]))
+        frames.append(neighbour_question(TARGET_MAC, ADDRESSES[family], OURS[family]))
     # An ARP request about no protocol's addresses, that have the length of IPv4's: found by fuzzing.
-    asks = found[2]
-    return [*found, asks[:16] + b"\x06\x04" + asks[18:]]
+    asks = frames[2]
+    return [*frames, asks[:16] + b"\x06\x04" + asks[18:]]
 
 
 _REQUESTS = (

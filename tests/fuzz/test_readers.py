@@ -13,7 +13,7 @@ from tests.fuzz.readers import READERS, SEEDS
 
 LIMIT = 8 << 20  # octets that one reader may hold for 4 KiB of input
 EXAMPLES = {"merged": 6}
-"""Where it is not 60: what makes a whole report of each; `make fuzz` feeds them all for long."""
+"""By reader, where it is not 60: a reader that makes a whole report of each is slow; `make fuzz` feeds them all for long."""
 
 
 @pytest.mark.parametrize("name", READERS)

@@ -42,8 +42,8 @@ def _up(interface: str, addresses: tuple[str, ...]) -> None:
         for address in addresses:
             host, length = address.split("/")
             ip.addr("add", index=index, address=host, prefixlen=int(length), **({"flags": 2} if ":" in host else {}))
-        for one in (index, 1):
-            ip.link("set", index=one, state="up")
+        for link in (index, 1):
+            ip.link("set", index=link, state="up")
     set_offloads(interface, on=False)
 
 
@@ -62,9 +62,9 @@ def _services() -> None:
         with socket.create_server(("::", port), family=socket.AF_INET6, backlog=128, dualstack_ipv6=True) as listener:
             while True:
                 connection, _ = listener.accept()
-                threading.Thread(target=one, args=(connection, answer), daemon=True).start()
+                threading.Thread(target=answer_requests, args=(connection, answer), daemon=True).start()
 
-    def one(connection: socket.socket, answer: bool) -> None:
+    def answer_requests(connection: socket.socket, answer: bool) -> None:
         with connection:
             try:
                 while data := connection.recv(65536):

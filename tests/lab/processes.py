@@ -18,16 +18,16 @@ def wait(until: Callable[[], bool], *, seconds: float = 30) -> None:
 
 def children(pid: int) -> list[int]:
     """All descendants of a process."""
-    found = []
+    descendants = []
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
         with contextlib.suppress(OSError):
             for child in map(int, task.read_text().split()):
-                found += [child, *children(child)]
-    return found
+                descendants += [child, *children(child)]
+    return descendants
 
 
 def alive(pid: int) -> bool:
-    """Whether it is there, and no zombie."""
+    """Return True if it is there, and no zombie."""
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
     return False
@@ -48,5 +48,5 @@ def namespace(pid: int) -> str:
 
 
 def namespaces() -> set[str]:
-    """Those of all processes."""
+    """Return the network namespaces of all processes."""
     return {namespace(int(process.name)) for process in Path("/proc").glob("[0-9]*")} - {""}

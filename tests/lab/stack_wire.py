@@ -86,9 +86,9 @@ class Wire:
             self.late.append(answer)
         reply = answer["ok"]
         self.now_ns = reply["now_ns"]
-        came = [self.link.recv(65536) for _ in range(reply["frames_out"] - self.frames_out)]
+        frames = [self.link.recv(65536) for _ in range(reply["frames_out"] - self.frames_out)]
         self.frames_out = reply["frames_out"]
-        return [segment for frame in came if (segment := self._segment(frame))]
+        return [segment for frame in frames if (segment := self._segment(frame))]
 
     def _segment(self, frame: bytes) -> Segment | None:
         asked = neighbour_message(frame)
@@ -102,8 +102,8 @@ class Wire:
         until_ns, before = round(start_ns + seconds * S), (-1, -1)
         while self.now_ns < until_ns or before != (self.frames_in, self.frames_out):
             before = self.frames_in, self.frames_out
-            came = self.step(until_ns)
-            seen += [((self.now_ns - start_ns) / S, one) for one in came]
+            arrived = self.step(until_ns)
+            seen += [((self.now_ns - start_ns) / S, one) for one in arrived]
         return seen
 
 
@@ -132,9 +132,9 @@ class Peer:
 
     def take(self) -> Segment:
         """The one segment that came at once."""
-        (came,) = (one for _, one in self.wire.for_(0))
-        self.ack = came.end
-        return came
+        (segment,) = (one for _, one in self.wire.for_(0))
+        self.ack = segment.end
+        return segment
 
     def state(self) -> str:
         reply = self.wire.call(

@@ -187,18 +187,18 @@ def faulty(suite: Callable[[str], Suite], proxy: Callable[[str], list[str]], tmp
         ("endless-line", "a line of more than 16 MiB"),
     ],
 )
-def test_agent_that_fails_is_an_error(faulty: Callable[..., Ran], mode: str, said: str, clock: str) -> None:
+def test_agent_that_fails_is_an_error(faulty: Callable[..., Ran], mode: str, message_part: str, clock: str) -> None:
     before = time.monotonic()
     ran = faulty(mode, clock=clock)
     assert ran.verdicts == {"test_accepts[ipv4]": "error", "test_asks_nobody[ipv4]": "conforms"}, ran.out
     message = ran.results["test_accepts[ipv4]"]["message"]
-    assert said in message and "\n" not in message
+    assert message_part in message and "\n" not in message
     assert "Traceback" not in ran.out and "never awaited" not in ran.out
     assert time.monotonic() - before < 60
 
 
 @pytest.mark.parametrize(
-    ("mode", "said"),
+    ("mode", "message_part"),
     [
         ("wrong-count", "4711 frames were sent"),
         ("backwards", "the stack's clock went back"),
@@ -206,10 +206,12 @@ def test_agent_that_fails_is_an_error(faulty: Callable[..., Ran], mode: str, sai
         ("floods-the-wire", "floods the wire"),
     ],
 )
-def test_stack_that_lies_about_clock_or_wire_is_an_error(faulty: Callable[..., Ran], mode: str, said: str) -> None:
+def test_stack_that_lies_about_clock_or_wire_is_an_error(
+    faulty: Callable[..., Ran], mode: str, message_part: str
+) -> None:
     ran = faulty(mode)
     assert ran.verdicts["test_accepts[ipv4]"] == "error", ran.out
-    assert said in ran.results["test_accepts[ipv4]"]["message"]
+    assert message_part in ran.results["test_accepts[ipv4]"]["message"]
 
 
 WAITS = """
@@ -320,11 +322,11 @@ def test_late_answer_takes_no_time_of_the_stack(faulty: Callable[..., Ran]) -> N
     ids=["missing", "ends", "says-something-else", "other-protocol", "says-nothing"],
 )
 def test_program_that_is_no_agent_ends_the_run_in_one_line(
-    faulty: Callable[..., Ran], command: list[str], said: str
+    faulty: Callable[..., Ran], command: list[str], message_part: str
 ) -> None:
     ran = faulty(command=command)
     assert ran.code == pytest.ExitCode.USAGE_ERROR, ran.out
     (line,) = [one for one in ran.out.splitlines() if one.startswith("ERROR")]
-    assert said in line
+    assert message_part in line
     assert "Traceback" not in ran.out
     assert not ran.verdicts

@@ -546,9 +546,9 @@ def _kill(victim: str, process: subprocess.Popen[str], processes: Sequence[int])
     chosen = process.pid
     if victim != "run":
         lines = {}
-        for one in processes:
+        for pid in processes:
             with contextlib.suppress(OSError):
-                lines[one] = Path(f"/proc/{one}/cmdline").read_bytes()
+                lines[pid] = Path(f"/proc/{pid}/cmdline").read_bytes()
         chosen = next((one for one, line in lines.items() if signs[victim] in line), 0)
     if chosen:
         with contextlib.suppress(ProcessLookupError):

@@ -76,7 +76,7 @@ class Hosts:
         return Ran(done.returncode, done.stdout + done.stderr, output)
 
     def doctor(self, target: str) -> Ran:
-        """What `doctor` says of a target, in the tester's namespace."""
+        """Return what `doctor` says of a target, in the tester's namespace."""
         (self.folder / "looked-at.toml").write_text(target)
         done = subprocess.run(
             [sys.executable, "-m", "conformance.cli", "doctor", "--target=looked-at.toml"],
@@ -291,8 +291,8 @@ def test_host_that_is_started_anew_costs_the_cases_that_run_alone(hosts: Hosts) 
         **{f"test_in_the_middle[ipv4-{number}]": "error" for number in range(4)},
         **{f"test_later[ipv4-{number}]": "conforms" for number in range(4)},
     }, ran.out
-    said = {one["message"] for one in ran.results.values()} - {""}
-    assert said == {"rebooted: the agent's process ended"}
+    messages = {one["message"] for one in ran.results.values()} - {""}
+    assert messages == {"rebooted: the agent's process ended"}
 
 
 def test_the_testers_own_address_serves_with_resets_kept_back(hosts: Hosts) -> None:

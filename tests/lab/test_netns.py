@@ -28,7 +28,7 @@ def test_congestion_control_is_the_labs_own(lab: None) -> None:
 
 
 def test_lab_does_without_a_setting_that_cannot_be_written(lab: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the lab itself wants is left out of what the run says of its settings."""
+    """Settings that the lab itself wants are left out of those that the run names."""
     monkeypatch.setattr(netns, "_SETTINGS", {"net.ipv4.no_such_setting": "1", "net.ipv4.tcp_no_metrics_save": "1"})
 
     async def settings() -> dict[str, str]:

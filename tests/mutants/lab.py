@@ -140,7 +140,7 @@ def killers(records: Records, clean: Records, breaks: str) -> list[dict[str, Any
         for name, record in sorted(records.items())
         if record["verdict"] in _BROKEN and name in clean and clean[name]["verdict"] == "conforms"
     ]
-    return sorted(noticed, key=lambda one: not one["verifies"])
+    return sorted(noticed, key=lambda killer: not killer["verifies"])
 
 
 def arguments(mutant: Mutant | SourceMutant) -> list[str]:

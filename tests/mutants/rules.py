@@ -202,7 +202,7 @@ CHANGES: Mapping[str, Callable[[Segment, Sequence[str], Followed], Segment]] = {
 }
 
 ON_THE_LINK = ("drop", "delay", "stretch", "twice", "repeat-every", "answer", "forget")
-"""What MutantLink does."""
+"""The words that MutantLink obeys."""
 CALLS = (
     "skip",
     "instead",
@@ -217,7 +217,7 @@ CALLS = (
     "early-eof",
     "no-error",
 )
-"""What MutantApp does."""
+"""The words that MutantApp obeys."""
 
 
 @cache
@@ -228,7 +228,7 @@ def mutants() -> dict[str, Mutant]:
 
 def loaded(content: str, where: str) -> dict[str, Mutant]:
     """The mutants of a file, by id; `where` names it in errors. Raises MutantError."""
-    found: dict[str, Mutant] = {}
+    mutants_by_id: dict[str, Mutant] = {}
     for row in tomllib.loads(content)["mutants"]:
         texts = [row["rule"]] if isinstance(row["rule"], str) else row["rule"]
         try:
@@ -236,10 +236,12 @@ def loaded(content: str, where: str) -> dict[str, Mutant]:
             rules = tuple(rule(text) for text in texts)
         except (MutantError, UnknownRequirement, ValueError) as error:
             raise MutantError(f"{where}: {row['id']}: {error}") from None
-        if row["id"] in found:
+        if row["id"] in mutants_by_id:
             raise MutantError(f"{where}: two mutants are called {row['id']}")
-        found[row["id"]] = Mutant(row["id"], row["breaks"], row["what"], row["cases"], rules, row.get("survives", ""))
-    return found
+        mutants_by_id[row["id"]] = Mutant(
+            row["id"], row["breaks"], row["what"], row["cases"], rules, row.get("survives", "")
+        )
+    return mutants_by_id
 
 
 def rule(text: str) -> Rule:

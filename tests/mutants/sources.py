@@ -52,21 +52,21 @@ class SourceMutant:
 @cache
 def sources() -> dict[str, SourceMutant]:
     """All of sources.toml, by id. Raises MutantError."""
-    found: dict[str, SourceMutant] = {}
+    mutants_by_id: dict[str, SourceMutant] = {}
     for row in tomllib.loads(FILE.read_text(encoding="utf-8"))["mutant"]:
         try:
-            one = SourceMutant(**row)
-            requirement(one.breaks)
+            mutant = SourceMutant(**row)
+            requirement(mutant.breaks)
         except (TypeError, UnknownRequirement) as error:
             raise MutantError(f"{FILE.name}: {row.get('id', 'a mutant without id')}: {error}") from None
-        if one.id in found:
-            raise MutantError(f"{FILE.name}: two mutants are called {one.id}")
-        found[one.id] = one
-    return found
+        if mutant.id in mutants_by_id:
+            raise MutantError(f"{FILE.name}: two mutants are called {mutant.id}")
+        mutants_by_id[mutant.id] = mutant
+    return mutants_by_id
 
 
 def lacking() -> str:
-    """What the stack's build lacks on this machine; nothing where it can be built."""
+    """Return what the stack's build lacks on this machine; nothing where it can be built."""
     stack = stacks()[STACK]
     return stack.lacks() if stack.missing else ""
 
@@ -87,9 +87,9 @@ class Sources:
             if self._pristine is None:
                 self._pristine = self._copied(crate)
             if name:
-                one = sources()[name]
-                path, original = crate / one.file, (self._pristine / one.file).read_text(encoding="utf-8")
-                path.write_text(one.applied(original), encoding="utf-8")
+                mutant = sources()[name]
+                path, original = crate / mutant.file, (self._pristine / mutant.file).read_text(encoding="utf-8")
+                path.write_text(mutant.applied(original), encoding="utf-8")
                 try:
                     return self._built(name)
                 finally:
@@ -102,8 +102,8 @@ class Sources:
             raise MutantError(f"{STACK} can't be built: {lack}")
         agent = self._folder / "agent"
         manifest = self._stack.source / "Cargo.toml"
-        said = self._cargo("metadata", "--locked", "--format-version=1", f"--manifest-path={manifest}")
-        packages: list[Mapping[str, Any]] = json.loads(said)["packages"]
+        metadata = self._cargo("metadata", "--locked", "--format-version=1", f"--manifest-path={manifest}")
+        packages: list[Mapping[str, Any]] = json.loads(metadata)["packages"]
         pristine = Path(next(one["manifest_path"] for one in packages if one["name"] == _CRATE)).parent
         for source, copy in ((pristine, crate), (self._stack.source, agent)):
             shutil.rmtree(copy, ignore_errors=True)

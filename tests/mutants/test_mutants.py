@@ -25,26 +25,26 @@ def test_every_mutant_names_a_rule_and_cases_that_exist() -> None:
     known: list[Mutant | SourceMutant] = [*mutants().values(), *sources().values()]
     assert len(known) >= 150 + 12
     assert not mutants().keys() & sources().keys()
-    for one in known:
-        words = one.cases.partition(" -")[0].split()
-        assert words and all((cases_folder() / word).exists() for word in words), one.id
+    for mutant in known:
+        words = mutant.cases.partition(" -")[0].split()
+        assert words and all((cases_folder() / word).exists() for word in words), mutant.id
 
 
 @pytest.mark.parametrize(
-    ("rows", "said"),
+    ("rows", "message"),
     [
         ([("one", "RFC9293:MUST-999")], "one: no requirement is called 'RFC9293:MUST-999'"),
         ([("one", "RFC9293:MUST-13"), ("one", "RFC9293:MUST-13")], "two mutants are called one"),
     ],
 )
-def test_a_mutant_that_breaks_no_rule_or_comes_twice_is_refused(rows: list[tuple[str, str]], said: str) -> None:
+def test_a_mutant_that_breaks_no_rule_or_comes_twice_is_refused(rows: list[tuple[str, str]], message: str) -> None:
     content = ", ".join(f"{{ {_ROW.format(*row)} }}" for row in rows)
-    with pytest.raises(MutantError, match=said):
+    with pytest.raises(MutantError, match=message):
         loaded(f"mutants = [{content}]", "here")
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("from SYN", "is not `from"),
         ("at SYN: drop", "is not `from"),
@@ -54,8 +54,8 @@ def test_a_mutant_that_breaks_no_rule_or_comes_twice_is_refused(rows: list[tuple
         ("app send: drop", "change 'drop' is not known"),
     ],
 )
-def test_words_that_are_not_known_are_refused(text: str, said: str) -> None:
-    with pytest.raises(MutantError, match=said):
+def test_words_that_are_not_known_are_refused(text: str, message: str) -> None:
+    with pytest.raises(MutantError, match=message):
         rule(text)
 
 
@@ -141,20 +141,20 @@ def test_a_line_that_is_half_written_is_left_for_the_next_reading() -> None:
 
 
 def test_a_text_that_is_not_there_once_is_refused() -> None:
-    one = SourceMutant("one", "RFC9293:MUST-13", "it", "rfc5961", "a.rs", "old", "new")
-    assert one.applied("the old one") == "the new one"
+    mutant = SourceMutant("mutant", "RFC9293:MUST-13", "it", "rfc5961", "a.rs", "old", "new")
+    assert mutant.applied("the old mutant") == "the new mutant"
     for text in ("none", "old, old"):
         with pytest.raises(MutantError, match=r"not once"):
-            one.applied(text)
+            mutant.applied(text)
 
 
 def test_mutants_are_killed_and_one_that_does_nothing_survives(lab: None) -> None:
     same = "it is no other target"
     nothing = Mutant("nothing", "RFC9293:3.5-syn-ack", "nothing is changed", " ".join(_relative()), survives=same)
-    found = run([*(mutants()[name] for name in QUICK), nothing], tiers=["quick"])
-    assert (found["total"], found["killed"]) == (4, 3)
-    assert found["survivors"] == [{"id": "nothing", "reason": same}]
-    fates = {one["id"]: one for one in found["mutants"]}
+    results = run([*(mutants()[name] for name in QUICK), nothing], tiers=["quick"])
+    assert (results["total"], results["killed"]) == (4, 3)
+    assert results["survivors"] == [{"id": "nothing", "reason": same}]
+    fates = {one["id"]: one for one in results["mutants"]}
     assert fates["nothing"]["cases_run"] > 50
     for name in QUICK:
         assert fates[name]["killers"][0]["verifies"], fates[name]

@@ -17,7 +17,7 @@ from tests.mutants.followed import Followed
 from tests.mutants.rules import CHANGES, SECOND, Mutant, Rule, Scene, flags_of
 
 Going = list[tuple[float, Segment]]
-"""What goes on its way, each with a delay in seconds."""
+"""Segments on their way, each with a delay in seconds."""
 
 
 class MutantLink:
@@ -53,9 +53,9 @@ class MutantLink:
             return self._link.send(frame)
         conn, now_ns, number = self._connection(segment.src, segment.sport, segment.dport), time.time_ns(), -1
         scene = Scene(segment, conn, now_ns, 0, conn.state)
-        for delay_s, one in self._applied("to", scene, frame):
-            conn.received(one, now_ns)
-            data = frame if one is segment else _rebuilt(frame, one)
+        for delay_s, applied in self._applied("to", scene, frame):
+            conn.received(applied, now_ns)
+            data = frame if applied is segment else _rebuilt(frame, applied)
             if delay_s:
                 asyncio.get_running_loop().call_later(delay_s, self._link.send, data)
             else:
@@ -74,8 +74,8 @@ class MutantLink:
         first_ns = conn.first_sent.get(same, 0)
         if segment.length:
             conn.first_sent.setdefault(same, at_ns)
-        for delay_s, one in self._applied("from", Scene(segment, conn, at_ns, first_ns, before), frame):
-            self._later(delay_s, frame if one is segment else _rebuilt(frame, one), at_ns)
+        for delay_s, applied in self._applied("from", Scene(segment, conn, at_ns, first_ns, before), frame):
+            self._later(delay_s, frame if applied is segment else _rebuilt(frame, applied), at_ns)
 
     def _connection(self, address: str, port: int, target_port: int) -> Followed:
         return self._connections.setdefault((address, port, target_port), Followed())
@@ -95,43 +95,46 @@ class MutantLink:
         return going
 
     def _done(
-        self, rule: Rule, scene: Scene, one: Segment, delay_s: float, frame: bytes
+        self, rule: Rule, scene: Scene, segment: Segment, delay_s: float, frame: bytes
     ) -> Iterator[tuple[float, Segment]]:
-        if one.checksum_ok:  # as dissected it is the old segment's; one that is wrong on purpose stays wrong
-            one = replace(one, checksum=None)
+        if segment.checksum_ok:  # as dissected it is the old one's; a wrong one that is meant stays wrong
+            segment = replace(segment, checksum=None)
         rest = rule.rest
         match rule.word:
             case "drop":
                 return
             case "delay":
-                yield delay_s + float(rest[0]), one
+                yield delay_s + float(rest[0]), segment
             case "stretch":  # repetitions come when the interval since the first is that many times as long
-                yield delay_s + (scene.now_ns - (scene.first_ns or scene.now_ns)) / SECOND * (float(rest[0]) - 1), one
+                yield (
+                    delay_s + (scene.now_ns - (scene.first_ns or scene.now_ns)) / SECOND * (float(rest[0]) - 1),
+                    segment,
+                )
             case "twice":
-                yield delay_s, one
-                yield delay_s + (float(rest[0]) if rest else 0.0), one
+                yield delay_s, segment
+                yield delay_s + (float(rest[0]) if rest else 0.0), segment
             case "repeat-every":
                 for turn in range(int(rest[1])):
-                    yield delay_s + float(rest[0]) * turn, one
+                    yield delay_s + float(rest[0]) * turn, segment
             case "answer":
                 self._answer(rest, scene, frame)
                 if "instead" not in rest:
-                    yield delay_s, one
+                    yield delay_s, segment
             case "forget":
                 self._forget(scene, frame)
             case _:
-                yield delay_s, CHANGES[rule.word](one, rest, scene.conn)
+                yield delay_s, CHANGES[rule.word](segment, rest, scene.conn)
 
     def _answer(self, rest: Sequence[str], scene: Scene, frame: bytes) -> None:
         """Answer in the target's name: flags, `at` so many seconds, `before` SND.NXT."""
-        one, conn, flags = scene.segment, scene.conn, flags_of(rest)
+        segment, conn, flags = scene.segment, scene.conn, flags_of(rest)
         if flags & RST:
-            answer = reset_for(one)
+            answer = reset_for(segment)
         else:
-            seq = conn.snd_max if conn.snd_max is not None else one.ack
-            ack = conn.rcv_nxt if conn.rcv_nxt is not None else one.end
+            seq = conn.snd_max if conn.snd_max is not None else segment.ack
+            ack = conn.rcv_nxt if conn.rcv_nxt is not None else segment.end
             seq = seq - 1 if "before" in rest else seq
-            answer = Segment(one.dst, one.src, one.dport, one.sport, seq, ack, flags, 65535)
+            answer = Segment(segment.dst, segment.src, segment.dport, segment.sport, seq, ack, flags, 65535)
         self._say(answer, scene, frame, float(rest[rest.index("at") + 1]) if "at" in rest else 0.0)
 
     def _forget(self, scene: Scene, frame: bytes) -> None:
@@ -210,7 +213,7 @@ class MutantApp:
 
 
 def _instead(error: AppError, rules: Sequence[Rule]) -> dict[str, Any]:
-    """What a call that failed comes to. Raises AppError."""
+    """Return what a failed call answers after the rules. Raises AppError."""
     for rule in rules:
         if rule.word == "error" and rule.rest[0] == error.code:
             raise AppError(rule.rest[1], str(error)) from None

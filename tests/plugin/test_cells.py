@@ -47,12 +47,12 @@ def as_json(*options: str) -> list[dict[str, Any]]:
 def test_the_list_of_cells_has_every_row_with_its_case_or_the_reason() -> None:
     results = as_json("--cells")
     assert [(one["id"], one["row"]) for one in results] == [(row.id, row.row) for row in cells()]
-    for one in results:
-        assert set(one) - {"case", "reason"} == {"id", "row", "kind", "state", "event"}
-        assert ("case" in one) is not ("reason" in one)
-        assert "ipv4" not in one.get("case", "")
-        if reason := cell(one["id"]).unseen:
-            assert one["reason"] == reason
+    for entry in results:
+        assert set(entry) - {"case", "reason"} == {"id", "row", "kind", "state", "event"}
+        assert ("case" in entry) is not ("reason" in entry)
+        assert "ipv4" not in entry.get("case", "")
+        if reason := cell(entry["id"]).unseen:
+            assert entry["reason"] == reason
 
 
 def test_cells_and_cases_are_chosen_by_state_and_event() -> None:

@@ -37,12 +37,12 @@ def test_every_requirement_is_listed_with_its_cases_or_why_there_are_none() -> N
     results = as_json("--requirements")
     assert [one["id"] for one in results] == list(requirements())
     cases = {one["id"]: one for one in as_json()}
-    for one in results:
-        assert set(one) == {"id", "level", "document", "section", "summary", "cases", "reason", "partly"}
-        assert one["level"] == level_of([one["id"]])
-        row = requirement(one["id"])
-        assert (one["reason"], one["partly"]) == (("", row.partly) if one["cases"] else (row.reason, ""))
-        assert all(one["id"] in cases[name]["requirements"] for name in one["cases"])
+    for entry in results:
+        assert set(entry) == {"id", "level", "document", "section", "summary", "cases", "reason", "partly"}
+        assert entry["level"] == level_of([entry["id"]])
+        row = requirement(entry["id"])
+        assert (entry["reason"], entry["partly"]) == (("", row.partly) if entry["cases"] else (row.reason, ""))
+        assert all(entry["id"] in cases[name]["requirements"] for name in entry["cases"])
     by_id = {one["id"]: one for one in results}
     assert any("[CLOSING/rst-left-edge]" in name for name in by_id["RFC9293:3.10.7.4-rst-exact"]["cases"])
     # A case that only says why nobody can see its row verifies nothing.

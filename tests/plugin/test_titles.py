@@ -12,7 +12,7 @@ from conformance.case.titles import title_of, words
 from conformance.standard.states import State
 
 LEFTOVER = re.compile(r"\b(True|False|None)\b|[<>{}]|0x|\(\d+(-| \d)|State\.|\w\(\)|-\)")
-"""What Python, and pytest's ids, would leave in a title that nobody has read."""
+"""Leftovers of Python, and of pytest's ids, in a title that nobody has read."""
 
 
 @pytest.fixture(scope="module")

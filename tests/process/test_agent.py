@@ -102,7 +102,7 @@ class Talk:
         return raised.value.error
 
     def unanswered(self, *numbers: int) -> bool:
-        """Whether these wait: the agent has answered a later request, and not them."""
+        """Return True if these wait: the agent has answered a later request, and not them."""
         self.ask("sockets")
         return not any(reply["id"] in numbers for reply in self.replies)
 
@@ -194,25 +194,25 @@ class Running(Talk):
         return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
 
     def memory_kib(self) -> int:
-        """What of its memory is resident."""
+        """Return its resident memory in KiB."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(status.partition("VmRSS:")[2].split()[0])
 
     def listening(self) -> set[int]:
         """Ports on which it takes connections or, by UDP, anything; 0 stands for a UNIX socket with a name."""
-        found, inodes = set(), set()
+        ports, inodes = set(), set()
         for descriptor in Path(f"/proc/{self.process.pid}/fd").iterdir():
             inodes.add(str(descriptor.readlink()).removeprefix("socket:[").removesuffix("]"))
         for table, states in {"tcp": ("0A",), "tcp6": ("0A",), "udp": ("07",), "udp6": ("07",)}.items():
             for line in Path(f"/proc/{self.process.pid}/net/{table}").read_text().splitlines()[1:]:
                 fields = line.split()
                 if fields[9] in inodes and fields[3] in states:
-                    found.add(int(fields[1].rpartition(":")[2], 16))
+                    ports.add(int(fields[1].rpartition(":")[2], 16))
         for line in Path(f"/proc/{self.process.pid}/net/unix").read_text().splitlines()[1:]:
             fields = line.split()
             if fields[6] in inodes and len(fields) > 7:
-                found.add(0)
-        return found
+                ports.add(0)
+        return ports
 
     def discard(self) -> None:
         self.process.kill()
@@ -275,10 +275,10 @@ def test_says_hello_unasked_and_when_asked(agent: Running) -> None:
     assert agent.hello["name"] == "linux"
     assert (agent.hello["version"], agent.hello["agent"]) == (os.uname().release, "1")
     assert agent.hello["protocol"] == 1
-    found = set(agent.hello["capabilities"])
-    assert not undocumented(found)
-    assert {"listen", "state", "ipv4", "keepalive", "half-close", "urgent"} <= found
-    assert {"options:SO_LINGER", "options:TCP_NODELAY", "options:TCP_USER_TIMEOUT"} <= found
+    capabilities = set(agent.hello["capabilities"])
+    assert not undocumented(capabilities)
+    assert {"listen", "state", "ipv4", "keepalive", "half-close", "urgent"} <= capabilities
+    assert {"options:SO_LINGER", "options:TCP_NODELAY", "options:TCP_USER_TIMEOUT"} <= capabilities
 
 
 def test_replies_carry_the_time_of_the_call(agent: Running) -> None:
@@ -324,10 +324,10 @@ def test_reuse_binds_a_port_that_is_in_time_wait(agent: Running) -> None:
     agent.ask("close", socket=pair.ours)
     agent.ask("close", socket=pair.theirs)
     agent.reaches(pair, "TIME-WAIT")
-    other = agent.listen()
+    second = agent.listen()
     with pytest.raises(AgentError, match="in use"):
-        agent.connect(other, address="127.0.0.1", port=pair.port)
-    assert agent.connect(other, address="127.0.0.1", port=pair.port, reuse=True)["port"] == pair.port
+        agent.connect(second, address="127.0.0.1", port=pair.port)
+    assert agent.connect(second, address="127.0.0.1", port=pair.port, reuse=True)["port"] == pair.port
 
 
 def test_listen_names_the_failure(agent: Running) -> None:

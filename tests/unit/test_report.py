@@ -713,12 +713,12 @@ def texts(svg: ET.Element) -> list[ET.Element]:
     return [element for element in svg.iter() if element.tag.endswith("}text")]
 
 
-def said(svg: ET.Element) -> list[str]:
+def words_of(svg: ET.Element) -> list[str]:
     return [element.text or "" for element in texts(svg)]
 
 
 def boxes(svg: ET.Element) -> list[tuple[float, float, float, float, str]]:
-    """Where each text stands: left, right, top, bottom; a character is taken for 7.4 px by 13."""
+    """Return the place of each text: left, right, top, bottom; a character is taken for 7.4 px by 13."""
     result = []
     for element in texts(svg):
         text, x, y = element.text or "", float(element.get("x", "")), float(element.get("y", ""))
@@ -770,7 +770,7 @@ def test_long_texts_are_wrapped(tmp_path: Path) -> None:
 
 def test_a_failing_expectation_is_marked_with_the_frame_that_broke_it(tmp_path: Path) -> None:
     svg = ladder_of(tmp_path, *simultaneous_close(broken=True))
-    shown = said(svg)
+    shown = words_of(svg)
     at = shown.index("✗ ACK seq=+2 ack=+1 len=0")
     assert "#7" in shown
     assert "✗ expected ACK seq=+2 ack=+2 within 1 s" in shown[at:]
@@ -778,7 +778,7 @@ def test_a_failing_expectation_is_marked_with_the_frame_that_broke_it(tmp_path: 
     classes = [element.get("class", "").split() for element in svg.iter()]
     assert sum("arrow" in names and "failed" in names and "dashed" not in names for names in classes) == 1
     assert sum("arrow" in names and "dashed" in names for names in classes) == 2
-    assert not [text for text in said(ladder_of(tmp_path, *simultaneous_close())) if "✗" in text]
+    assert not [text for text in words_of(ladder_of(tmp_path, *simultaneous_close())) if "✗" in text]
 
 
 def test_rows_stand_in_the_order_of_time_with_states_app_calls_and_silence(tmp_path: Path) -> None:
@@ -794,29 +794,29 @@ def test_rows_stand_in_the_order_of_time_with_states_app_calls_and_silence(tmp_p
     ]
     assert [height[text] for text in order] == sorted(height[text] for text in order)
     assert height["FIN-WAIT-1"] < height["CLOSING"] < height["TIME-WAIT"]
-    assert said(svg).count("CLOSING") == 1, "two witnesses of one state make one entry"
-    assert not [text for text in said(svg) if "who has" in text], "ARP stays in the table"
+    assert words_of(svg).count("CLOSING") == 1, "two witnesses of one state make one entry"
+    assert not [text for text in words_of(svg) if "who has" in text], "ARP stays in the table"
     assert svg.get("role") == "img"
     assert [element.text for element in svg if element.tag.endswith("}title")] == ["Ladder diagram"]
 
 
 def test_a_sent_segment_is_described_once(tmp_path: Path) -> None:
     record, frames = simultaneous_close()
-    shown = said(ladder_of(tmp_path, record, frames))
+    shown = words_of(ladder_of(tmp_path, record, frames))
     at = shown.index("does not cover the target's FIN")
     assert shown[at - 1] == "FIN+ACK seq=+1 ack=+1 len=0"
     assert not [text for text in shown if "win=" in text]
     make_report(tmp_path)
     whole = "does not cover the target&#x27;s FIN: FIN+ACK seq=+1 ack=+1 win=64240"
     assert page_of(tmp_path, record).count(whole) == 1
-    without_capture = said(ET.fromstring(draw_ladder(record_of(record), [])))
+    without_capture = words_of(ET.fromstring(draw_ladder(record_of(record), [])))
     at = without_capture.index("FIN+ACK seq=+1 ack=+1 win=64240")
     assert without_capture[at + 1] == "does not cover the target's FIN"
 
 
 def test_long_waits_are_breaks(tmp_path: Path) -> None:
     svg = ladder_of(tmp_path, *time_wait())
-    assert "60.91 s pass" in said(svg)
+    assert "60.91 s pass" in words_of(svg)
     assert sum(element.get("class") == "zigzag" for element in svg.iter()) == 2
 
 
@@ -824,7 +824,7 @@ def test_a_flood_is_drawn_from_both_ends(tmp_path: Path) -> None:
     record = make_record()
     flood = [(number * MS, True, segment(True, ACK, number, 1)) for number in range(3000)]
     svg = ladder_of(tmp_path, record, flood)
-    assert any("left out" in text for text in said(svg))
+    assert any("left out" in text for text in words_of(svg))
     assert len(texts(svg)) < 2000
     make_report(tmp_path)
     text = page_of(tmp_path, record)

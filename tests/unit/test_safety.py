@@ -1,4 +1,4 @@
-"""What nothing is ever sent to, unless a lab file means it."""
+"""Check that nothing is sent to addresses beyond a lab, unless a lab file means it."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ from conformance.target.safety import addresses, refusal
     ],
 )
 def test_what_reaches_beyond_a_lab_is_refused_unless_it_is_meant(address: str, why: str) -> None:
-    said = refusal(address)
-    assert said is not None
-    assert said.startswith(f"{address} is {why}")
-    assert said.endswith(f'; if it is meant, say allow = ["{address}"]')
+    line = refusal(address)
+    assert line is not None
+    assert line.startswith(f"{address} is {why}")
+    assert line.endswith(f'; if it is meant, say allow = ["{address}"]')
     assert refusal(address, [address]) is None
     assert refusal(address, ["10.0.0.1", "fd00::1"]) is not None
 
