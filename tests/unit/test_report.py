@@ -15,6 +15,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scapy.layers import inet, l2  # not within a test: its import opens a socket
 
 from conformance.record import (
     CapturedFrame,
@@ -937,8 +938,6 @@ def test_dissect_takes_any_tcp_header(raw: bytes, at: int) -> None:
 
 
 def test_scapy_reads_the_same_header() -> None:
-    inet = pytest.importorskip("scapy.layers.inet")
-    l2 = pytest.importorskip("scapy.layers.l2")
     options = [("MSS", 1400), ("WScale", 3), ("SAckOK", b"")]
     tcp = inet.TCP(sport=7, dport=8, seq=9, ack=10, flags="SAE", window=11, options=options)
     ether = l2.Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")  # without: scapy asks the network
