@@ -6,7 +6,7 @@ of the cases only in which nothing was broken.
 With a `MUTANT_KIND`, `checks.json` is read from there: case id -> the last checks seen so far, one for each way the target took.
 What is checked at one of them is given something slightly wrong: a segment whose seq, ack or flags differ (as `MUTANT_KIND`
 says), an extra segment where silence is owed, another state, another octet of data, an interval that is too long, an outcome
-that is not allowed. What the target really sent is all there: only the one thing is changed.
+that is not allowed, another value of a setting. What the target really sent is all there: only the one thing is changed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from conformance.case.app import AppSocket
+from conformance.case.app import Application, AppSocket
 from conformance.case.case import Case
 from conformance.case.confirm import Confirmer
 from conformance.case.timings import Timings
@@ -88,7 +88,7 @@ def _patch() -> None:
     next_, expect_any, silence = WireConnection._next, WireConnection.expect_any, WireConnection.silence
     next_of_any_kind, state_of, receive = WireConnection._next_of_any_kind, Confirmer.state_of, AppSocket.receive
     check_timing, choice, confirm = Timings.check_timing, Case.choice, Confirmer.confirm
-    check_series = Timings.check_series
+    check_series, sysctl = Timings.check_series, Application.sysctl
     pending: set[int] = set()
     lying: set[int] = set()
 
@@ -138,6 +138,10 @@ def _patch() -> None:
             return bytes(octet ^ 1 for octet in data[:1]) + data[1:] if data else b"?"
         return data
 
+    async def setting(self: Application, name: str, value: str | None = None) -> str:
+        answer = await sysctl(self, name, value)
+        return f"1{answer}" if value is None and _is_last(self._case.trace, "setting") else answer
+
     def timed(self: Timings, name: str, measured_s: float, bound: Bound, **keywords: Any) -> None:
         wrong = max(measured_s, bound.high_s) * 1.5 + 0.001
         check_timing(self, name, wrong if _is_last(self.trace, "timing") else measured_s, bound, **keywords)
@@ -154,7 +158,7 @@ def _patch() -> None:
     WireConnection._next, WireConnection._next_of_any_kind = any_next, any_kind  # type: ignore[method-assign]
     WireConnection.expect_any, WireConnection.silence = expecting, silent  # type: ignore[method-assign]
     Confirmer.state_of, Confirmer.confirm = word, confirmed  # type: ignore[method-assign]
-    AppSocket.receive = received  # type: ignore[method-assign]
+    AppSocket.receive, Application.sysctl = received, setting  # type: ignore[method-assign]
     # A case that breaks while the tester is late would run again, with all its checks counted twice.
     Attempts._doubt = lambda self, outcome, disturbance: ""  # type: ignore[method-assign]
     Timings.check_timing, Case.choice = timed, chosen  # type: ignore[method-assign]
