@@ -38,7 +38,7 @@ async def arrives(conn: Connection, got: int) -> None:
     """See that the waiting text comes from octet `got` on, in order, and acknowledge it."""
     first = conn.irs + 1 + len(BEFORE)
     while got < len(WAITING):
-        _, received = await conn.expect_any(Expectation(), within=5, strict=True)
+        _, received = await conn.expect_any(Expectation(ACK, ack=conn.snd_nxt), within=5, strict=True)
         at, text = received.segment.seq - first, received.segment.payload
         assert not text or text == WAITING[at : at + len(text)], f"at {at} came {text[:20]!r}"
         if at <= got < at + len(text):

@@ -139,5 +139,8 @@ async def test_opening_that_offers_no_window_is_probed(tcp: Case, by: str) -> No
     got = 0
     while got < len(TEXT):
         _, received = await conn.expect_any(any_probe, within=7, strict=True)
-        got = max(got, received.segment.end - first)
+        at, text = received.segment.seq - first, received.segment.payload
+        assert not text or text == TEXT[at : at + len(text)], f"at {at} came {text[:20]!r}"
+        if at <= got < at + len(text):
+            got = at + len(text)
     await conn.send(ACK, ack=first + got)

@@ -6,7 +6,8 @@ of the cases only in which nothing was broken.
 With a `MUTANT_KIND`, `checks.json` is read from there: case id -> the last checks seen so far, one for each way the target took.
 What is checked at one of them is given something slightly wrong: a segment whose seq, ack or flags differ (as `MUTANT_KIND`
 says), an extra segment where silence is owed, another state, another octet of data, an interval that is too long, an outcome
-that is not allowed, another value of a setting. What the target really sent is all there: only the one thing is changed.
+that is not allowed, another value of a setting, a call that
+succeeds and had to fail. What the target really sent is all there: only the one thing is changed.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from conformance.case.timings import Timings
 from conformance.judge import Bound
 from conformance.run.attempts import Attempts
 from conformance.standard.states import State
+from conformance.target import AppError
 from conformance.tester.connection import WireConnection
 from conformance.tester.stamped import Received
 from conformance.tester.trace import Trace
@@ -86,9 +88,9 @@ def _name_traces() -> None:
 
 def _patch() -> None:
     next_, expect_any, silence = WireConnection._next, WireConnection.expect_any, WireConnection.silence
-    next_of_any_kind, state_of, receive = WireConnection._next_of_any_kind, Confirmer.state_of, AppSocket.receive
+    next_of_any_kind, state_of = WireConnection._next_of_any_kind, Confirmer.state_of
     check_timing, choice, confirm = Timings.check_timing, Case.choice, Confirmer.confirm
-    check_series, sysctl = Timings.check_series, Application.sysctl
+    check_series = Timings.check_series
     pending: set[int] = set()
     lying: set[int] = set()
 
@@ -132,16 +134,6 @@ def _patch() -> None:
         await confirm(self, conn, state, listener=listener, probe=False)
         lying.discard(id(self))
 
-    async def received(self: AppSocket, count: int, **keywords: Any) -> bytes:
-        data = await receive(self, count, **keywords)
-        if _is_last(self._app._case.trace, "data"):
-            return bytes(octet ^ 1 for octet in data[:1]) + data[1:] if data else b"?"
-        return data
-
-    async def setting(self: Application, name: str, value: str | None = None) -> str:
-        answer = await sysctl(self, name, value)
-        return f"1{answer}" if value is None and _is_last(self._case.trace, "setting") else answer
-
     def timed(self: Timings, name: str, measured_s: float, bound: Bound, **keywords: Any) -> None:
         wrong = max(measured_s, bound.high_s) * 1.5 + 0.001
         check_timing(self, name, wrong if _is_last(self.trace, "timing") else measured_s, bound, **keywords)
@@ -158,16 +150,50 @@ def _patch() -> None:
     WireConnection._next, WireConnection._next_of_any_kind = any_next, any_kind  # type: ignore[method-assign]
     WireConnection.expect_any, WireConnection.silence = expecting, silent  # type: ignore[method-assign]
     Confirmer.state_of, Confirmer.confirm = word, confirmed  # type: ignore[method-assign]
-    AppSocket.receive, Application.sysctl = received, setting  # type: ignore[method-assign]
     # A case that breaks while the tester is late would run again, with all its checks counted twice.
     Attempts._doubt = lambda self, outcome, disturbance: ""  # type: ignore[method-assign]
     Timings.check_timing, Case.choice = timed, chosen  # type: ignore[method-assign]
     Timings.check_series = in_a_row  # type: ignore[method-assign]
 
 
+def _patch_application() -> None:
+    receive, sysctl, call, fails = AppSocket.receive, Application.sysctl, Application._call, Application.fails
+    succeeding: set[int] = set()
+
+    async def received(self: AppSocket, count: int, **keywords: Any) -> bytes:
+        data = await receive(self, count, **keywords)
+        if _is_last(self._app._case.trace, "data"):
+            return bytes(octet ^ 1 for octet in data[:1]) + data[1:] if data else b"?"
+        return data
+
+    async def setting(self: Application, name: str, value: str | None = None) -> str:
+        answer = await sysctl(self, name, value)
+        return f"1{answer}" if value is None and _is_last(self._case.trace, "setting") else answer
+
+    async def call_(self: Application, op: str, codes: Any, wait_s: float | None, arguments: dict[str, Any]) -> Any:
+        try:
+            return await call(self, op, codes, wait_s, arguments)
+        except AppError:
+            if id(self) in succeeding:
+                return {}
+            raise
+
+    async def failing(self: Application, op: str, codes: Any, **keywords: Any) -> str:
+        if _is_last(self._case.trace, "call"):
+            succeeding.add(id(self))
+        try:
+            return await fails(self, op, codes, **keywords)
+        finally:
+            succeeding.discard(id(self))
+
+    AppSocket.receive, Application.sysctl = received, setting  # type: ignore[method-assign]
+    Application._call, Application.fails = call_, failing  # type: ignore[method-assign]
+
+
 begin_anew(_LAST)
 _name_traces()
 _patch()
+_patch_application()
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
