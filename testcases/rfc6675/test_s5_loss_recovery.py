@@ -41,7 +41,14 @@ def numbers(flight: list[Received], arrived: list[Received]) -> list[int]:
     return [starts[one.segment.seq] for one in arrived if one.segment.seq in starts]
 
 
-@pytest.mark.parametrize("lost", [(0, 3), (0, 1), (0, 2, 4)], ids=lambda lost: "-".join(map(str, lost)))
+@pytest.mark.parametrize(
+    "lost",
+    [
+        pytest.param((0, 3), id="first-and-fourth"),
+        pytest.param((0, 1), id="first-and-second"),
+        pytest.param((0, 2, 4), id="every-second"),
+    ],
+)
 @verifies("RFC6675:5-next", "RFC6675:5-pipe", "RFC6675:5-first", "RFC6675:5-scoreboard", needs=NEEDS, lasts=3)
 async def test_all_holes_are_filled_in_one_round_trip(tcp: Case, lost: tuple[int, ...]) -> None:
     """All holes are filled in one round trip.

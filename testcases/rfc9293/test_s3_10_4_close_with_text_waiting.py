@@ -61,7 +61,7 @@ async def comes_with_its_fin(conn: Connection, text: bytes, first: Seq) -> None:
     lasts=3,
 )
 async def test_close_with_text_waiting_sends_all_and_then_the_fin(tcp: Case, flight: str, ours: str, how: str) -> None:
-    """CLOSE with text waiting sends all of it, then the FIN.
+    """CLOSE sends the waiting text, then the FIN.
 
     The application has written text that our window takes in part, or not at all, and makes its CLOSE call. Our own
     FIN comes before that call, after it, or when all has arrived.

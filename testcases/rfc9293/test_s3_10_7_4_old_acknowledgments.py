@@ -49,7 +49,7 @@ AGE = pytest.mark.parametrize("age", ["one-segment", "iss"])
 )
 @verifies(*ACCEPTABLE, "RFC9293:3.10.7.4-text", "RFC9293:3.10.7.4-fin", level="text")
 async def test_segment_with_an_old_ack_is_taken(tcp: Case, state: State, fin: bool, then: State, age: str) -> None:
-    """Text or a FIN with an old ACK field is taken.
+    """Text or FIN with an old ACK is taken.
 
     The target has sent two segments and both were acknowledged. Then text or a FIN of ours arrives that had left
     before: it is in order, and its ACK field is older than SND.UNA, by one segment or down to ISS.

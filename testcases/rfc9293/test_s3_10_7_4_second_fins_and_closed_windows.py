@@ -91,7 +91,7 @@ async def test_fin_at_a_closed_window_is_answered(tcp: Case, state: State, then:
     ],
 )
 async def test_second_fin_beyond_the_first_leaves_the_state(tcp: Case, state: State, where: str) -> None:
-    """A second FIN beyond the first leaves the state as it is.
+    """A FIN beyond the first leaves the state.
 
     Our FIN was taken. A second one comes with the number behind it, or 100 further on, which no sender should do.
 

@@ -100,7 +100,7 @@ async def test_fin_behind_text_that_is_old_is_taken(tcp: Case, octets: int, stat
 async def test_text_that_reaches_over_held_text_is_acknowledged_to_its_end(
     tcp: Case, state: State, fin: bool, held: tuple[int, int], fills: int
 ) -> None:
-    """Text that reaches over what is held is acknowledged to its end.
+    """Text over held text is acknowledged to its end.
 
     A piece comes beyond a hole, alone or with our FIN. Then one segment fills the hole and reaches up to that piece,
     into it, to its end, or over it.

@@ -96,7 +96,7 @@ async def test_closing_a_listener_forgets_what_nobody_has_accepted(tcp: Case) ->
 
 @verifies("RFC9293:3.10.7.4-rst-closing", "RFC9293:3.10.7.4-rst-reset", level="text", lasts=1)
 async def test_reset_before_accept_does_not_disturb_the_listener(tcp: Case) -> None:
-    """A reset before accept() does not disturb the listener.
+    """A reset before ACCEPT does not disturb the listener.
 
     A connection is complete and waits to be accepted when our RST ends it. accept() may hand out a dead socket, fail,
     or go on waiting; the next connection must be accepted and carry text.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -47,6 +48,18 @@ def namespace(pid: int) -> str:
     return ""
 
 
-def namespaces() -> set[str]:
-    """Return the network namespaces of all processes."""
-    return {namespace(int(process.name)) for process in Path("/proc").glob("[0-9]*")} - {""}
+def namespaces(*, began_by: int | None = None) -> set[str]:
+    """Return the network namespaces of all processes, or of those that had begun by then (in `ticks`): numbers are used again."""
+    pids = [int(process.name) for process in Path("/proc").glob("[0-9]*")]
+    return {namespace(pid) for pid in pids if began_by is None or 0 <= _started(pid) <= began_by} - {""}
+
+
+def ticks() -> int:
+    """Return the time since the boot as /proc counts it."""
+    return int(time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK"))
+
+
+def _started(pid: int) -> int:
+    with contextlib.suppress(OSError):
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    return -1

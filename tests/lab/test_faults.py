@@ -20,7 +20,7 @@ import pytest
 
 from conformance.record import read_results
 from tests.conftest import Ran, Suite, clean_environment
-from tests.lab.processes import alive, children, namespace, namespaces, wait
+from tests.lab.processes import alive, children, namespace, namespaces, ticks, wait
 
 CASES = '''
     @verifies("RFC9293:3.5-handshake")
@@ -77,9 +77,10 @@ def test_sigkill_of_the_run_leaves_nothing_and_loses_nothing(suite: Callable[[st
         assert len(children) >= 2, "the lab and its agent"
         spaces = set(map(namespace, children)) - others - {""}
         assert spaces
+        killed = ticks()
         os.kill(process.pid, signal.SIGKILL)
         wait(lambda: not any(alive(child) for child in children))
-    wait(lambda: not namespaces() & spaces)
+    wait(lambda: not namespaces(began_by=killed) & spaces)
     assert _interfaces() == before
     results = read_results(made.folder / "out" / "results.jsonl")
     assert results.problems == []
@@ -505,15 +506,15 @@ def test_sigkill_at_any_moment_leaves_nothing_and_loses_nothing(
 
 def _wait_until_nothing_is_left(mark: str, spaces: set[str]) -> None:
     """Wait for the end of all processes with that mark and of these network namespaces; name what stays."""
-    end = time.monotonic() + 60
-    while (pids := _marked(mark)) or namespaces() & spaces:
+    now, end = ticks(), time.monotonic() + 60
+    while (pids := _marked(mark)) or namespaces(began_by=now) & spaces:
         lines = []
         for pid in pids:
             with contextlib.suppress(OSError):
                 command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ")[:200]
                 status = Path(f"/proc/{pid}/status").read_text().partition("PPid:")
                 lines.append(f"{pid} {command!r}, parent {status[2].split()[0]}, waits in {_waits_in(pid)}")
-        assert time.monotonic() < end, f"left: {lines}, namespaces {namespaces() & spaces}"
+        assert time.monotonic() < end, f"left: {lines}, namespaces {namespaces(began_by=now) & spaces}"
         time.sleep(0.02)
 
 

@@ -302,7 +302,7 @@ def test_a_target_file_changes_the_target(suite: Callable[[str], Suite]) -> None
         ),
         (
             '@verifies("claim:C-99")\nasync def test_x(tcp):\n    """X."""\n',
-            "no claim is called 'C-99'; the nearest is C-49",
+            "no claim is called 'C-99'; the nearest is C-59",
         ),
         ('async def test_x(tcp):\n    """X."""\n', "a case needs @verifies"),
         (
