@@ -78,9 +78,17 @@ class Ending:
         if self._unjudged:
             terminalreporter.write_line(self._unjudged, red=True)
         yield
-        if self._page is not None:
+        if self._page is not None and self._overview is not None:
+            from conformance.report.summary import headline
+            from conformance.report.text import one_line
+
+            verdict, words = headline(self._overview)
             terminalreporter.write_line("")
+            write_line(terminalreporter, one_line(words), **{_COLOUR.get(verdict, "yellow"): True})
             terminalreporter.write_line(f"report: {self._page}")
+
+
+_COLOUR = {"conforms": "green", "violates": "red"}
 
 
 def _write_overview(reporter: pytest.TerminalReporter, overview: Overview) -> None:

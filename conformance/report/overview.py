@@ -59,10 +59,12 @@ class Group:
     count: int = 0
     measured: list[float] = field(default_factory=list)
     failed: int = 0
+    levels: set[str] = field(default_factory=set)
 
     def add(self, entry: Entry) -> None:
         """Count a case; store the first LINKS of them."""
         self.count += 1
+        self.levels.add(entry.level)
         if len(self.cases) < LINKS:
             self.cases.append(entry)
 

@@ -85,7 +85,7 @@ def _write(run_dir: Path, overview: Overview, coming: Collection[str]) -> Path:
         overview=overview,
         cells=cells,
         requirement_table=table,
-        headline=summary.headline(overview.counts, overview.changes),
+        headline=summary.headline(overview),
         by_verdict={verdict: [entry for entry in order if entry.verdict == verdict] for verdict in VERDICTS},
         sections=sections(order),
         by_id={entry.id: entry for entry in order},

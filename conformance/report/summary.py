@@ -1,10 +1,9 @@
 """A run in a few lines: its headline, and a summary in Markdown for a merge request."""
 
 import re
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from conformance.report.changes import Change, Changes
+from conformance.report.changes import Change
 from conformance.report.overview import Entry, Overview
 from conformance.report.text import LEVELS, NOTHING, VERDICTS, clean, count
 
@@ -12,19 +11,23 @@ LISTED = 20  # cases named under a heading
 _SPECIAL = re.compile(r"([\\`*_\[\]#|~$@])")
 
 
-def headline(counts: Counter[str], since: Changes | None = None) -> tuple[str, str]:
+def headline(overview: Overview) -> tuple[str, str]:
     """Return the verdict over the whole run, as the verdict that colours it and the words.
 
-    Verdicts that are lost since a baseline are part of it, with those that the target's file accounts for.
+    Known deviations are part of it, and what was lost since a baseline.
     """
-    verdict, words = _of_counts(counts)
-    if since is None or not since.lost:
+    verdict, words = _judged(overview)
+    since = overview.changes
+    if since is None:
         return verdict, words
+    if verdict == "conforms" and not (since.worse or since.lost):
+        words += f"; nothing got worse since {since.since.name}"
     lost = since.unjudged or since.too_many_inconclusive
     return "inconclusive" if lost and verdict == "conforms" else verdict, "; ".join((words, *since.lost))
 
 
-def _of_counts(counts: Counter[str]) -> tuple[str, str]:
+def _judged(overview: Overview) -> tuple[str, str]:
+    counts = overview.counts
     violating = counts["violates"]
     if violating:
         return "violates", f"{count(violating, 'case')} {'violates' if violating == 1 else 'violate'}"
@@ -33,12 +36,24 @@ def _of_counts(counts: Counter[str]) -> tuple[str, str]:
         return "inconclusive", f"Nothing violates, but {count(unclear, 'case')} gave no verdict"
     if not counts["conforms"] + counts["deviates"] + counts["breaks should"]:
         return "inconclusive", "No case was judged"
-    return "conforms", "Conforms: nothing violates"
+    return "conforms", "; ".join(_otherwise(overview)) or "Conforms: nothing violates"
+
+
+def _otherwise(overview: Overview) -> Iterator[str]:
+    """Yield what a run in which nothing violates does otherwise than the standards say."""
+    known, should = overview.deviations.values(), overview.counts["breaks should"]
+    if known:
+        of_must = sum("MUST" in group.levels for group in known)
+        most = f", {of_must:,} of them of a MUST" if of_must else ", none of them of a MUST"
+        yield f"Nothing new: {count(len(known), 'known deviation')}{most}"
+    if should:
+        words = f"{count(should, 'case')} {'breaks' if should == 1 else 'break'} a SHOULD"
+        yield words if known else f"Nothing violates, but {words}"
 
 
 def as_markdown(overview: Overview) -> str:
     """Return the run for GitHub and GitLab: headline, counts, violations, and changes since the baseline."""
-    verdict, words = headline(overview.counts, overview.changes)
+    verdict, words = headline(overview)
     targets = ", ".join(f"{one.name} {one.version}" for one in overview.targets.values())
     lines = [f"## {VERDICTS[verdict]} TCP conformance: {words}", ""]
     if overview.run:

@@ -492,12 +492,24 @@ def test_overview_says_first_what_violates(run: Path) -> None:
         (["conforms", "violates", "violates", "error"], "2 cases violate"),
         (["conforms", "error"], "Nothing violates, but 1 case gave no verdict"),
         (["not applicable"], "No case was judged"),
+        (["conforms", "breaks should"], "Nothing violates, but 1 case breaks a SHOULD"),
     ],
 )
 def test_headline(tmp_path: Path, verdicts: list[str], headline: str) -> None:
     for number, verdict in enumerate(verdicts):
         save(tmp_path, make_record(f"t.py::test_{number}", verdict=verdict, capture=None), [])
     assert headline in make_report(tmp_path).read_text("utf-8")
+
+
+def test_headline_counts_the_known_deviations_and_those_of_a_must(tmp_path: Path) -> None:
+    """Two cases with one reason are one deviation; a SHOULD that is not followed stands beside them."""
+    for number, (level, reason) in enumerate([("MUST", "slow"), ("SHOULD", "slow"), ("SHOULD", "old")]):
+        known = {"reason": reason, "sentence": "It SHALL.", "source": "tcp.c", "date": ""}
+        made = make_record(f"t.py::test_{number}", verdict="deviates", deviation=known, level=level, capture=None)
+        save(tmp_path, made, [])
+    save(tmp_path, make_record("t.py::test_3", verdict="breaks should", capture=None), [])
+    text = make_report(tmp_path).read_text("utf-8")
+    assert "Nothing new: 2 known deviations, 1 of them of a MUST; 1 case breaks a SHOULD" in text
 
 
 def sent(packets: int, *to: str) -> dict[str, Any]:
