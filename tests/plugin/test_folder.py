@@ -68,7 +68,10 @@ def test_a_run_that_never_began_leaves_the_last_one_as_it_was(suite: Callable[[s
 
 
 @pytest.mark.parametrize("workers", [(), ("-n2",)], ids=["one-process", "workers"])
-def test_a_folder_of_the_users_is_refused_in_one_line(suite: Callable[[str], Suite], workers: tuple[str, ...]) -> None:
+def test_a_folder_of_the_users_is_refused_in_one_line(
+    suite: Callable[[str], Suite], workers: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")  # or the first thing that is in the way is the cases' bytecode
     made = suite(CASES)
     for name in ("mine/cases/brief.html", "mine/results.jsonl", "cases/brief.html"):
         (made.folder / name).parent.mkdir(parents=True, exist_ok=True)
