@@ -176,7 +176,7 @@ def faulty(suite: Callable[[str], Suite], proxy: Callable[[str], list[str]], tmp
 
 @pytest.mark.parametrize("clock", ["virtual", "real"])
 @pytest.mark.parametrize(
-    ("mode", "said"),
+    ("mode", "message_part"),
     [
         ("dies", "the agent's process ended"),
         ("hangs", "did not answer"),
@@ -311,7 +311,7 @@ def test_late_answer_takes_no_time_of_the_stack(faulty: Callable[..., Ran]) -> N
 
 
 @pytest.mark.parametrize(
-    ("command", "said"),
+    ("command", "message_part"),
     [
         (["./no-such-program"], "no program "),
         (["/bin/true"], "the agent's process ended"),
