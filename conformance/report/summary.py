@@ -40,7 +40,7 @@ def _judged(overview: Overview) -> tuple[str, str]:
 
 
 def _otherwise(overview: Overview) -> Iterator[str]:
-    """Yield what a run in which nothing violates does otherwise than the standards say."""
+    """Yield how a run in which nothing violates differs from the standards."""
     known, should = overview.deviations.values(), overview.counts["breaks should"]
     if known:
         of_must = sum("MUST" in group.levels for group in known)
