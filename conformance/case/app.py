@@ -155,10 +155,11 @@ class Application:
 
     async def _open(self, op: str, arguments: dict[str, Any]) -> AppSocket:
         reply = await self.call(op, **arguments)
-        return self._socket(reply)
+        return self.take(reply["socket"], reply["port"])
 
-    def _socket(self, reply: dict[str, Any]) -> AppSocket:
-        socket = AppSocket(self, reply["socket"], reply["port"])
+    def take(self, number: int, port: int) -> AppSocket:
+        """Return the handle on a socket that an agent opened; the case closes it at its end."""
+        socket = AppSocket(self, number, port)
         self._sockets.append(socket)
         return socket
 
@@ -180,7 +181,8 @@ class AppSocket:
 
     async def accept(self, *, wait_s: float = _WAIT_S) -> AppSocket:
         """Return the next connection of a listening socket."""
-        return self._app._socket(await self._app.call("accept", wait_s=wait_s, socket=self.number))
+        reply = await self._app.call("accept", wait_s=wait_s, socket=self.number)
+        return self._app.take(reply["socket"], reply["port"])
 
     async def connected(self, *, wait_s: float = _WAIT_S) -> None:
         """Wait for an active open to end well; AppError says how it failed."""

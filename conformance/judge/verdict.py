@@ -22,11 +22,14 @@ BROKEN = (Verdict.VIOLATES, Verdict.BREAKS_SHOULD)
 
 
 class Violation(AssertionError):
-    """The target did what the standard does not allow. `details` says more, line by line."""
+    """The target did what the standard does not allow. `details` says more, line by line.
 
-    def __init__(self, message: str, details: str = "") -> None:
+    `line` is the line of a script that is not Python; None where the traceback tells the line.
+    """
+
+    def __init__(self, message: str, details: str = "", *, line: int | None = None) -> None:
         super().__init__(message)
-        self.message, self.details = message, details
+        self.message, self.details, self.line = message, details, line
 
 
 class NotApplicable(Exception):

@@ -16,6 +16,7 @@ from conformance.plugin.junit_properties import JunitProperties
 from conformance.plugin.options import add_options, is_worker
 from conformance.plugin.pytest_reports import PytestReports
 from conformance.plugin.running import Running
+from conformance.plugin.scripts import Scripts
 from conformance.plugin.selection import Deselection
 from conformance.plugin.step_summary import StepSummary
 
@@ -33,7 +34,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register what this process needs: one alone needs all, a worker runs cases, a controller of workers reports."""
-    features = [Collection(config), Deselection(config), HtmlColumns(config), JunitProperties(config), Running(config)]
+    features = [
+        Scripts(),
+        Collection(config),
+        Deselection(config),
+        HtmlColumns(config),
+        JunitProperties(config),
+        Running(config),
+    ]
     if is_worker(config):
         from conformance.plugin.workers import Worker
 

@@ -47,7 +47,7 @@ class HtmlColumns:
             report.conformance = {  # type: ignore[attr-defined]
                 "id": item.nodeid if report.when == "call" else f"{item.nodeid}::{report.when}",
                 "section": f"{info.document} {info.section}",
-                "requirement": info.requirements[0],
+                "requirement": next(iter(info.requirements), info.document),
                 "level": info.level,
                 "verdict": outcome.verdict.value,
                 "states": " ".join(outcome.states),

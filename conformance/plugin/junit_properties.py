@@ -40,7 +40,7 @@ class JunitProperties:
             info, outcome = item.stash[CASE], item.stash.get(OUTCOME, None)
             values = {
                 "section": f"{info.document} {info.section}",
-                "requirement": info.requirements[0],
+                "requirement": next(iter(info.requirements), info.document),
                 "requirements": ",".join(info.requirements),
                 "level": info.level,
                 "id": info.id,

@@ -86,6 +86,16 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
         "help": "with --baseline: fail where more than N cases that were judged then are inconclusive after their repeats"
         f" (default: {MOST_INCONCLUSIVE}, which a busy machine may leave; with --strict always 0)",
     },
+    "--pkt-portable": {
+        "action": "store_true",
+        "help": "packetdrill's scripts: leave settings, PSH, windows and the options of SYNs to the target",
+    },
+    "--pkt-tolerance": {
+        "type": whole_number,
+        "default": 4000,
+        "metavar": "US",
+        "help": "packetdrill's scripts: how early or late an event may be, in microseconds (default: 4000, as packetdrill)",
+    },
     "--step-summary": {
         "action": "store_true",
         "help": "append summary.md to the file that $GITHUB_STEP_SUMMARY names, too",

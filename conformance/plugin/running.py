@@ -16,6 +16,7 @@ import pytest
 from conformance.plugin.collection import CASE
 from conformance.plugin.hooks import Stopped
 from conformance.plugin.options import is_strict, is_worker, number_of_worker, output_of
+from conformance.plugin.scripts import ScriptItem
 from conformance.plugin.terminal import usage_error
 
 if TYPE_CHECKING:
@@ -140,7 +141,16 @@ class Running:
     @pytest.hookimpl(tryfirst=True)
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> bool | None:
         """Give pytest the verdict, in place of a call of the case's function."""
-        outcome = pyfuncitem.stash.get(OUTCOME, None)
+        return self._give_verdict(pyfuncitem)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> None:
+        """Give pytest the verdict on a script, which has no function."""
+        if isinstance(item, ScriptItem):
+            self._give_verdict(item)
+
+    def _give_verdict(self, item: pytest.Item) -> bool | None:
+        outcome = item.stash.get(OUTCOME, None)
         if outcome is None:
             return None
         from conformance.judge import Verdict
@@ -192,6 +202,9 @@ class Running:
 def _submit(run: Run, item: pytest.Item) -> concurrent.futures.Future[Outcome]:
     from conformance.case.info import parameters_of
 
+    if isinstance(item, ScriptItem):
+        future = item.stash[_FUTURE] = run.submit(item.stash[CASE], item.script.function(), {})
+        return future
     function: Any = getattr(item, "function")  # noqa: B009 - a pytest.Item has none for mypy
     parameters = getattr(item, "callspec").params  # noqa: B009
     chosen = {name: parameters[name] for name in parameters_of(function) if name != "tcp"}

@@ -43,6 +43,8 @@ def statement_of(raised: BaseException | None, function: CaseFunction, target_na
 
 def line_of(raised: BaseException, function: CaseFunction) -> int | None:
     """Return the innermost line of the case's own file that `raised` went through."""
+    if isinstance(raised, Violation) and raised.line is not None:
+        return raised.line
     own = function.__code__.co_filename
     frames = traceback.extract_tb(raised.__traceback__)
     return next((frame.lineno for frame in reversed(frames) if frame.filename == own), None)

@@ -776,8 +776,10 @@ class Agent:
 
     @operation
     def option_get(self, number: int, *, sock: Sock, level: str, name: str) -> dict[str, Any]:
-        """Return ``value``: an int, or [onoff, seconds] for SO_LINGER."""
+        """Return ``value``: an int, [onoff, seconds] for SO_LINGER, or {"bytes": base64} for TCP_INFO."""
         numbers = option_number(level, name)
+        if name == "TCP_INFO":
+            return {"value": {"bytes": sock.socket.getsockopt(*numbers, 512)}}
         if name == "SO_LINGER":
             return {"value": LINGER.unpack(sock.socket.getsockopt(*numbers, LINGER.size))}
         return {"value": pending_error(sock) if name == "SO_ERROR" else sock.socket.getsockopt(*numbers)}

@@ -1,0 +1,117 @@
+"""A script as a case: its description, and the function that runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from conformance.bounded import read_octets
+from conformance.case.case import Case
+from conformance.case.info import CaseFunction, CaseInfo, InvalidCase
+from conformance.packetdrill.lexer import ScriptError
+from conformance.packetdrill.notes import Notes, notes_of
+from conformance.packetdrill.runner import CONGESTION_CONTROL, Runner, Ways
+from conformance.packetdrill.script import LARGEST_FILE, read
+from conformance.packetdrill.settings import settings_of
+from conformance.packetdrill.syntax import Command, Script
+from conformance.record.case import Sentence
+from conformance.standard import catalogue
+
+DEFINES: Mapping[int, Mapping[str, str]] = {
+    4: {"CODE": "host_unreachable", "CMSG_LEVEL_IP": "SOL_IP", "CMSG_TYPE_RECVERR": "IP_RECVERR"},
+    6: {"CODE": "addr_unreachable", "CMSG_LEVEL_IP": "SOL_IPV6", "CMSG_TYPE_RECVERR": "IPV6_RECVERR"},
+}
+"""The words that packetdrill's own runner defines for a family."""
+# Its Fast Open cookies are made of its own addresses: scripts with them are read, and do not apply.
+_COOKIES = {"TFO_COOKIE": "3021b9d889017eeb", "TFO_COOKIE_ZERO": "b7c12350a90dc8f5"}
+_DOCUMENT = "packetdrill"
+
+
+@dataclass(frozen=True)
+class ScriptInfo(CaseInfo):
+    """A script's description. It is held against itself where it names no requirement."""
+
+    def sentences(self) -> tuple[Sentence, ...]:
+        """Return the sentences of the requirements that the script's notes name."""
+        return super().sentences() if self.requirements else ()
+
+
+@dataclass(frozen=True)
+class ScriptCase:
+    """A script that was read, for one family."""
+
+    path: Path
+    script: Script
+    notes: Notes
+    family: int
+    ways: Ways
+
+    def runs(self) -> bool:
+        """Return True unless the script is for another family."""
+        only = self.script.flag("ip_version")
+        return only is None or only == f"ipv{self.family}" or (only.startswith("ipv4-mapped") and self.family == 4)
+
+    def describe(self, case_id: str, *, file: str) -> ScriptInfo:
+        """Return the description by which the script runs. Raises InvalidCase, OSError."""
+        try:
+            level = catalogue.level_of(self.notes.verifies)
+        except catalogue.UnknownRequirement as error:
+            raise InvalidCase(str(error)) from None
+        settings = {} if self.ways.portable else settings_of(self.script.before, self.path.parent).values
+        settings.pop(CONGESTION_CONTROL, None)  # an option of each socket: a namespace may not set its default
+        needs = ["app", *self.notes.needs]
+        if settings:
+            needs.append("settings")
+        if self.ways.portable and not self.notes.verifies:
+            level = "SHOULD"  # a script that was written for one stack is no rule for others: it differs
+        return ScriptInfo(
+            id=case_id,
+            title=f"{self.path.stem}: {self.notes.title}" if self.notes.title else self.path.stem,
+            description="",
+            document=_DOCUMENT,
+            section=self.path.parent.resolve().name,
+            level=level,
+            requirements=self.notes.verifies,
+            claims=(),
+            cells=(),
+            needs=tuple(dict.fromkeys(needs)),
+            lasts_s=_lasts_s(self.script),
+            quick=True,
+            alone=False,
+            sysctl=settings,
+            family=self.family,
+            file=file,
+        )
+
+    def function(self) -> CaseFunction:
+        """Return what the engine calls with `tcp`."""
+
+        def run(tcp: Case) -> Coroutine[Any, Any, None]:
+            return Runner(self.script, self.notes, self.path, tcp, self.ways).run()
+
+        run.__code__ = run.__code__.replace(
+            co_filename=str(self.path)
+        )  # where a failure points: there is no Python file
+        return run
+
+
+def read_case(path: Path, family: int, ways: Ways) -> ScriptCase:
+    """Read a script for one family. Raises ScriptError, OSError."""
+    script = read(path, {**DEFINES[family], **_COOKIES})
+    text = read_octets(path, LARGEST_FILE).decode()
+    return ScriptCase(path, script, notes_of(text, str(path)), family, ways)
+
+
+def _lasts_s(script: Script) -> float:
+    """Return about how long a script takes, in seconds."""
+    total = 0
+    for event in script.events:
+        total = event.when.low if event.when.kind in ("at", "between") else total + event.when.low
+        if not isinstance(event.action, Command) and (ends := getattr(event.action, "ends", None)) is not None:
+            total = max(total, ends)
+    return total / 1e9
+
+
+__all__ = ["ScriptCase", "ScriptError", "ScriptInfo", "Ways", "read_case"]

@@ -1,0 +1,71 @@
+"""Collect packetdrill's scripts (`*.pkt`): each is a case for each address family, among all others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from conformance.packetdrill.case import ScriptCase, ScriptInfo
+
+
+class ScriptItem(pytest.Item):
+    """One script over one family. The engine runs it, as it runs every case."""
+
+    script: ScriptCase
+
+    def runtest(self) -> None:
+        """Do nothing: the verdict is there already, and `Running` gives it to pytest."""
+
+    def describe(self) -> ScriptInfo:
+        """Describe the case. Raises pytest.UsageError with one clear line."""
+        from conformance.case.ids import case_id
+        from conformance.case.info import InvalidCase
+
+        file = self.location[0]
+        name = case_id(self.path, self.name, self.nodeid)
+        try:
+            return self.script.describe(name, file="" if file.startswith(("..", "/")) else file)
+        except InvalidCase as error:
+            raise pytest.UsageError(f"{self.nodeid}: {error}") from None
+        except OSError as error:
+            raise pytest.UsageError(f"{self.nodeid}: can't read {error.filename}: {error.strerror}") from None
+
+    def reportinfo(self) -> tuple[Path, int, str]:
+        """Say where the script is."""
+        return self.path, 0, self.name
+
+
+class ScriptFile(pytest.File):
+    """One script file."""
+
+    def collect(self) -> Iterator[ScriptItem]:
+        """Read the script for each family that was asked for. Raises CollectError for a text that is no script."""
+        from conformance.packetdrill.case import ScriptError, Ways, read_case
+
+        config = self.config
+        tolerance_us = config.getoption("--pkt-tolerance")
+        ways = Ways(portable=config.getoption("--pkt-portable"), tolerance_ns=tolerance_us * 1000)
+        chosen = config.getoption("--family")
+        for family in (4, 6) if chosen == "both" else (int(chosen),):
+            try:
+                script = read_case(self.path, family, ways)
+            except ScriptError as error:
+                raise self.CollectError(str(error)) from None
+            except OSError as error:
+                raise self.CollectError(f"can't read {self.path}: {error.strerror}") from None
+            if script.runs():
+                item = ScriptItem.from_parent(self, name=f"{self.path.stem}[ipv{family}]")
+                item.script = script
+                yield item
+
+
+class Scripts:
+    """Collects script files beside Python's modules."""
+
+    def pytest_collect_file(self, file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+        """Take a file whose name ends in .pkt."""
+        return ScriptFile.from_parent(parent, path=file_path) if file_path.suffix == ".pkt" else None

@@ -1,0 +1,82 @@
+"""Scripts in packetdrill's language as cases of a run, on the real stack."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Suite
+
+EXAMPLES = Path(__file__).parent.parent.parent / "examples" / "packetdrill"
+_OPEN = """
+   0 socket(..., SOCK_STREAM, IPPROTO_TCP) = 3
+  +0 bind(3, ..., ...) = 0
+  +0 listen(3, 1) = 0
+  +0 < S 0:0(0) win 32792 <mss 1000>
+  +0 > S. 0:0(0) ack 1 <...>
++.01 < . 1:1(0) ack 1 win 32792
+  +0 accept(3, ..., ...) = 4
+"""
+_DATA = "+.01 < P. 1:101(100) ack 1 win 32792\n"
+BROKEN = {
+    "ack": (_OPEN + _DATA + "+0 > . 1:1(0) ack 102\n", "ack: expected 102, came 101"),
+    "flags": (_OPEN + _DATA + "+0 > F. 1:1(0) ack 101\n", "flags: expected F., came ."),
+    "time": (_OPEN + _DATA + "+.5~+.6 > . 1:1(0) ack 101\n", "the packet came at"),
+    "nothing": (_OPEN + "+0 > . 1:1(0) ack 1\n", "nothing came where the script expects"),
+    "call": (_OPEN + "+0 write(4, ..., 100) = 99\n", "write() returned 100, expected 99"),
+    "error": (_OPEN + "+0 close(4) = -1 EBUSY (Busy)\n", "close() returned 0, expected EBUSY"),
+    "code": (_OPEN + "+0 %{ assert tcpi_state == TCP_CLOSE }%\n", "the assertion does not hold"),
+    "more": ("//: nothing more\n" + _OPEN + "+0 write(4, ..., 10) = 10\n", "expected no segment"),
+}
+
+
+@pytest.fixture
+def scripts(lab: None, tmp_path: Path) -> Suite:
+    """Return an empty folder for scripts."""
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    return Suite(tmp_path)
+
+
+def test_each_construct_passes(scripts: Suite) -> None:
+    ran = scripts.run(str(EXAMPLES))
+    assert set(ran.verdicts.values()) == {"conforms"}, ran.out
+    assert len(list(EXAMPLES.glob("*.pkt"))) >= 40
+
+
+def test_what_breaks_a_script_is_seen_with_its_line(scripts: Suite) -> None:
+    for name, (text, _) in BROKEN.items():
+        (scripts.folder / f"{name}.pkt").write_text(text)
+    ran = scripts.run("--family=4")
+    for name, (text, message) in BROKEN.items():
+        result = ran.results[f"{name}[ipv4]"]
+        assert result["verdict"] == "violates", (name, result["message"])
+        assert message in result["message"]
+        if name != "more":
+            assert f"{name}.pkt:{len(text.splitlines())}" in ran.out
+    assert ran.code == 1
+
+
+def test_what_does_not_apply_is_named(scripts: Suite) -> None:
+    (scripts.folder / "shell.pkt").write_text("`touch made-by-the-script`\n" + _OPEN)
+    (scripts.folder / "call.pkt").write_text(_OPEN + "+0 ioctl(4, SIOCINQ, [0]) = 0\n")
+    ran = scripts.run("--family=4")
+    assert ran.results["shell[ipv4]"]["message"] == "a shell on the target: touch made-by-the-script"
+    assert ran.results["call[ipv4]"]["message"] == "ioctl() is no call that an agent makes"
+    assert set(ran.verdicts.values()) == {"not applicable"}
+    assert not (scripts.folder / "made-by-the-script").exists()
+
+
+def test_in_portable_mode_a_script_differs(scripts: Suite) -> None:
+    (scripts.folder / "x.pkt").write_text(BROKEN["ack"][0])
+    (scripts.folder / "window.pkt").write_text(_OPEN.replace("ack 1 <...>", "ack 1 win 1 <...>"))
+    ran = scripts.run("--family=4", "--pkt-portable")
+    assert ran.results["x[ipv4]"]["message"] == "differs from the script: ack: expected 102, came 101"
+    assert ran.verdicts == {"x[ipv4]": "breaks should", "window[ipv4]": "conforms"}
+
+
+def test_a_text_that_is_no_script_is_shown_with_its_place(scripts: Suite) -> None:
+    (scripts.folder / "wrong.pkt").write_text("0 socket(\n")
+    ran = scripts.run("--family=4")
+    assert "wrong.pkt:2:1: expected" in ran.out
+    assert "Traceback" not in ran.out
