@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -19,9 +21,11 @@ CASES = '''
     @verifies("RFC9293:3.5-handshake")
     async def test_talks(tcp, number):
         """Text goes both ways, and then nothing is due, for four seconds."""
+        Path("waits").touch()
         while not Path("go").exists():
             await tcp.sleep(0.05)
         conn = await tcp.drive_to(State.ESTABLISHED)
+        Path("talks").touch()
         for _ in range(10):
             await conn.send(ACK, payload=b"x")
             await conn.expect_ack()
@@ -45,6 +49,7 @@ with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
         segment = Segment("10.78.0.1", "10.78.0.2", 1, 2, Seq(1), flags=ACK, payload=b"x")
         frames = [Template(them, us, segment.src, segment.dst).frame(segment)] * 1000
     else:
+        seconds = 2  # the tester is held meanwhile: see `beside`
         ours = [f"10.77.4.{n}" for n in range(1, 40)]
         segments = [Segment("10.77.0.1", one, 1, 2, Seq(1), flags=ACK, payload=bytes(1400)) for one in ours]
         frames = [Template(them, us, one.src, one.dst).frame(one) for one in segments] * 25
@@ -58,12 +63,18 @@ with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
             raw.send(frame)
         frames = frames[200:] + frames[:200]
         sent += 200
+    print("sent", flush=True)
+    time.sleep(60)
 """
 
 
 @pytest.fixture
 def beside(suite: Callable[[str], Suite]) -> Callable[[str, int], Ran]:
-    """Run the cases beside a flood of that kind and of so many frames a second, sent from the target's namespace."""
+    """Run the cases beside a flood of that kind and of so many frames a second, sent from the target's namespace.
+
+    A flood of frames for us comes while the tester is held in the middle of its cases: it can't read them all on any
+    machine, be it quick or slow.
+    """
     if os.geteuid():
         pytest.skip("needs root to enter the target's namespace")
 
@@ -73,8 +84,16 @@ def beside(suite: Callable[[str], Suite]) -> Callable[[str, int], Ran]:
         try:
             wait(lambda: any(b"agent.py" in _command(one) for one in children(process.pid)))
             agent = next(one for one in children(process.pid) if b"agent.py" in _command(one))
-            with _flooding(agent, kind, rate):
+            wait((made.folder / "waits").exists)
+            if kind == "ours":
                 (made.folder / "go").touch()
+                wait((made.folder / "talks").exists)
+                process.send_signal(signal.SIGSTOP)
+            with _flooding(agent, kind, rate) as flood:
+                (made.folder / "go").touch()
+                if kind == "ours":
+                    assert flood.readline() == b"sent\n"
+                    process.send_signal(signal.SIGCONT)
                 out, _ = process.communicate(timeout=240)
         finally:
             with contextlib.suppress(ProcessLookupError):
@@ -92,7 +111,7 @@ def _command(process: int) -> bytes:
 
 
 @contextlib.contextmanager
-def _flooding(agent: int, kind: str, rate: int) -> Iterator[None]:
+def _flooding(agent: int, kind: str, rate: int) -> Iterator[IO[bytes]]:
     enter = (
         "import ctypes, os\n"
         f"assert ctypes.CDLL(None).setns(os.open('/proc/{agent}/ns/net', os.O_RDONLY), 0x40000000) == 0\n"
@@ -102,7 +121,7 @@ def _flooding(agent: int, kind: str, rate: int) -> Iterator[None]:
     assert flood.stdout is not None
     try:
         assert flood.stdout.readline() == b"floods\n"
-        yield
+        yield flood.stdout
     finally:
         flood.kill()
         flood.wait()
