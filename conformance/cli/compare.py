@@ -38,9 +38,9 @@ def main(words: Sequence[str]) -> int:
     """Compare; return 2 where something can't be read or compared."""
     options = _parser().parse_args(words)
     from conformance.record import RecordError  # noqa: PLC0415
-    from conformance.report import make_comparison  # noqa: PLC0415
     from conformance.report.baseline_files import load  # noqa: PLC0415
     from conformance.report.compare import compare  # noqa: PLC0415
+    from conformance.report.pages import make_comparison  # noqa: PLC0415
 
     runs, wrong = [], []
     for where in (options.first, *options.others):

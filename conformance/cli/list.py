@@ -259,14 +259,15 @@ def _list_cases(chosen: Sequence[CaseInfo], *, as_json: bool) -> None:
         return
     console = plain_console()
     for module, cases in itertools.groupby(chosen, key=lambda case: case.id.partition("::")[0]):
-        console.print(f"\n[bold]{module}[/]")
+        lines = [f"\n[bold]{module}[/]"]
         for case in cases:
             name = _without_family(case.id).partition("::")[2]
             marks = [case.level, f"{case.document} {case.section}", *case.requirements[:3], *case.claims]
             marks += [f"needs {' '.join(case.needs)}"] if case.needs else []
             marks += ["alone"] if case.alone else []
             marks += [f"lasts {case.lasts_s:g} s"] if case.lasts_s else []
-            console.print(f"  {escape(name)}  [dim]{escape(', '.join(marks))}[/]")
+            lines.append(f"  {escape(name)}  [dim]{escape(', '.join(marks))}[/]")
+        console.print("\n".join(lines))
     print(f"{count(len(chosen), 'case')}, each for IPv4 and IPv6")
 
 

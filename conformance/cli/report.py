@@ -13,9 +13,11 @@ def main(words: Sequence[str]) -> int:
     """Make the pages; return 1 where there is no run or they can't be written."""
     options = _parser().parse_args(words)
     from conformance.record import RecordError  # noqa: PLC0415
-    from conformance.report import make_report, make_single, merge  # noqa: PLC0415
     from conformance.report.baseline_files import load  # noqa: PLC0415
     from conformance.report.folder import refuse_no_run  # noqa: PLC0415
+    from conformance.report.merge import merge  # noqa: PLC0415
+    from conformance.report.pages import make_report  # noqa: PLC0415
+    from conformance.report.single import make_single  # noqa: PLC0415
 
     problems: list[str] = []
     written: list[str] = []

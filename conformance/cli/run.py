@@ -53,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _make_single(output: Path) -> int:
     from conformance.record import RecordError  # noqa: PLC0415
-    from conformance.report import make_single  # noqa: PLC0415
+    from conformance.report.single import make_single  # noqa: PLC0415
 
     try:
         print(f"report: {make_single(output)}")

@@ -11,8 +11,8 @@ from conformance.plugin.selection import narrowed_by
 from conformance.plugin.terminal import usage_error
 
 if TYPE_CHECKING:
-    from conformance.report import Overview
     from conformance.report.changes import Changes
+    from conformance.report.overview import Overview
 
 
 class BaselineGate:

@@ -13,8 +13,7 @@ from conformance.plugin.pytest_reports import reports_in
 from conformance.plugin.terminal import write_line
 
 if TYPE_CHECKING:
-    from conformance.report import Overview
-    from conformance.report.overview import Entry
+    from conformance.report.overview import Entry, Overview
 
 _LEVELS = ("MUST", "text", "SHOULD", "MAY")
 _UNJUDGED = ("not applicable", "inconclusive", "error")
@@ -39,7 +38,8 @@ class Ending:
         if stopped is None:
             return
         from conformance.record import RecordError
-        from conformance.report import gather, write_report
+        from conformance.report.overview import gather
+        from conformance.report.pages import write_report
 
         self._problems = list(stopped.problems)
         # With -x and Ctrl-C, more cases may have ended than pytest reached.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from conformance.report import Overview
+    from conformance.report.overview import Overview
 
 
 class StepSummary:

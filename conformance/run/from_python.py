@@ -7,16 +7,17 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from conformance.case.info import CaseFunction, CaseInfo, InvalidCase
 from conformance.case.parameters import ParametrizedCase, expand, is_case_function
 from conformance.judge import Verdict
-from conformance.run.folder import RunFolder
 from conformance.run.outcome import Outcome
-from conformance.run.run import Run
 from conformance.standard.profile import Profile, profile
 from conformance.target import HarnessFault, Target
+
+if TYPE_CHECKING:
+    from conformance.run.run import Run
 
 _FAILED = (Verdict.VIOLATES, Verdict.ERROR)
 
@@ -64,8 +65,11 @@ def run(
         HarnessFault: the target can't be made ready, or another run is at `output`.
         RecordError: the record or the pages can't be written.
     """
-    # Late, so that a module of cases, which imports conformance.api, does not wait for the report.
-    from conformance.report import gather, write_report  # noqa: PLC0415
+    # Late, so that a module of cases, which imports conformance.api, does not wait for what runs and reports them.
+    from conformance.report.overview import gather  # noqa: PLC0415
+    from conformance.report.pages import write_report  # noqa: PLC0415
+    from conformance.run.folder import RunFolder  # noqa: PLC0415
+    from conformance.run.run import Run  # noqa: PLC0415
     from conformance.target.load import load_target  # noqa: PLC0415
 
     output = Path(output)

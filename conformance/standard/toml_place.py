@@ -37,21 +37,22 @@ class Place:
 
     def __init__(self, content: str, where: str) -> None:
         self._lines, self._where = content.splitlines(), where
+        self._heads = {at: name for at, line in enumerate(self._lines) if (name := _header(line))}
 
     def line_of(self, key: str, header: str = "", number: int = 1) -> str:
         """Return `FILE:LINE` of a key in the table `header`, the table's own line where it has no such key.
 
         Of tables of the same header, `number` is which, counted from 1. The file alone where nothing is found.
         """
-        heads = [at for at, line in enumerate(self._lines) if header and _header(line) == header]
+        heads = [at for at, name in self._heads.items() if header and name == header]
         first = heads[number - 1] if len(heads) >= number else -1
         for at, line in enumerate(self._lines[first + 1 :], first + 1):
-            if _header(line):
+            if at in self._heads or not key:
                 break
-            if key and re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*[=.]", line):
+            if re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*[=.]", line):
                 return f"{self._where}:{at + 1}"
         if not header:  # the key may be a table
-            first = next((at for at, line in enumerate(self._lines) if key and _header(line).split(".")[0] == key), -1)
+            first = next((at for at, name in self._heads.items() if key and name.split(".")[0] == key), -1)
         return f"{self._where}:{first + 1}" if first >= 0 else self._where
 
 

@@ -1,5 +1,8 @@
 """Frames around segments: scapy describes them, bytes are patched for each segment.
 
+scapy takes a third of a second to import, which a list of cases and a process that only reports can do without: see
+`described`, which is imported when the first frame is made.
+
 scapy takes about half a millisecond for a frame; a template made by it once, with the TCP part rewritten, a few
 microseconds; one that is prepared before it is needed, one microsecond. Everything that is not TCP (ARP, neighbour
 discovery) is rare enough for scapy, and remembered.
@@ -8,27 +11,13 @@ discovery) is rare enough for scapy, and remembered.
 from __future__ import annotations
 
 import functools
-import logging
 import struct
-from collections.abc import Iterable, Mapping
-from typing import NamedTuple, cast
+from collections.abc import Mapping
+from typing import NamedTuple
 
-logging.getLogger("scapy.runtime").setLevel(logging.ERROR)
-
-from scapy.layers.inet import IP, TCP  # noqa: E402
-from scapy.layers.inet6 import (  # noqa: E402
-    ICMPv6ND_NA,
-    ICMPv6ND_NS,
-    ICMPv6NDOptDstLLAddr,
-    ICMPv6NDOptSrcLLAddr,
-    IPv6,
-)
-from scapy.layers.l2 import ARP, Ether  # noqa: E402
-from scapy.packet import Raw  # noqa: E402
-
-from conformance.wire.ip import is_neighbour_discovery  # noqa: E402
-from conformance.wire.layout import ARP_ETHERTYPE, ETHERNET, before_addresses, ethertype, layout  # noqa: E402
-from conformance.wire.segment import Segment, address_text, internet_checksum, packed  # noqa: E402
+from conformance.wire.ip import is_neighbour_discovery
+from conformance.wire.layout import ARP_ETHERTYPE, ETHERNET, ethertype, layout
+from conformance.wire.segment import Segment, address_text, internet_checksum, packed
 
 _SOLICITED = (135, 136)
 """Neighbour solicitation and neighbour advertisement (RFC 4861 section 4)."""
@@ -44,7 +33,7 @@ class Template:
     """
 
     def __init__(self, src_mac: str, dst_mac: str, src: str, dst: str) -> None:
-        self._macs, self._src, self._dst = (src_mac, dst_mac), src, dst
+        self._macs, self._hosts = (src_mac, dst_mac), (src, dst)
         self._v6 = ":" in src
         self._ethernet, ip = _headers(src_mac, dst_mac, self._v6)
         self._ip = ip + packed(src) + packed(dst)
@@ -62,33 +51,17 @@ class Template:
 
     def carry(self, protocol: int, raw: bytes, fields: Mapping[str, object] | None = None) -> bytes:
         """Return the Ethernet frame that carries `raw` by that protocol's number; `fields` as `Segment.ip`."""
-        given = dict(fields or {})
-        kind = 0x86DD if self._v6 else 0x0800
-        ether = Ether(src=self._macs[0], dst=self._macs[1], type=kind)
-        if not self._v6:
-            options = given.pop("options", b"")
-            assert isinstance(options, bytes)
-            padded = [Raw(options + bytes(-len(options) % 4))] if options else []
-            ip = {"src": self._src, "dst": self._dst, "flags": "DF", "proto": protocol, "options": padded, **given}
-            return bytes(ether / IP(**ip) / raw)
-        extensions = given.pop("extensions", ())
-        names = {"ttl": "hlim", "tos": "tc"}
-        for number, body in reversed(tuple(cast("Iterable[tuple[int, bytes]]", extensions))):
-            # Their length is counted in units of 8 octets beyond the first (RFC 8200 section 4).
-            raw = bytes((protocol, (len(body) + 1) // 8)) + body + bytes(-(2 + len(body)) % 8) + raw
-            protocol = number
-        ip = {"src": self._src, "dst": self._dst, "nh": protocol, **{names.get(k, k): v for k, v in given.items()}}
-        return bytes(ether / IPv6(**ip) / raw)
+        from conformance.wire import described  # noqa: PLC0415
+
+        return described.packet(self._macs, self._hosts, protocol, raw, fields or {})
 
 
 @functools.cache
 def _headers(src_mac: str, dst_mac: str, v6: bool) -> tuple[bytes, bytes]:
     """Return the Ethernet header of TCP segments, and the IP header up to its addresses."""
-    ip = (
-        IPv6(plen=0, src="::", dst="::") if v6 else IP(id=0, flags="DF", len=20, chksum=0, src="0.0.0.0", dst="0.0.0.0")
-    )
-    frame = bytes(Ether(src=src_mac, dst=dst_mac) / ip / TCP())
-    return frame[:ETHERNET], frame[ETHERNET : ETHERNET + before_addresses(v6=v6)]
+    from conformance.wire import described  # noqa: PLC0415
+
+    return described.headers(src_mac, dst_mac, v6)
 
 
 class PreparedFrame:
@@ -151,28 +124,16 @@ def _arp_message(arp: bytes) -> Neighbour | None:
 @functools.lru_cache(4096)
 def neighbour_answer(asked: Neighbour, mac: str) -> bytes:
     """Return the answer to the asker: the asked address is at `mac`."""
-    ether = Ether(src=mac, dst=asked.sender_mac)
-    if ":" not in asked.address:
-        return bytes(ether / ARP(op=2, hwsrc=mac, psrc=asked.address, hwdst=asked.sender_mac, pdst=asked.sender))
-    # An asker without an address of its own yet is answered to all nodes (RFC 4861 section 7.2.4).
-    unspecified = asked.sender == "::"
-    answer = ICMPv6ND_NA(tgt=asked.address, R=0, S=0 if unspecified else 1, O=1) / ICMPv6NDOptDstLLAddr(lladdr=mac)
-    return bytes(ether / IPv6(src=asked.address, dst="ff02::1" if unspecified else asked.sender, hlim=255) / answer)
+    from conformance.wire import described  # noqa: PLC0415
+
+    return described.answer(mac, asked.sender_mac, asked.sender, asked.address)
 
 
 def neighbour_probe(mac: str, address: str) -> bytes:
     """Return the frame that asks who has `address`, in nobody's name (RFC 5227 section 2.1, RFC 4862 section 5.4)."""
-    if ":" not in address:
-        return bytes(Ether(src=mac, dst="ff:ff:ff:ff:ff:ff") / ARP(op=1, hwsrc=mac, psrc="0.0.0.0", pdst=address))
-    group, group_mac = _solicited(address)
-    return bytes(Ether(src=mac, dst=group_mac) / IPv6(src="::", dst=group, hlim=255) / ICMPv6ND_NS(tgt=address))
+    from conformance.wire import described  # noqa: PLC0415
 
-
-def _solicited(address: str) -> tuple[str, str]:
-    """Return the solicited-node group of an IPv6 address, and its Ethernet address."""
-    low = int.from_bytes(packed(address)[-3:], "big")
-    group = f"ff02::1:ff{low >> 16:02x}:{low & 0xFFFF:04x}"
-    return group, f"33:33:ff:{low >> 16:02x}:{low >> 8 & 0xFF:02x}:{low & 0xFF:02x}"
+    return described.question(mac, address, "")
 
 
 def neighbour_question(mac: str, address: str, asked: str) -> bytes:
@@ -192,8 +153,6 @@ def neighbour_question(mac: str, address: str, asked: str) -> bytes:
 @functools.cache
 def _question(mac: str, asked: str) -> bytes:
     """Return the question from an asker without an address."""
-    if ":" not in asked:
-        return bytes(Ether(src=mac, dst="ff:ff:ff:ff:ff:ff") / ARP(op=1, hwsrc=mac, psrc="0.0.0.0", pdst=asked))
-    group, group_mac = _solicited(asked)
-    question = ICMPv6ND_NS(tgt=asked) / ICMPv6NDOptSrcLLAddr(lladdr=mac)
-    return bytes(Ether(src=mac, dst=group_mac) / IPv6(src="::", dst=group, hlim=255) / question)
+    from conformance.wire import described  # noqa: PLC0415
+
+    return described.question(mac, asked, mac)

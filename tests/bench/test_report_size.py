@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from conformance.report import make_report
+from conformance.report.pages import make_report
 from tests.bench.report import CASES, write_run
 
 

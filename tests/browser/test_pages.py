@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from conformance.report import make_comparison, make_report, make_single
 from conformance.report.baseline_files import BEFORE, load
 from conformance.report.compare import compare
 from conformance.report.folder import replaced
+from conformance.report.pages import make_comparison, make_report
+from conformance.report.single import make_single
 from tests.unit.test_report import T0, S, make_record, make_run, save, simultaneous_close
 
 JENKINS = "sandbox; default-src 'none'; img-src 'self'; style-src 'self'"

@@ -24,10 +24,11 @@ from conformance.packetdrill import ScriptError
 from conformance.packetdrill import read as read_script
 from conformance.record import RecordError, read_results
 from conformance.record.pcapng import read_pcapng
-from conformance.report import make_report, merge
 from conformance.report.baseline_files import load as load_baseline
 from conformance.report.dissect import dissect as dissect_for_report
+from conformance.report.merge import merge
 from conformance.report.mutants import read as read_mutants
+from conformance.report.pages import make_report
 from conformance.standard import _data
 from conformance.standard.profile import parse as parse_profile
 from conformance.standard.profile import profile

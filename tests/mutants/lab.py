@@ -29,9 +29,9 @@ import pytest
 
 from conformance.case.ids import cases_folder
 from conformance.record import RecordError
-from conformance.report import make_report
 from conformance.report.files import put
 from conformance.report.folder import require_target
+from conformance.report.pages import make_report
 from tests.mutants.plugin import MutantPlugin, Without
 from tests.mutants.rules import Mutant, MutantError, mutants
 from tests.mutants.sources import STACK, SourceMutant, Sources, lacking, sources

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from conformance.report import case_pages, files, make_report
+from conformance.report import case_pages, files
+from conformance.report.pages import make_report
 from conformance.standard.cells import cells
 from tests.unit.test_report import HANDSHAKE, Page, assert_sound, make_record, save
 from tests.unit.test_state_map import a_case

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from conformance.report import make_report, merge
+from conformance.report.merge import merge
+from conformance.report.pages import make_report
 from tests.schemas import schema_of, valid
 from tests.unit.test_exports import EVIL
 from tests.unit.test_merge import on

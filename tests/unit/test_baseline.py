@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from conformance.cli import main
 from conformance.record import CaseRecord, RecordError, ResultsWriter, current_id, record_of
-from conformance.report import baseline_files, make_comparison, make_report
+from conformance.report import baseline_files
 from conformance.report.baseline import Baseline, Result, Time, of_records
 from conformance.report.baseline_files import load, save, written
 from conformance.report.changes import as_lines, changes
 from conformance.report.compare import compare
+from conformance.report.pages import make_comparison, make_report
 from conformance.report.text import NOTHING, VERDICTS
 from tests.unit.test_results import SAMPLE
 

@@ -15,8 +15,10 @@ from conformance.record import PcapngWriter, RecordError, ResultsWriter, read_pc
 from conformance.record import pcapng as captures
 from conformance.record import results as lines
 from conformance.record.inside import open_inside
-from conformance.report import make_report, make_single, merge
 from conformance.report.baseline_files import load
+from conformance.report.merge import merge
+from conformance.report.pages import make_report
+from conformance.report.single import make_single
 from conformance.target.load import TargetFileError, load_target
 from tests.unit.test_report import HANDSHAKE, make_record, save
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from conformance.report import gather, make_report
 from conformance.report.baseline_files import BEFORE, LAST, load
 from conformance.report.folder import MARKER, replaced
+from conformance.report.overview import gather
+from conformance.report.pages import make_report
 from conformance.report.summary import as_markdown
 from tests.unit.test_report import assert_sound, make_record, make_run, page_of, save, simultaneous_close
 

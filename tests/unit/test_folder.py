@@ -12,8 +12,10 @@ import pytest
 from conformance.cli import main
 from conformance.record import RecordError
 from conformance.report import folder as folders
-from conformance.report import make_report, make_single, merge
 from conformance.report.folder import FILES, FOLDERS, MARKER, refuse_foreign, replaced, require_target
+from conformance.report.merge import merge
+from conformance.report.pages import make_report
+from conformance.report.single import make_single
 from conformance.run.folder import RunFolder
 from tests.unit.test_report import HANDSHAKE, make_record, save
 

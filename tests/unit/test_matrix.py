@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from conformance.record import ResultsWriter, record_of
-from conformance.report import make_report
 from conformance.report.matrix import WORST
+from conformance.report.pages import make_report
 from conformance.report.text import VERDICTS
 from tests.unit.test_report import Page, make_record
 

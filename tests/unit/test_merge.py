@@ -8,8 +8,9 @@ import pytest
 
 from conformance.cli import main
 from conformance.record import RecordError, read_pcapng, read_results
-from conformance.report import make_report, merge
 from conformance.report.baseline_files import load
+from conformance.report.merge import merge
+from conformance.report.pages import make_report
 from tests.unit.test_report import HANDSHAKE, assert_sound, make_record, save, simultaneous_close
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from conformance.report import make_report
 from conformance.report.mutants import read
+from conformance.report.pages import make_report
 from tests.unit.test_report import assert_sound, make_record, save
 
 LOST: dict[str, Any] = {"killed": False, "killers": [], "noticed_by": 0}

@@ -27,11 +27,11 @@ from conformance.record import (
     read_pcapng,
     record_of,
 )
-from conformance.report import make_report
 from conformance.report.bar import draw_bar
 from conformance.report.dissect import dissect
 from conformance.report.frames import relate
 from conformance.report.ladder import draw_ladder
+from conformance.report.pages import make_report
 from conformance.report.text import bounds, clean, duration, seconds
 
 T0 = 1_795_000_000_000_000_000

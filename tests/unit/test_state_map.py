@@ -11,8 +11,8 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from conformance.record import CellFacts, ResultsWriter, record_of
-from conformance.report import make_report
 from conformance.report.figure5 import _BOXES, _WAYS, action, draw_figure
+from conformance.report.pages import make_report
 from conformance.report.state_map import (
     FAMILIES,
     STATES,

@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from conformance.record import SeriesFacts, record_of
-from conformance.report import make_report
+from conformance.report.pages import make_report
 from conformance.report.timing import described, draw_series
 from tests.unit.test_report import assert_sound, make_record, save
 
