@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -87,8 +87,8 @@ def load(where: str, folder: Path = FOLDER) -> Baseline:
     return _read(where, path, content)
 
 
-def earlier(run_dir: Path, folder: Path = FOLDER) -> list[Baseline]:
-    """Return the results of earlier runs, the newest first: of the run that was in the folder before, and the baselines.
+def earlier(run_dir: Path, cases: Container[str], folder: Path = FOLDER) -> list[Baseline]:
+    """Return what earlier runs had of these cases, the newest first: the run before in this folder, and the baselines.
 
     A file that can't be read is left out: it is named when somebody asks for it.
     """
@@ -96,7 +96,7 @@ def earlier(run_dir: Path, folder: Path = FOLDER) -> list[Baseline]:
     before = run_dir / BEFORE
     for name, path in (("the run before", before), *((path.stem, path) for path in sorted(folder.glob("*.json")))):
         with contextlib.suppress(RecordError, OSError, ValueError):
-            baselines.append(_read(name, path, read_octets(path, _LARGEST).decode("utf-8")))
+            baselines.append(_read(name, path, read_octets(path, _LARGEST).decode("utf-8"), cases))
     return sorted(baselines, key=lambda baseline: baseline.at, reverse=True)
 
 
@@ -117,7 +117,7 @@ def _read_run(name: str, path: Path) -> Baseline:
     return baseline
 
 
-def _read(name: str, path: Path, content: str) -> Baseline:
+def _read(name: str, path: Path, content: str, only: Container[str] | None = None) -> Baseline:
     try:
         data = json.loads(content, parse_constant=lambda _: None)
     except (ValueError, RecursionError) as error:
@@ -128,7 +128,7 @@ def _read(name: str, path: Path, content: str) -> Baseline:
         raise RecordError(f"{path} is no baseline that can be read here: its schema is {schema!r}, not {SCHEMA}{again}")
     try:
         cases = {
-            current_id(case): Result(
+            today: Result(
                 _verdict(one["verdict"]),
                 {what: str(taken) for what, taken in one.get("choices", {}).items()},
                 {what: Time(*map(to_the_millisecond, time)) for what, time in one.get("timings", {}).items()},
@@ -137,6 +137,7 @@ def _read(name: str, path: Path, content: str) -> Baseline:
                 str(one.get("deviation", "")),
             )
             for case, one in data["cases"].items()
+            if (today := current_id(case)) and (only is None or today in only)
         }
         deviations = [_known(one) for one in data.get("deviations", ())]
         target, version = str(data["target"]["name"]), str(data["target"]["version"])

@@ -209,7 +209,7 @@ def gather(run_dir: Path, *, check: bool = True) -> Overview:
         several = len({target for target, _ in offsets}) > 1
         for (target, _), record in zip(offsets, read_records(results, offsets.values()), strict=True):
             _add(overview, record, offsets[target, record.id], prefix=f"{target}:" if several else "")
-    overview.history = earlier(run_dir)
+    overview.history = earlier(run_dir, {entry.id for entry in overview.entries.values()})
     return overview
 
 

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from netaddr import IPAddress, IPNetwork, IPRange
-from pyroute2 import IPRoute
 
 from conformance.link import LinkError, Wire
 from conformance.link.af_packet import PacketLink, mtu, offloads, packet_socket
@@ -101,6 +100,8 @@ class Segment:
 
 def _local_networks() -> dict[str, IPNetwork]:
     """Return this machine's addresses, each with its network."""
+    from pyroute2 import IPRoute  # noqa: PLC0415 - slow to import, and a list of cases needs none
+
     networks = {}
     with IPRoute() as ip:
         for entry in ip.get_addr():
