@@ -31,6 +31,9 @@ settings.register_profile("quick", deadline=None, max_examples=20, derandomize=T
 settings.register_profile("long", deadline=None, max_examples=5000)
 settings.load_profile("no deadline")
 
+# Scripts that a benchmark runs are no tests of the harness's.
+collect_ignore_glob = ["bench/packetdrill/*"]
+
 # Files that wait for minutes; what little they work leaves room for the others meanwhile.
 _LONGEST = ("test_last_checks.py", "test_timers.py", "test_readme.py")
 

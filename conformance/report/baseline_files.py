@@ -136,8 +136,8 @@ def _read(name: str, path: Path, content: str, only: Container[str] | None = Non
                 tuple(map(str, one.get("cells", ()))),
                 str(one.get("deviation", "")),
             )
-            for case, one in data["cases"].items()
-            if (today := current_id(case)) and (only is None or today in only)
+            for today, one in ((current_id(case), one) for case, one in data["cases"].items())
+            if only is None or today in only
         }
         deviations = [_known(one) for one in data.get("deviations", ())]
         target, version = str(data["target"]["name"]), str(data["target"]["version"])
