@@ -18,10 +18,11 @@ check: lint
 
 # Most tests wait for a run of their own to end: three at once take little more of two cores than one.
 test: $(VENV)/installed-dev $(VENV)/browser stacks
-	@$(BIN)/pytest tests -ra -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(BIN)/pytest tests -ra -n 3 --dist loadfile --no-loadscope-reorder -m "not long" $(ARGS)
 
-# Half an hour and more: fifty times as many random examples, and all mutants.
+# An hour and more: what takes long, fifty times as many random examples, and all mutants.
 test-long: $(VENV)/installed-dev stacks
+	@$(BIN)/pytest tests -ra -n 2 --dist loadfile -m long
 	@$(BIN)/pytest tests/unit tests/fuzz -ra -n 2 --dist worksteal --hypothesis-profile=long
 	@$(BIN)/python -m tests.mutants
 

@@ -34,8 +34,15 @@ settings.load_profile("no deadline")
 # Scripts that a benchmark runs are no tests of the harness's.
 collect_ignore_glob = ["bench/packetdrill/*"]
 
-# Files that wait for minutes; what little they work leaves room for the others meanwhile.
-_LONGEST = ("test_last_checks.py", "test_timers.py", "test_readme.py")
+# A file whose tests share a clone and an installation, one after another.
+_LONGEST = ("test_readme.py",)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the mark of `make test-long` known."""
+    config.addinivalue_line(
+        "markers", "long: runs with `make test-long` alone: it takes more than a minute of two cores"
+    )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -43,8 +50,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     Several workers are done no sooner than the last file that one of them began.
     """
-    places = {name: place for place, name in enumerate(_LONGEST)}
-    items.sort(key=lambda item: places.get(item.path.name, len(places)))
+    items.sort(key=lambda item: item.path.name not in _LONGEST)
 
 
 @cache

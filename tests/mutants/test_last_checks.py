@@ -68,6 +68,7 @@ def _function(name: str) -> str:
     return name.rpartition("::")[2].partition("[")[0]
 
 
+@pytest.mark.long
 def test_every_case_fails_when_its_last_check_is_broken(lab: None, tmp_path: Path) -> None:
     clean = _end(_start(tmp_path, ""), tmp_path / "clean")
     assert clean.code in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED), clean.out[-3000:]

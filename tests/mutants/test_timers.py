@@ -70,6 +70,7 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Clean:
     return Clean(checks, sorted(records, key=lambda record: record["duration_s"]))
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("lab")
 @pytest.mark.parametrize("shift", ["late", "early"])
 def test_every_timer_that_is_off_by_a_tenth_is_caught(clean: Clean, tmp_path: Path, shift: str) -> None:
