@@ -15,6 +15,8 @@ _T = TypeVar("_T")
 TESTER_PORTS = range(33_000, 49_000)
 """The tester's ports: where its address is this machine's own, the kernel's resets from them are kept back."""
 
+AGENT = ("agent.py", "agent_calls.py")
+"""The parts of a host's agent, files of this package: the second runs in the names of the first."""
 
 SETTING = re.compile(r"net(?:\.[A-Za-z0-9_-]+)+")
 """The whole name of a setting of the network: no part of it leaves /proc/sys/net."""

@@ -287,6 +287,8 @@ KINDS: dict[str, Callable[[Any], Any]] = {
 # The calls that a target has or lacks; the others have capabilities of other names, or are in every agent.
 APPLICATION = ("listen", "accept", "connect", "send", "receive", "shutdown", "close", "abort", "error")
 
+FURTHER: list[str] = []  # the capabilities of further parts of this program
+
 # By capability, the setting of net.ipv4 that switches it off when it is 0.
 SWITCHES = {
     "timestamps": "tcp_timestamps",
@@ -347,9 +349,10 @@ class Agent:
         self.pending: dict[int, Waiter] = {}
         self.deadlines: list[tuple[float, int, Waiter]] = []  # a heap; a Waiter that is answered stays till its turn
         self.closed: collections.deque[tuple[int, dict[str, Any] | None]] = collections.deque()
+        self.opened: set[int] = set()  # descriptors of single calls (agent_calls.py)
         self.netlink = open_netlink()
         self.capabilities = capabilities(bool(self.netlink))
-        self.bell, self.ringer = socket.socketpair()  # rung by the threads of close_slowly
+        self.bell, self.ringer = socket.socketpair()  # rung by the threads
         self.bell.setblocking(False)
         self.watch(self.bell.fileno(), READ, self.answer_closed)
 
@@ -822,7 +825,7 @@ class Agent:
 
     @operation
     def sockets(self, number: int) -> dict[str, Any]:
-        return {"count": len(self.socks), "pending": len(self.pending)}
+        return {"count": len(self.socks) + len(self.opened), "pending": len(self.pending)}
 
     @operation
     def cancel(self, number: int, *, request: int) -> dict[str, Any]:
@@ -1083,7 +1086,7 @@ def capabilities(netlink: bool) -> list[str]:
         "options:IP_RECVERR": takes(4, "ip", "IP_RECVERR", 1),
         **{name: is_on(setting) for name, setting in SWITCHES.items()},
     }
-    return [name for name, there in present.items() if there] + [f"sysctl:{name}" for name in settings]
+    return [name for name, there in present.items() if there] + FURTHER + [f"sysctl:{name}" for name in settings]
 
 
 def writable_settings() -> list[str]:
@@ -1128,6 +1131,8 @@ def main() -> None:
     with contextlib.suppress(OSError, ValueError):
         most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    for part in sys.argv[1:]:  # further operations, each a file that runs in the names of this one
+        exec(compile(read_whole(part), part, "exec"), globals())
     reader, writer = descriptors()
     blocking = {fd: os.get_blocking(fd) for fd in (reader, writer)}
     for fd in blocking:

@@ -20,7 +20,7 @@ from netaddr import IPAddress, IPNetwork, IPRange
 from conformance.link import LinkError, Wire
 from conformance.link.af_packet import PacketLink, mtu, offloads, packet_socket
 from conformance.link.socket_filter import program
-from conformance.target import TESTER_PORTS, AgentFault, App, HarnessFault, Machine, capabilities_of
+from conformance.target import AGENT, TESTER_PORTS, AgentFault, App, HarnessFault, Machine, capabilities_of
 from conformance.target.agent_client import AgentClient
 from conformance.target.netns import CLOSED_PORT
 from conformance.target.remembered import Remembered
@@ -32,9 +32,11 @@ SERVICES = ("discard", "echo", "http", "chargen")
 _ANSWER_S, _TRIES, _CONFLICT_S = 1.0, 3, 1.0
 _BACK_S, _AGAIN_S = 180.0, 2.0
 _LOOKS = 10  # at its clock
-_AGENT = Path(__file__).with_name("agent.py")
-# ssh's own standard input carries first the agent's source and then the requests.
-_BOOT = 'import sys; s = sys.stdin.buffer; exec(compile(s.read(int(s.readline())), "agent.py", "exec"))'
+# ssh's own standard input carries first the agent's parts, behind a line with the length of each, and then the requests.
+_BOOT = (
+    'import sys; __name__ = "agent"; s = sys.stdin.buffer; n = s.readline().split(); '
+    '[exec(compile(s.read(int(one)), "agent.py", "exec"), globals()) for one in n]; main()'
+)
 _SSH_FAILED, _NOT_FOUND = 255, 127
 # A host that loses its power closes nothing; what the user's own options say of this comes first.
 _NOTICE_ITS_END = ("-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3")
@@ -306,7 +308,8 @@ class SshHost(LabHost):
         ssh = shutil.which("ssh")
         if ssh is None:
             raise HarnessFault("no ssh on this machine: sudo apt-get install openssh-client")
-        source = _AGENT.read_bytes()
+        parts = [Path(__file__).with_name(part).read_bytes() for part in AGENT]
+        source = b" ".join(b"%d" % len(part) for part in parts) + b"\n" + b"".join(parts)
         ours, theirs = socket.socketpair()
         remote = f"{self._python} -I -S -c '{_BOOT}'"
         command = [ssh, "-T", "-o", "BatchMode=yes", *self._options, *_NOTICE_ITS_END, self._host, remote]
@@ -319,7 +322,7 @@ class SshHost(LabHost):
         )
         theirs.close()
         with contextlib.suppress(OSError):  # ssh has ended already; it says why
-            await asyncio.to_thread(ours.sendall, f"{len(source)}\n".encode() + source)
+            await asyncio.to_thread(ours.sendall, source)
         agent = self.app = AgentClient(ours, self.name)
         try:
             hello = await agent.open()

@@ -20,7 +20,7 @@ from conformance.link import Link, Wire
 from conformance.link.af_packet import PacketLink
 from conformance.link.impaired import ImpairedLink
 from conformance.link.socket_filter import program
-from conformance.target import HarnessFault, Machine, SettingRefused, capabilities_of
+from conformance.target import AGENT, HarnessFault, Machine, SettingRefused, capabilities_of
 from conformance.target.agent_client import AgentClient
 
 _HERE = Path(__file__).parent
@@ -50,7 +50,7 @@ class LabServer:
             if self._process is None:
                 await self._start()
             self._number += 1
-            request = {**request, "number": self._number, "agent": [str(_HERE / "agent.py")]}
+            request = {**request, "number": self._number, "agent": [str(_HERE / part) for part in AGENT]}
             try:
                 self._channel.send(json.dumps(request).encode())
             except OSError:

@@ -192,17 +192,45 @@ class Options:
         return type(value) is list and len(value) <= 32
 
 
+@dataclass(frozen=True)
+class Arguments:
+    """The arguments of a single call."""
+
+    words = "list of at most 6: whole number, null, or memory (see Single calls)"
+    _number = Whole(-(1 << 63), (1 << 64) - 1)
+
+    def fits(self, value: Any) -> bool:
+        return (
+            type(value) is list
+            and len(value) <= 6
+            and all(one is None or type(one) is dict or self._number.fits(one) for one in value)
+        )
+
+
+@dataclass(frozen=True)
+class Memory:
+    """A list of octets, each as base64."""
+
+    words = "list of at most 64 texts, each base64"
+    _octets = Base64()
+
+    def fits(self, value: Any) -> bool:
+        return type(value) is list and len(value) <= 64 and all(map(self._octets.fits, value))
+
+
 _NAME = Text(100)
 _COUNT = Whole(0, LONGEST_LINE // 2)
 _STATES = tuple(state.value for state in State)
 MEMBERS: Mapping[str, Kind] = {
     "address": Text(64),
+    "arguments": Arguments(),
     "at_mark": Flag(),
     "backlog": Whole(0, 1 << 30),
     "cancelled": Flag(),
     "code": CodeOrNull(),
     "count": _COUNT,
     "data": Base64(),
+    "entered_ns": Whole(0, _LATEST_NS),
     "eof": Flag(),
     "expires_s": Seconds(),
     "family": Choice((4, 6)),
@@ -211,6 +239,7 @@ MEMBERS: Mapping[str, Kind] = {
     "how": Choice(("send", "receive", "both")),
     "level": Choice(("socket", "tcp", "ip", "ipv6")),
     "maximum": Whole(1, LONGEST_LINE // 2),
+    "memory": Memory(),
     "name": _NAME,
     "now_ns": Whole(0, _LATEST_NS),
     "options": Options(),
@@ -219,6 +248,7 @@ MEMBERS: Mapping[str, Kind] = {
     "remote_address": Text(64),
     "remote_port": Whole(0, 65535),
     "request": Whole(0, _MOST_SOCKETS),
+    "result": Whole(-(1 << 63), (1 << 63) - 1),
     "reuse": Flag(),
     "sent": _COUNT,
     "socket": Whole(0, _MOST_SOCKETS),
@@ -273,6 +303,7 @@ CALLS: Mapping[str, Call] = {
     "at_mark": Call(("socket",), ("at_mark",), "urgent-mark"),
     "sysctl_get": Call(("name",), ("value",), "sysctl"),
     "sysctl_set": Call(("name", "value"), (), "sysctl"),
+    "call": Call(("name", "arguments"), ("result", "code", "entered_ns", "memory"), "calls", waits=True),
     "clock": Call(("until_ns", "frames_in"), ("now_ns", "frames_out"), "virtual-time"),
 }
 APPLICATION = ("listen", "accept", "connect", "send", "receive", "shutdown", "close", "abort", "error")

@@ -43,7 +43,7 @@ FITTING: dict[str, Any] = {
     "remote_address": "10.77.1.2",
     "value": 1,
 }
-LACKING = {"at_mark", "sysctl_get", "sysctl_set"}
+LACKING = {"at_mark", "call", "sysctl_get", "sysctl_set"}
 """Calls that lwIP has not: they are refused as unknown."""
 
 
