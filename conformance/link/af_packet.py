@@ -13,7 +13,7 @@ import time
 
 from conformance.link import FaultHandler, FrameHandler, Heard, LinkError
 from conformance.link.socket_filter import FOREIGN_OCTETS, SAMPLED, attach
-from conformance.wire.offload import HEADER_OCTETS, PLAIN, CannotSplit, as_wired
+from conformance.wire.offload import HEADER_OCTETS, PLAIN, CannotSplit, as_merged, as_wired
 
 # Linux's numbers; Python names none of them.
 SO_TIMESTAMPNS = 35
@@ -144,9 +144,23 @@ class PacketLink:
         try:
             self._sock.send(self._before + frame)
         except OSError as error:
-            raise LinkError(f"{self._name}: a frame can't be sent: {error.strerror}") from None
+            if error.errno != errno.EMSGSIZE or not self._send_merged(frame):
+                raise LinkError(f"{self._name}: a frame can't be sent: {error.strerror}") from None
         self._sent += 1
         return self._sent
+
+    def _send_merged(self, frame: bytes) -> bool:
+        """Send a TCP frame above the MTU as a receive offload would have merged it; False where that can't be done."""
+        try:
+            merged = as_merged(frame, mtu(self._sock, self._name))
+            self._sock.setsockopt(_SOL_PACKET, _PACKET_VNET_HDR, 1)
+            try:
+                self._sock.send(merged)
+            finally:  # read frames have the header only where that was asked for
+                self._sock.setsockopt(_SOL_PACKET, _PACKET_VNET_HDR, int(bool(self._before)))
+        except (CannotSplit, OSError):
+            return False
+        return True
 
     async def sent_at(self, number: int) -> int:
         """The transmit stamp (ns since the epoch); the time of the call where the driver stamps nothing.

@@ -48,6 +48,8 @@ class Calls:
 
     def __init__(self, case: Case, connect_to: Callable[[], int], listens: Callable[[int], None]) -> None:
         self._case, self._connect_to, self._listens = case, connect_to, listens
+        self.entered_ns = 0
+        """Unknown: a composite call is several."""
         self._descriptors: dict[int, Descriptor] = {}
         self._options: list[SocketOption] = []
         """The options that every socket of the script begins with."""
@@ -84,6 +86,9 @@ class Calls:
         if call.error in ("EFAULT", "EBADF", "ENOTSOCK"):
             raise NotApplicable(f"{call.name}() with a bad pointer or descriptor: an agent makes none ({call.error})")
         return await made(call, blocks)
+
+    async def close(self) -> None:
+        """Leave it to the case: it closes every socket that an agent opened for it."""
 
     async def information(self) -> bytes | None:
         """Return the target's tcp_info of the connection that was opened last; None where no such socket is open."""

@@ -10,12 +10,13 @@ from typing import Any
 from conformance.bounded import read_octets
 from conformance.case.case import Case
 from conformance.case.info import CaseFunction, CaseInfo, InvalidCase
+from conformance.packetdrill.fastopen import defines
 from conformance.packetdrill.lexer import ScriptError
 from conformance.packetdrill.notes import Notes, notes_of
 from conformance.packetdrill.runner import CONGESTION_CONTROL, Runner, Ways
 from conformance.packetdrill.script import LARGEST_FILE, read
 from conformance.packetdrill.settings import settings_of
-from conformance.packetdrill.syntax import Command, Script
+from conformance.packetdrill.syntax import Command, Octets, Packet, Script
 from conformance.record.case import Sentence
 from conformance.standard import catalogue
 
@@ -24,8 +25,6 @@ DEFINES: Mapping[int, Mapping[str, str]] = {
     6: {"CODE": "addr_unreachable", "CMSG_LEVEL_IP": "SOL_IPV6", "CMSG_TYPE_RECVERR": "IPV6_RECVERR"},
 }
 """The words that packetdrill's own runner defines for a family."""
-# Its Fast Open cookies are made of its own addresses: scripts with them are read, and do not apply.
-_COOKIES = {"TFO_COOKIE": "3021b9d889017eeb", "TFO_COOKIE_ZERO": "b7c12350a90dc8f5"}
 _DOCUMENT = "packetdrill"
 
 
@@ -62,8 +61,8 @@ class ScriptCase:
         settings = {} if self.ways.portable else settings_of(self.script.before, self.path.parent).values
         settings.pop(CONGESTION_CONTROL, None)  # an option of each socket: a namespace may not set its default
         needs = ["app", *self.notes.needs]
-        if settings:
-            needs.append("settings")
+        alone = not self.ways.portable and _changes_the_host(self.script)
+        needs += [*(["settings"] if settings else ()), *(["instances"] if alone else ())]
         if self.ways.portable and not self.notes.verifies:
             level = "SHOULD"  # a script that was written for one stack is no rule for others: it differs
         return ScriptInfo(
@@ -79,7 +78,7 @@ class ScriptCase:
             needs=tuple(dict.fromkeys(needs)),
             lasts_s=_lasts_s(self.script),
             quick=True,
-            alone=False,
+            alone=alone,
             sysctl=settings,
             family=self.family,
             file=file,
@@ -99,9 +98,18 @@ class ScriptCase:
 
 def read_case(path: Path, family: int, ways: Ways) -> ScriptCase:
     """Read a script for one family. Raises ScriptError, OSError."""
-    script = read(path, {**DEFINES[family], **_COOKIES})
+    script = read(path, {**DEFINES[family], **defines(family)})
     text = read_octets(path, LARGEST_FILE).decode()
     return ScriptCase(path, script, notes_of(text, str(path)), family, ways)
+
+
+def _changes_the_host(script: Script) -> bool:
+    """Return True for settings between the events, and for Fast Open: a host switches it off for all after a failure."""
+    actions = [event.action for event in script.events]
+    options = [option for action in actions if isinstance(action, Packet) for option in action.options or ()]
+    return any(isinstance(action, Command) for action in actions) or any(
+        isinstance(option, Octets) and option.name != "md5" for option in options
+    )
 
 
 def _lasts_s(script: Script) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from conformance.packetdrill.numbers import Numbers, fixed, flags_of, letters, name_in_script, name_of
+from conformance.packetdrill.numbers import Numbers, flags_of, letters, name_in_script, name_of
 from conformance.packetdrill.syntax import Packet, Sack, Timestamps
 from conformance.tester.stamped import Received
 from conformance.wire import ACK, CWR, ECE, FIN, PSH, SYN, Segment, Seq
@@ -95,8 +95,8 @@ class Comparison:
                 iss = self.numbers.conn.iss
                 edges = tuple((Seq(left).since(iss), Seq(right).since(iss)) for left, right in opt.blocks((arrived,)))
                 self._check("sack", option.blocks, edges)
-            elif fixed(option).data != arrived.data:
-                self.differences.append(f"{name_of(arrived)}: expected {fixed(option)}, came {arrived}")
+            elif (wanted := self.numbers.fixed(option)).data != arrived.data:
+                self.differences.append(f"{name_of(arrived)}: expected {wanted}, came {arrived}")
 
     def _stamps(self, option: Timestamps, arrived: opt.Option) -> None:
         """Compare the echo, which repeats a value of ours, and note by which value the target's is known in the script."""

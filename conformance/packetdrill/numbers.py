@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from conformance.case.connection import Connection
@@ -14,8 +15,14 @@ LETTERS = {"F": FIN, "S": SYN, "R": RST, "P": PSH, ".": ACK, "U": URG, "E": ECE,
 MD5, EXPERIMENT, ECN_ORDER_0, ECN_ORDER_1 = 19, 254, 172, 174
 """Kinds of options that few stacks have: RFC 2385, RFC 6994, and AccECN's two."""
 FAST_OPEN_MAGIC = b"\xf9\x89"
-_FIXED = {opt.NOP: "nop", opt.MSS: "mss", opt.WINDOW_SCALE: "wscale", opt.SACK_PERMITTED: "sackOK", opt.SACK: "sack"}
-_NAMES = {**_FIXED, opt.TIMESTAMPS: "TS", opt.FAST_OPEN: "FO", MD5: "md5", ECN_ORDER_0: "ECN", ECN_ORDER_1: "ECN"}
+_OF_RFC_9293 = {
+    opt.NOP: "nop",
+    opt.MSS: "mss",
+    opt.WINDOW_SCALE: "wscale",
+    opt.SACK_PERMITTED: "sackOK",
+    opt.SACK: "sack",
+}
+_NAMES = {**_OF_RFC_9293, opt.TIMESTAMPS: "TS", opt.FAST_OPEN: "FO", MD5: "md5", ECN_ORDER_0: "ECN", ECN_ORDER_1: "ECN"}
 
 
 @dataclass
@@ -30,6 +37,8 @@ class Numbers:
     irs: Seq | None = None
     stamps: dict[int, int] = field(default_factory=dict)
     """The target's timestamps by those of the script."""
+    cookies: Mapping[str, str] = field(default_factory=dict)
+    """The Fast Open cookies on the wire by those of the script."""
 
     def seq_of(self, packet: Packet) -> Seq:
         """Return the sequence number on the wire of a packet of ours."""
@@ -64,7 +73,13 @@ class Numbers:
             case Sack(edges):
                 irs = self.irs if self.irs is not None else Seq(0)
                 return opt.sack(*((irs + left, irs + right) for left, right in edges))
-        return fixed(option)
+        return self.fixed(option)
+
+    def fixed(self, option: Option) -> opt.Option:
+        """Return an option that has no numbers of this connection. Raises NotApplicable."""
+        if isinstance(option, Octets):
+            option = option._replace(text=self.cookies.get(option.text.lower(), option.text))
+        return _fixed(option)
 
     def written(self, segment: Segment) -> str:
         """Return a segment of the target as the script would write it."""
@@ -74,7 +89,7 @@ class Numbers:
         return f"{letters(segment.flags)} {start}:{start + size}({size}){ack} win {segment.window}{options}"
 
 
-def fixed(option: Option) -> opt.Option:  # noqa: PLR0911 - one branch an option
+def _fixed(option: Option) -> opt.Option:  # noqa: PLR0911 - one branch an option
     """Return an option that is the same on each connection. Raises NotApplicable."""
     match option:
         case Plain("nop"):
@@ -94,7 +109,9 @@ def fixed(option: Option) -> opt.Option:  # noqa: PLR0911 - one branch an option
             return opt.fast_open(bytes.fromhex(text))
         case Octets("FOEXP", text):
             return opt.Option(EXPERIMENT, FAST_OPEN_MAGIC + bytes.fromhex(text))
-    raise NotApplicable("packets signed by MD5 are not made here")
+        case Octets(_, text):
+            return opt.Option(MD5, bytes.fromhex(text))
+    raise NotApplicable("an option that is not made here")
 
 
 def name_of(option: opt.Option) -> str:

@@ -7,6 +7,7 @@ late itself, and does not make the target late.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,13 +15,15 @@ from conformance.case.case import Case
 from conformance.judge import Inconclusive, NotApplicable, Violation
 from conformance.packetdrill.calls import Calls, same_error
 from conformance.packetdrill.code import CodeError, Evaluator
+from conformance.packetdrill.fastopen import KEY, cookies
 from conformance.packetdrill.icmp import send_icmp
 from conformance.packetdrill.information import members
 from conformance.packetdrill.matching import Comparison
 from conformance.packetdrill.notes import Notes
 from conformance.packetdrill.numbers import Numbers, flags_of
 from conformance.packetdrill.settings import settings_of
-from conformance.packetdrill.syntax import Call, Code, Command, Event, Icmp, Octets, Packet, Script
+from conformance.packetdrill.syntax import Call, Code, Command, Event, Icmp, Packet, Script
+from conformance.packetdrill.system import SystemCalls
 from conformance.target import AppError
 from conformance.tester.clock import SECOND
 from conformance.tester.stamped import Received
@@ -56,8 +59,13 @@ class Runner:
         given = script.flag("tolerance_usecs")
         if given is not None and given.isdecimal():
             self._tolerance_ns = max(self._tolerance_ns, int(given) * 1000)
-        self._calls = Calls(case, self._connects, self._listens)
+        self._calls: Calls | SystemCalls
+        if case.can("calls"):
+            self._calls = SystemCalls(case, self._connects, self._listens, self._stamp_differs)
+        else:
+            self._calls = Calls(case, self._connects, self._listens)
         self._evaluator = Evaluator()
+        self._cookies: Mapping[str, str] = {}
         self._numbers: Numbers | None = None
         self._port: int | None = None
         """The port of the listener whose first packet is awaited."""
@@ -67,6 +75,10 @@ class Runner:
         """When the event before was due; times are counted from the script's start."""
         self._before: Event | None = None
         self._late_ns = self._late_line = 0
+        self._slack_ns = 0
+        """How late the calls since the last packet were in all: a packet that one of them brings about is not late itself."""
+        self._nominal_ns = 0
+        """The time of the last event as the script adds it up."""
         self._drift_ns = 0
         """The lateness of all our events so far: a call that waits for what we send returns later by as much."""
 
@@ -89,6 +101,7 @@ class Runner:
         finally:
             if self._pending is not None:
                 self._pending.cancel()
+            await self._calls.close()
 
     def _prepare(self) -> None:
         """Raise NotApplicable for what no target of ours can be asked for."""
@@ -102,10 +115,9 @@ class Runner:
         for name in ("strict_segments", "mtu", "mss"):
             if self._script.flag(name) is not None:
                 raise NotApplicable(f"--{name}: packets are compared as the link carries them, with its own MTU")
-        packets = [event.action for event in self._script.events if isinstance(event.action, Packet)]
-        for option in (option for packet in packets for option in packet.options or ()):
-            if isinstance(option, Octets) and option.name != "md5" and option.text:
-                raise NotApplicable("a Fast Open cookie: it is made of packetdrill's own addresses")
+        addresses = self._script.flag("remote_ip"), self._script.flag("local_ip")
+        key = None if self._portable else settings.get(KEY)
+        self._cookies = cookies(self._case.family, key, addresses, (self._case.address, self._case.remote))
 
     # Time
 
@@ -121,6 +133,7 @@ class Runner:
             both = inbound and before is not None and isinstance(before.action, Packet) and before.action.inbound
             base = self._due_ns if both else self._since_start(self._happened_ns)
         low, high = base + when.low, base + when.high
+        self._nominal_ns = when.low + (0 if when.kind in ("at", "between") else self._nominal_ns)
         try:
             if isinstance(action, Packet) and not action.inbound:
                 await self._expect(event, action, low, high)
@@ -130,6 +143,8 @@ class Runner:
             line = event.line if violation.line is None else violation.line
             differs = "differs from the script: " if self._portable and not self._notes.verifies else ""
             raise Violation(f"{differs}{violation.message}", violation.details, line=line) from None
+        lag_ns = 0 if isinstance(action, Packet) else max(0, self._since_start(self._happened_ns) - low)
+        self._slack_ns = self._slack_ns + lag_ns if lag_ns else 0
         self._before, self._due_ns = event, low
 
     async def _act(self, event: Event, low: int, base: int) -> None:
@@ -147,7 +162,7 @@ class Runner:
             case Code():
                 await self._check_code(event.action)
             case Command():
-                raise NotApplicable(f"a shell on the target: {event.action.text.strip()[:60]}")
+                await self._command(event.action)
 
     def _tolerance(self, at: int) -> int:
         return max(self._tolerance_ns, (at - self._due_ns) // 8)
@@ -156,8 +171,8 @@ class Runner:
         if event.when.kind == "any" or self._portable:
             return
         at, tolerance = self._since_start(at_ns), self._tolerance(low)
-        if event.when.kind in ("after", "within") and self._before and isinstance(self._before.action, Call):
-            low -= max(0, self._happened_ns - self._called_ns)  # a call may bring a packet about before it returns
+        if event.when.kind in ("after", "within"):
+            low -= self._slack_ns
         if low - tolerance <= at <= high + tolerance:
             return
         due = f"{low / 1e9:.6f}" if low == high else f"{low / 1e9:.6f} to {high / 1e9:.6f}"
@@ -169,19 +184,30 @@ class Runner:
             raise Inconclusive(f"line {event.line}: {message}, and the tester was up to {late_s:.4f} s late")
         raise Violation(message, f"script: {event.text}")
 
+    def _stamp_differs(self, at_ns: int, due_ns: int) -> str:
+        """Compare a stamp that the target's kernel gave with a time since the script's start; "" where it fits."""
+        at, tolerance = self._since_start(self._clock.of_stamp(at_ns)), max(self._tolerance_ns, due_ns // 8)
+        drift = max(0, self._since_start(self._clock.now_ns()) - self._nominal_ns)
+        if self._portable or -tolerance <= at - due_ns <= tolerance + drift:
+            return ""
+        return f"the stamp is {at / 1e9:.6f} s, expected {due_ns / 1e9:.6f} s"
+
     # Packets
 
     def _listens(self, port: int) -> None:
         self._port = port
 
     def _connects(self) -> int:
-        self._numbers, self._port = Numbers(self._case.connection()), None
+        self._numbers, self._port = Numbers(self._case.connection(), cookies=self._cookies), None
         return self._numbers.conn.port
 
     def _connection(self, packet: Packet) -> Numbers:
         opens = packet.inbound and packet.protocol == "tcp" and ("S" in packet.flags or self._numbers is None)
         if opens and self._port is not None:
-            self._numbers, self._port = Numbers(self._case.connection(self._port), ours=packet.seq), None
+            self._numbers, self._port = (
+                Numbers(self._case.connection(self._port), ours=packet.seq, cookies=self._cookies),
+                None,
+            )
         if self._numbers is None:
             raise NotApplicable("a packet that belongs to no connection of the script")
         if packet.layers or packet.protocol == "udp" or packet.ports:
@@ -200,7 +226,8 @@ class Runner:
             numbers.ours = packet.seq
         flags, reserved = flags_of(packet)
         options = numbers.encoded(packet)
-        if packet.length + len(options) + _HEADERS[self._case.family] > _LINK_MTU:
+        octets = packet.length + len(options) + _HEADERS[self._case.family]
+        if octets > _LINK_MTU and not self._case.can("receive-offload"):
             raise NotApplicable(f"a packet of {packet.length} octets, which is larger than the link carries")
         sent = await conn.inject(
             flags,
@@ -297,6 +324,8 @@ class Runner:
             error, at_ns = failure.code, failure.at_ns
         except Violation as violation:
             raise Violation(violation.message, f"script: {event.text}", line=event.line) from None
+        if self._calls.entered_ns and ends is None:
+            self._called_ns = self._clock.of_stamp(self._calls.entered_ns)
         at_ns = self._clock.of_stamp(at_ns) if at_ns else self._clock.now_ns()
         wrong = _result_differs(call, value, error)
         if wrong:
@@ -312,6 +341,16 @@ class Runner:
             if late_s * 1e9 > tolerance and not self._case.target.virtual:
                 raise Inconclusive(f"line {event.line}: {message}, and the tester was up to {late_s:.4f} s late")
             raise Violation(message, f"script: {event.text}", line=event.line)
+
+    async def _command(self, command: Command) -> None:
+        """Make the settings of a command. Raises NotApplicable for what needs a shell."""
+        settings, rest = settings_of(command, self._path.parent)
+        if rest:
+            raise NotApplicable(f"a shell on the target: {rest[0][:60]}")
+        if not self._portable:
+            for name, value in settings.items():
+                await self._case.app.sysctl(name, value)
+        self._happened_ns = self._clock.now_ns()
 
     async def _check_code(self, code: Code) -> None:
         information = await self._calls.information()

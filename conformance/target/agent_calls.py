@@ -7,6 +7,7 @@ through its pipe. A whole number is passed as it is, memory as a pointer; docs/a
 from __future__ import annotations
 
 import base64
+import importlib
 import importlib.machinery
 import os
 import sys
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:  # at run time they are there already
     import ctypes
 
-    from conformance.target.agent import (  # noqa: TC004
+    from conformance.target.agent import (
         FURTHER,
         KINDS,
         LINE_LIMIT,
@@ -55,10 +56,14 @@ class Memory(NamedTuple):
     inner: list[Memory]
 
 
+def c_types() -> Any:
+    """Load it at the first call: it takes as long as the rest of an agent's start, and few need it."""
+    return importlib.import_module("ctypes")
+
+
 def memory(described: Any, depth: int = 0) -> Memory | None:
     """Make ``{"size", "bytes", "pointers": [[place, memory]], "back"}``, of which each may be left out; null is no memory."""
-    import ctypes  # takes as long as the rest of an agent's start, and few need it
-
+    ctypes = c_types()
     if described is None:
         return None
     if not isinstance(described, dict) or set(described) - {"size", "bytes", "pointers", "back"} or depth > DEEPEST:
@@ -70,7 +75,7 @@ def memory(described: Any, depth: int = 0) -> Memory | None:
         inner = memory(pointed, depth + 1)
         if inner is not None:
             address = ctypes.addressof(inner.buffer)
-            room.buffer[whole(0, size - 8)(place) : place + 8] = address.to_bytes(8, sys.byteorder)
+            ctypes.c_uint64.from_buffer(room.buffer, whole(0, size - 8)(place)).value = address
             room.inner.append(inner)
     return room
 
@@ -99,8 +104,7 @@ def call(self: Agent, number: int, *, name: str, arguments: list[int | Memory | 
 
 
 def make_call(agent: Agent, number: int, name: str, arguments: list[int | Memory | None]) -> None:
-    import ctypes
-
+    ctypes = c_types()
     function = getattr(ctypes.CDLL(None, use_errno=True), name)
     function.restype = ctypes.c_ssize_t if name in WIDE else ctypes.c_int
     passed = [ctypes.byref(one.buffer) if isinstance(one, Memory) else as_register(one) for one in arguments]
@@ -114,7 +118,7 @@ def make_call(agent: Agent, number: int, name: str, arguments: list[int | Memory
         if name in OPENERS and result >= 0:
             agent.opened.add(result)
         if name == "pipe" and result == 0:
-            pair = arguments[0].buffer.raw
+            pair = rooms[0].buffer.raw
             agent.opened |= {int.from_bytes(pair[place : place + 4], sys.byteorder) for place in (0, 4)}
         ok = {"result": result, "code": errno_name(code) if result == -1 else None, "entered_ns": entered_ns}
         reply = {"ok": {**ok, "memory": back}, "at_ns": at_ns}
@@ -124,9 +128,8 @@ def make_call(agent: Agent, number: int, name: str, arguments: list[int | Memory
     agent.ringer.send(b"!")
 
 
-def as_register(value: int | None) -> ctypes.c_void_p | ctypes.c_uint64:
-    import ctypes
-
+def as_register(value: int | None) -> Any:
+    ctypes = c_types()
     return ctypes.c_void_p(None) if value is None else ctypes.c_uint64(value & (1 << 64) - 1)
 
 
@@ -134,7 +137,20 @@ def with_inner(room: Memory) -> list[Memory]:
     return [room, *(one for inner in room.inner for one in with_inner(inner))]
 
 
-WIDE = ("read", "readv", "recv", "recvfrom", "recvmsg", "write", "writev", "send", "sendto", "sendmsg", "sendfile", "splice")
+WIDE = (
+    "read",
+    "readv",
+    "recv",
+    "recvfrom",
+    "recvmsg",
+    "write",
+    "writev",
+    "send",
+    "sendto",
+    "sendmsg",
+    "sendfile",
+    "splice",
+)
 KINDS["arguments"] = call_arguments
 
 if (  # layouts are those of 64 bits, the low octet first

@@ -120,12 +120,12 @@ def _lab(request: dict[str, Any]) -> tuple[dict[str, Any], list[socket.socket]]:
             if Path("/proc/sys/net/ipv6").exists():
                 _sysctl(f"net.ipv6.conf.{scope}.disable_ipv6", "1")
         with IPRoute() as ip:
-            peer = {"ifname": "target0", "net_ns_fd": target.fileno()}
-            ip.link("add", ifname="tester0", kind="veth", peer=peer)
+            size = {"mtu": request["mtu"]} if "mtu" in request else {}
+            peer = {"ifname": "target0", "net_ns_fd": target.fileno(), **size}
+            ip.link("add", ifname="tester0", kind="veth", peer=peer, **size)
             index = ip.link_lookup(ifname="tester0")[0]
             ip.link("set", index=index, state="up")
             tester_mac = str(ip.get_links(index)[0].get_attr("IFLA_ADDRESS"))
-        _offloads_off("tester0")
         sockets = [_packet_socket("tester0") for _ in range(request.get("sockets", 1))]
         _call("setns", target.fileno(), _CLONE_NEWNET)
     if Path("/proc/sys/net/ipv6").exists():

@@ -33,6 +33,8 @@ _SETTINGS = {"net.ipv4.tcp_no_metrics_save": "1", "net.ipv4.tcp_congestion_contr
 # Every host is in these; nobody else is on the lab's wire.
 GROUPS: Mapping[int, tuple[str, str]] = {4: ("224.0.0.1", "01:00:5e:00:00:01"), 6: ("ff02::1", "33:33:00:00:00:01")}
 CLOSED_PORT = 9
+MTU = "link.mtu"
+"""The setting that is the link's: how many octets an IP packet on it may have."""
 POOLS = {4: IPRange("10.77.4.1", "10.77.7.254"), 6: IPRange("fd77::4:1", "fd77::4:3ff")}
 
 
@@ -152,9 +154,11 @@ class NetnsTarget:
         `places` says where in a target file each setting stands.
         """
         try:
+            sysctl = {name: value for name, value in self.settings.items() if name != MTU}
             answer, sockets = await self._server.make(
                 addresses=[ADDRESSES[family] for family in self.families()],
-                sysctl=dict(self.settings),
+                sysctl=sysctl,
+                **({"mtu": int(self.settings[MTU])} if MTU in self.settings else {}),
                 wishes={name: value for name, value in _SETTINGS.items() if name not in self.settings},
                 sockets=2 if self._capture else 1,
             )
@@ -178,6 +182,7 @@ class NetnsTarget:
             "instances",
             *(("prompt-wire",) if self.wire == Wire() else ()),
             "group-address",
+            *(("link-mtu", "receive-offload") if self.wire == Wire() else ()),
         }
 
     @staticmethod

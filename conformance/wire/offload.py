@@ -19,6 +19,7 @@ PLAIN = bytes(HEADER_OCTETS)
 COMPLETED = "the host left the checksum to its interface: completed here"
 PART = "one of the segments that came as one merged frame: they share a stamp"
 _NEEDS_CHECKSUM = 1
+_CHECKSUM = 16  # where a TCP header has it
 _TCP, _FIN, _PSH, _CWR = 6, 0x01, 0x08, 0x80
 _MERGED_TCP, _ECN = (1, 4), 0x80  # VIRTIO_NET_HDR_GSO_TCPV4 and _TCPV6; a flag beside them
 _NUMBER = struct.Struct("!I")
@@ -47,6 +48,23 @@ def as_wired(octets: bytes) -> list[Wired]:
     if flags & _NEEDS_CHECKSUM:
         return [Wired(with_checksum(frame, start, offset), COMPLETED)]
     return [Wired(frame, "")]
+
+
+def as_merged(frame: bytes, mtu: int) -> bytes:
+    """Return a TCP frame above the link's MTU behind the header by which it passes as a receive offload would have merged it.
+
+    Raises CannotSplit.
+    """
+    place = layout(frame)
+    if place is None or place.protocol != _TCP or place.fragment or not place.payload + 20 <= place.end <= len(frame):
+        raise CannotSplit(f"a frame of {len(frame)} octets without a whole TCP segment")
+    headers = place.payload + (frame[place.payload + 12] >> 4) * 4
+    size = mtu - (headers - place.ip)
+    header = _HEADER.pack(_NEEDS_CHECKSUM, _MERGED_TCP[place.v6], headers, size, place.payload, _CHECKSUM)
+    unfinished = pseudo_header(frame[place.addresses], place.end - place.payload)
+    at = place.payload + _CHECKSUM
+    sum_of_it = 0xFFFF - internet_checksum(unfinished)
+    return header + frame[:at] + sum_of_it.to_bytes(2, "big") + frame[at + 2 :]
 
 
 def with_checksum(frame: bytes, start: int, offset: int) -> bytes:

@@ -111,7 +111,16 @@ def test_files_are_opened_for_reading_only(calls: Running, tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     "arguments",
-    [[1.5], ["text"], [{"size": -1}], [{"bits": 1}], [{"bytes": "%"}], [1 << 64], [{"size": 4, "pointers": [[0, {}]]}], [0] * 7],
+    [
+        [1.5],
+        ["text"],
+        [{"size": -1}],
+        [{"bits": 1}],
+        [{"bytes": "%"}],
+        [1 << 64],
+        [{"size": 4, "pointers": [[0, {}]]}],
+        [0] * 7,
+    ],
 )
 def test_bad_arguments_are_refused(calls: Running, arguments: list[Any]) -> None:
     assert calls.refused("call", name="poll", arguments=arguments) == "bad-request"
