@@ -48,8 +48,6 @@ class Calls:
 
     def __init__(self, case: Case, connect_to: Callable[[], int], listens: Callable[[int], None]) -> None:
         self._case, self._connect_to, self._listens = case, connect_to, listens
-        self.entered_ns = 0
-        """Unknown: a composite call is several."""
         self._descriptors: dict[int, Descriptor] = {}
         self._options: list[SocketOption] = []
         """The options that every socket of the script begins with."""

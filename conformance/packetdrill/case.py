@@ -16,15 +16,18 @@ from conformance.packetdrill.notes import Notes, notes_of
 from conformance.packetdrill.runner import CONGESTION_CONTROL, Runner, Ways
 from conformance.packetdrill.script import LARGEST_FILE, read
 from conformance.packetdrill.settings import settings_of
-from conformance.packetdrill.syntax import Command, Octets, Packet, Script
+from conformance.packetdrill.syntax import Command, Number, Octets, Packet, Script
 from conformance.record.case import Sentence
 from conformance.standard import catalogue
+from conformance.target.netns import MTU
 
+_OF_IPV6_SOCKETS = {"CMSG_LEVEL_IP": "SOL_IPV6", "CMSG_TYPE_RECVERR": "IPV6_RECVERR"}
 DEFINES: Mapping[int, Mapping[str, str]] = {
     4: {"CODE": "host_unreachable", "CMSG_LEVEL_IP": "SOL_IP", "CMSG_TYPE_RECVERR": "IP_RECVERR"},
-    6: {"CODE": "addr_unreachable", "CMSG_LEVEL_IP": "SOL_IPV6", "CMSG_TYPE_RECVERR": "IPV6_RECVERR"},
+    6: {"CODE": "addr_unreachable", **_OF_IPV6_SOCKETS},
 }
 """The words that packetdrill's own runner defines for a family."""
+_MSS, _HEADERS_V6 = 1460, 60
 _DOCUMENT = "packetdrill"
 
 
@@ -48,9 +51,13 @@ class ScriptCase:
     ways: Ways
 
     def runs(self) -> bool:
-        """Return True unless the script is for another family."""
+        """Return True unless the script is for another family, by its flag or, as packetdrill's own runner has it, its name."""
         only = self.script.flag("ip_version")
-        return only is None or only == f"ipv{self.family}" or (only.startswith("ipv4-mapped") and self.family == 4)
+        if only is None:
+            only = next((f"ipv{end}" for end in "46" if self.path.stem.endswith(f"v{end}")), None)
+        if only is not None and only.startswith("ipv4-mapped"):
+            return self.ways.mapped
+        return only is None or only == f"ipv{self.family}"
 
     def describe(self, case_id: str, *, file: str) -> ScriptInfo:
         """Return the description by which the script runs. Raises InvalidCase, OSError."""
@@ -59,9 +66,12 @@ class ScriptCase:
         except catalogue.UnknownRequirement as error:
             raise InvalidCase(str(error)) from None
         settings = {} if self.ways.portable else settings_of(self.script.before, self.path.parent).values
+        if not self.ways.portable and (mtu := self._mtu()):
+            settings[MTU] = mtu
         settings.pop(CONGESTION_CONTROL, None)  # an option of each socket: a namespace may not set its default
         needs = ["app", *self.notes.needs]
-        alone = not self.ways.portable and _changes_the_host(self.script)
+        alone = not self.ways.portable and _changes_the_host(self.script, self.path.parent)
+        needs += ["link-mtu"] if MTU in settings else []
         needs += [*(["settings"] if settings else ()), *(["instances"] if alone else ())]
         if self.ways.portable and not self.notes.verifies:
             level = "SHOULD"  # a script that was written for one stack is no rule for others: it differs
@@ -84,6 +94,18 @@ class ScriptCase:
             file=file,
         )
 
+    def _mtu(self) -> str | None:
+        """Return the MTU of the script's link: packetdrill's own runner takes 1520 over IPv6, for the same MSS as over IPv4."""
+        if (named := self.script.flag("mtu")) is not None:
+            return named
+        outbound = [
+            event.action
+            for event in self.script.events
+            if isinstance(event.action, Packet) and not event.action.inbound
+        ]
+        expects = any(Number("mss", _MSS) in (packet.options or ()) for packet in outbound)
+        return str(_MSS + _HEADERS_V6) if self.family == 6 and expects else None
+
     def function(self) -> CaseFunction:
         """Return what the engine calls with `tcp`."""
 
@@ -98,13 +120,16 @@ class ScriptCase:
 
 def read_case(path: Path, family: int, ways: Ways) -> ScriptCase:
     """Read a script for one family. Raises ScriptError, OSError."""
-    script = read(path, {**DEFINES[family], **defines(family)})
+    words = {**DEFINES[family], **(_OF_IPV6_SOCKETS if ways.mapped else {}), **defines(family)}
+    script = read(path, words)
     text = read_octets(path, LARGEST_FILE).decode()
     return ScriptCase(path, script, notes_of(text, str(path)), family, ways)
 
 
-def _changes_the_host(script: Script) -> bool:
-    """Return True for settings between the events, and for Fast Open: a host switches it off for all after a failure."""
+def _changes_the_host(script: Script, folder: Path) -> bool:
+    """Return True for commands that are no settings to begin with, and for Fast Open, which a host drops for all if it fails."""
+    if settings_of(script.before, folder).rest:
+        return True
     actions = [event.action for event in script.events]
     options = [option for action in actions if isinstance(action, Packet) for option in action.options or ()]
     return any(isinstance(action, Command) for action in actions) or any(

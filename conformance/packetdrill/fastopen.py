@@ -29,7 +29,8 @@ def cookies(
     `key` is the one that the script sets, `script` its own remote and local address where it names them, and `lab` the tester's
     and the target's.
     """
-    remote, local = (named or usual for named, usual in zip(script, _ADDRESSES[family], strict=True))
+    pairs = zip(script, _ADDRESSES[family], strict=True)
+    remote, local = (named if named and (":" in named) is (family == 6) else usual for named, usual in pairs)
     keys = [each for each in (key, _ZERO) if each and re.fullmatch(r"[0-9a-fA-F]{1,8}(-[0-9a-fA-F]{1,8}){3}", each)]
     return {cookie(each, remote, local): cookie(each, *lab) for each in keys}
 
@@ -46,10 +47,10 @@ def cookie(key: str, remote: str, local: str) -> str:
     """Return the cookie of a server at `local` for a client at `remote`."""
     words = b"".join(struct.pack("<I", int(word, 16)) for word in key.split("-"))
     family = AF_INET6 if ":" in remote else AF_INET
-    return _siphash(words, inet_pton(family, remote) + inet_pton(family, local)).to_bytes(8, "little").hex()
+    return siphash(words, inet_pton(family, remote) + inet_pton(family, local)).to_bytes(8, "little").hex()
 
 
-def _siphash(key: bytes, data: bytes) -> int:
+def siphash(key: bytes, data: bytes) -> int:
     """Return SipHash-2-4 (Aumasson and Bernstein, 2012)."""
     halves = struct.unpack("<QQ", key)
     state = [start ^ halves[place % 2] for place, start in enumerate(_START)]

@@ -9,10 +9,12 @@ from conformance.packetdrill.syntax import Icmp
 from conformance.wire import ACK, Segment, icmp
 
 _ERRORS = {
+    ("unreachable", None): icmp.NET_UNREACHABLE,
     ("unreachable", "net_unreachable"): icmp.NET_UNREACHABLE,
     ("unreachable", "no_route"): icmp.NET_UNREACHABLE,
     ("unreachable", "host_unreachable"): icmp.HOST_UNREACHABLE,
     ("unreachable", "addr_unreachable"): icmp.HOST_UNREACHABLE,
+    ("unreachable", "address_unreachable"): icmp.HOST_UNREACHABLE,
     ("unreachable", "protocol_unreachable"): icmp.PROTOCOL_UNREACHABLE,
     ("unreachable", "port_unreachable"): icmp.PORT_UNREACHABLE,
     ("unreachable", "admin_prohibited"): icmp.PROHIBITED,

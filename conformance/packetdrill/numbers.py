@@ -34,9 +34,13 @@ class Numbers:
     """The script's number of our SYN."""
     theirs: int = 0
     """The script's number of the target's SYN."""
+    opened: bool = False
+    """Our SYN was sent."""
     irs: Seq | None = None
     stamps: dict[int, int] = field(default_factory=dict)
     """The target's timestamps by those of the script."""
+    scaled: bool = False
+    """An echo that the target never sent counts from the first that it did (`--tcp_ts_ecr_scaled`)."""
     cookies: Mapping[str, str] = field(default_factory=dict)
     """The Fast Open cookies on the wire by those of the script."""
 
@@ -67,13 +71,19 @@ class Numbers:
     def _option(self, option: Option, packet: Packet) -> opt.Option:
         match option:
             case Timestamps(value, echo):
-                if "." in packet.flags and echo not in self.stamps:
-                    raise NotApplicable(f"no timestamp that the target sent is known as {echo} in the script")
-                return opt.timestamps(value, self.stamps[echo] if "." in packet.flags else echo)
+                return opt.timestamps(value, self._echo(echo) if "." in packet.flags else echo)
             case Sack(edges):
                 irs = self.irs if self.irs is not None else Seq(0)
                 return opt.sack(*((irs + left, irs + right) for left, right in edges))
         return self.fixed(option)
+
+    def _echo(self, echo: int) -> int:
+        if echo in self.stamps:
+            return self.stamps[echo]
+        if not self.scaled or not self.stamps:
+            raise NotApplicable(f"no timestamp that the target sent is known as {echo} in the script")
+        script, actual = next(iter(self.stamps.items()))
+        return (actual + echo - script) % (1 << 32)
 
     def fixed(self, option: Option) -> opt.Option:
         """Return an option that has no numbers of this connection. Raises NotApplicable."""

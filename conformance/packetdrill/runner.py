@@ -13,6 +13,7 @@ from pathlib import Path
 
 from conformance.case.case import Case
 from conformance.judge import Inconclusive, NotApplicable, Violation
+from conformance.packetdrill import shell
 from conformance.packetdrill.calls import Calls, same_error
 from conformance.packetdrill.code import CodeError, Evaluator
 from conformance.packetdrill.fastopen import KEY, cookies
@@ -31,12 +32,15 @@ from conformance.wire import FIN, SYN
 
 TOLERANCE_NS = 4_000_000
 """Packetdrill's own tolerance: an event may be that early or late, or by an eighth of the time since the event before."""
+PORT = 8080
+"""The port on which packetdrill's scripts listen: only commands of a shell can tell."""
 CONGESTION_CONTROL = "net.ipv4.tcp_congestion_control"
 _PATIENCE_NS = 2 * SECOND
 _ANY_TIME_NS = 30 * SECOND
 _LINK_MTU = 1500
 _HEADERS = {4: 40, 6: 60}
 """Octets of the IP and TCP headers without options."""
+_RETURNS_S = 0.1
 _STARTS_NS = 500_000
 """The time until a call that blocks has been made: what comes next in the script finds it blocked."""
 
@@ -46,6 +50,8 @@ class Ways:
     """The ways to look at what the target does."""
 
     portable: bool = False
+    shell: bool = False
+    mapped: bool = False
     tolerance_ns: int = TOLERANCE_NS
 
 
@@ -55,22 +61,33 @@ class Runner:
     def __init__(self, script: Script, notes: Notes, path: Path, case: Case, ways: Ways) -> None:
         self._script, self._notes, self._path = script, notes, path
         self._case, self._clock = case, case.clock
-        self._portable, self._tolerance_ns = ways.portable, ways.tolerance_ns
+        self._portable, self._shell, self._tolerance_ns = ways.portable, ways.shell, ways.tolerance_ns
         given = script.flag("tolerance_usecs")
         if given is not None and given.isdecimal():
             self._tolerance_ns = max(self._tolerance_ns, int(given) * 1000)
         self._calls: Calls | SystemCalls
         if case.can("calls"):
-            self._calls = SystemCalls(case, self._connects, self._listens, self._stamp_differs)
+            self._calls = SystemCalls(
+                case,
+                self._connects,
+                self._listens,
+                self._stamp_differs,
+                mapped=ways.mapped,
+                port=PORT if ways.shell and self._has_commands() else None,
+            )
         else:
             self._calls = Calls(case, self._connects, self._listens)
+        self._mapped = ways.mapped
+        self._strict_segments = script.flag("strict_segments") is not None
         self._evaluator = Evaluator()
         self._cookies: Mapping[str, str] = {}
         self._numbers: Numbers | None = None
         self._port: int | None = None
         """The port of the listener whose first packet is awaited."""
+        self._before_all = ""
+        """What needs a shell of the command before all events."""
         self._pending: asyncio.Task[None] | None = None
-        self._start_ns = self._happened_ns = self._called_ns = 0
+        self._start_ns = self._happened_ns = 0
         self._due_ns = 0
         """When the event before was due; times are counted from the script's start."""
         self._before: Event | None = None
@@ -82,9 +99,15 @@ class Runner:
         self._drift_ns = 0
         """The lateness of all our events so far: a call that waits for what we send returns later by as much."""
 
+    def _has_commands(self) -> bool:
+        """Return True for commands between the events: such a script has a network of its own."""
+        return any(isinstance(event.action, Command) for event in self._script.events)
+
     async def run(self) -> None:
         """Run to the end. Raises Violation, NotApplicable, and Inconclusive for what breaks behind a late event of ours."""
         self._prepare()
+        if self._before_all:
+            await shell.run(self._before_all, self._path.parent, self._case.target)
         self._start_ns = self._happened_ns = self._clock.now_ns()
         try:
             for event in self._script.events:
@@ -105,16 +128,17 @@ class Runner:
 
     def _prepare(self) -> None:
         """Raise NotApplicable for what no target of ours can be asked for."""
-        settings, rest = settings_of(self._script.before, self._path.parent)
+        command = settings_of(self._script.before, self._path.parent)
+        settings, rest = command.values, command.rest
         if CONGESTION_CONTROL in settings and not self._portable:
             self._calls.use_congestion_control(settings[CONGESTION_CONTROL])
-        if rest and not self._portable:
-            raise NotApplicable(f"a shell on the target: {rest[0][:60]}")
-        if (self._script.flag("ip_version") or "").startswith("ipv4-mapped"):
-            raise NotApplicable("IPv4-mapped addresses: an agent opens plain IPv4 and IPv6 sockets")
-        for name in ("strict_segments", "mtu", "mss"):
-            if self._script.flag(name) is not None:
-                raise NotApplicable(f"--{name}: packets are compared as the link carries them, with its own MTU")
+        if rest and not self._portable and not self._shell:
+            raise NotApplicable(f"a shell on the target (--pkt-shell): {rest[0][:60]}")
+        self._before_all = command.for_shell if self._shell and not self._portable else ""
+        if self._mapped and not self._case.can("calls"):
+            raise NotApplicable("IPv4-mapped addresses: only an agent with `calls` opens such sockets")
+        if self._script.flag("mss") is not None:
+            raise NotApplicable("--mss: packets are merged of as much as the link carries")
         addresses = self._script.flag("remote_ip"), self._script.flag("local_ip")
         key = None if self._portable else settings.get(KEY)
         self._cookies = cookies(self._case.family, key, addresses, (self._case.address, self._case.remote))
@@ -158,7 +182,7 @@ class Runner:
                 await self._inject(event, event.action)
                 self._drift_ns += max(0, self._since_start(self._happened_ns) - low)
             case Call():
-                await self._call(event, event.action, base)
+                await self._call(event, event.action, low, base)
             case Code():
                 await self._check_code(event.action)
             case Command():
@@ -198,14 +222,21 @@ class Runner:
         self._port = port
 
     def _connects(self) -> int:
-        self._numbers, self._port = Numbers(self._case.connection(), cookies=self._cookies), None
+        self._numbers, self._port = (
+            Numbers(
+                self._case.connection(),
+                cookies=self._cookies,
+                scaled=self._script.flag("tcp_ts_ecr_scaled") is not None,
+            ),
+            None,
+        )
         return self._numbers.conn.port
 
     def _connection(self, packet: Packet) -> Numbers:
         opens = packet.inbound and packet.protocol == "tcp" and ("S" in packet.flags or self._numbers is None)
         if opens and self._port is not None:
             self._numbers, self._port = (
-                Numbers(self._case.connection(self._port), ours=packet.seq, cookies=self._cookies),
+                Numbers(self._case.connection(self._port), ours=packet.seq, opened=True, cookies=self._cookies),
                 None,
             )
         if self._numbers is None:
@@ -222,8 +253,8 @@ class Runner:
         if packet.icmp is not None:
             self._happened_ns = await self._inject_icmp(numbers, packet.icmp)
             return
-        if "S" in packet.flags and "." in packet.flags:
-            numbers.ours = packet.seq
+        if "S" in packet.flags and ("." in packet.flags or not numbers.opened):
+            numbers.ours, numbers.opened = packet.seq, True
         flags, reserved = flags_of(packet)
         options = numbers.encoded(packet)
         octets = packet.length + len(options) + _HEADERS[self._case.family]
@@ -253,7 +284,9 @@ class Runner:
         now = self._since_start(self._clock.now_ns())
         until_ns = self._start_ns + (now + _ANY_TIME_NS if event.when.kind == "any" else max(high, now) + _PATIENCE_NS)
         parts: list[Received] = []
-        while not parts or sum(len(part.segment.payload) for part in parts) < packet.length:
+        while not parts or (
+            not self._strict_segments and sum(len(part.segment.payload) for part in parts) < packet.length
+        ):
             received = await self._next(numbers, until_ns)
             if received is None:
                 await self._case.station.prove_alive(self._case.address, self._case.trace)
@@ -295,14 +328,14 @@ class Runner:
 
     # Calls and code
 
-    async def _call(self, event: Event, call: Call, base: int) -> None:
+    async def _call(self, event: Event, call: Call, low: int, base: int) -> None:
         await self._returned()
         if call.ends is None:
-            await self._perform(event, call, None)
+            await self._perform(event, call, None, low)
             return
         ends = call.ends + (base if event.when.kind == "after" else 0)
         self._happened_ns = self._clock.now_ns()
-        self._pending = asyncio.ensure_future(self._perform(event, call, ends))
+        self._pending = asyncio.ensure_future(self._perform(event, call, ends, low))
         await asyncio.sleep(0)  # the call is begun even where the time below is past
         await self._clock.sleep_until(self._happened_ns + _STARTS_NS)
 
@@ -312,10 +345,10 @@ class Runner:
             await self._pending
             self._pending = None
 
-    async def _perform(self, event: Event, call: Call, ends: int | None) -> None:
+    async def _perform(self, event: Event, call: Call, ends: int | None, low: int) -> None:
         tolerance = self._tolerance(ends) if ends is not None else 0
         error, value, drift_ns = "", 0, self._drift_ns
-        self._called_ns = self._clock.now_ns()
+        called_ns = self._clock.now_ns()
         try:
             value, at_ns = await self._calls.make(call, blocks=ends is not None)
         except AppError as failure:
@@ -324,17 +357,16 @@ class Runner:
             error, at_ns = failure.code, failure.at_ns
         except Violation as violation:
             raise Violation(violation.message, f"script: {event.text}", line=event.line) from None
-        if self._calls.entered_ns and ends is None:
-            self._called_ns = self._clock.of_stamp(self._calls.entered_ns)
+        begun_late = max(0, self._since_start(called_ns) - low)
         at_ns = self._clock.of_stamp(at_ns) if at_ns else self._clock.now_ns()
         wrong = _result_differs(call, value, error)
         if wrong:
             raise Violation(f"{call.name}() {wrong}", f"script: {event.text}", line=event.line)
         if ends is None:
-            self._happened_ns = max(at_ns, self._called_ns)
+            self._happened_ns = max(at_ns, called_ns)
             return
         at = self._since_start(at_ns)
-        if not self._portable and not -tolerance <= at - ends <= tolerance + self._drift_ns - drift_ns:
+        if not self._portable and not -tolerance <= at - ends <= tolerance + begun_late + self._drift_ns - drift_ns:
             due = f"due was {ends / 1e9:.6f} s (tolerance {tolerance / 1e9:.6f} s)"
             message = f"{call.name}() returned at {at / 1e9:.6f} s, {due}"
             late_s = self._clock.jitter.worst_s(self._start_ns, at_ns)
@@ -343,17 +375,22 @@ class Runner:
             raise Violation(message, f"script: {event.text}", line=event.line)
 
     async def _command(self, command: Command) -> None:
-        """Make the settings of a command. Raises NotApplicable for what needs a shell."""
-        settings, rest = settings_of(command, self._path.parent)
-        if rest:
-            raise NotApplicable(f"a shell on the target: {rest[0][:60]}")
+        """Make the settings of a command, and run the rest where a shell is allowed. Raises NotApplicable where not."""
+        settings = settings_of(command, self._path.parent, first=False)
+        if settings.rest and not self._shell:
+            raise NotApplicable(f"a shell on the target (--pkt-shell): {settings.rest[0][:60]}")
         if not self._portable:
-            for name, value in settings.items():
+            for name, value in settings.values.items():
                 await self._case.app.sysctl(name, value)
+        if settings.rest:
+            await shell.run(settings.for_shell, self._path.parent, self._case.target)
         self._happened_ns = self._clock.now_ns()
 
     async def _check_code(self, code: Code) -> None:
         information = await self._calls.information()
+        if information is None and self._pending is not None:  # a call that is about to return opens the connection
+            await asyncio.wait({self._pending}, timeout=_RETURNS_S)
+            information = await self._calls.information()
         if information is None:
             raise NotApplicable("tcp_info of the connection, which the target does not tell")
         try:

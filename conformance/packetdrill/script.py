@@ -56,12 +56,20 @@ def _flag(cursor: Cursor) -> tuple[str, str]:
     name = cursor.take("flag").removeprefix("--")
     if not cursor.maybe("="):
         return name, ""
-    value = cursor.advance("the flag's value").text
+    value = _joined(cursor)
     if not cursor.maybe("="):
         return name, value
     defined = cursor.advance("the value of the definition").text
     cursor.defines.setdefault(value, defined)
     return name, f"{value}={defined}"
+
+
+def _joined(cursor: Cursor) -> str:
+    """Return a flag's value: all tokens without a space between, as in `ipv4-mapped-ipv6`."""
+    value = cursor.advance("the flag's value").text
+    while cursor.token.at == cursor.ahead(-1).end and not cursor.at("=") and cursor.token.kind != "end":
+        value += cursor.advance("the flag's value").text
+    return value
 
 
 def _event(cursor: Cursor) -> Event:

@@ -13,33 +13,48 @@ from conformance.packetdrill.syntax import Command
 
 _DEEPEST = 3  # files that name files
 _LARGEST_FILE = 1 << 16
-# A namespace of its own begins without metrics and without a queue, and vanishes with its settings and counters.
-_OF_NO_EFFECT = re.compile(
-    r"ip tcp_metrics flush|tc qdisc add dev tun0 root pfifo$|sysctl_restore_|^nstat -n|^[#]|^set -e$|^true$"
-)
+# A namespace vanishes with its settings and counters, and begins without metrics and without a queue.
+_OF_NO_EFFECT = re.compile(r"sysctl_restore_|^nstat -n|^[#]|^set -e$|^true$")
+_AS_IT_BEGINS = re.compile(r"ip tcp_metrics flush|tc qdisc add dev tun0 root pfifo$")
 # Linux took it out in 4.15; packetdrill's own defaults still write it, and go on where that fails.
 _GONE = frozenset({"net.ipv4.tcp_fack"})
 _PRODUCT = re.compile(r"\$\(\(([0-9* ]+)\)\)")
 
 
 class Settings(NamedTuple):
-    """The settings that commands make, in order, and the lines that need a shell."""
+    """The settings that commands make, in order, and the lines that need a shell.
+
+    `decides` is true where the last line does: it alone decides whether the whole command failed.
+    """
 
     values: dict[str, str]
     rest: tuple[str, ...]
+    decides: bool = False
+
+    @property
+    def for_shell(self) -> str:
+        """Return what a shell has to run."""
+        return "\n".join(self.rest if self.decides or not self.rest else (*self.rest, "true"))
 
 
-def settings_of(command: Command | None, folder: Path) -> Settings:
-    """Return the settings of a command; a file `defaults.sh` that it names is read below `folder`. Raises OSError."""
+def settings_of(command: Command | None, folder: Path, *, first: bool = True) -> Settings:
+    """Return the settings of a command; a file `defaults.sh` that it names is read below `folder`. Raises OSError.
+
+    `first` is for the command before all events: some have no effect on a network that is new.
+    """
     values: dict[str, str] = {}
     rest: list[str] = []
+    decides = False
     for line in _lines(command.text if command else "", folder, 0):
+        if first and _AS_IT_BEGINS.search(line):
+            continue
         assigned = _assigned(line)
+        decides = assigned is None
         if assigned is None:
             rest.append(line)
         else:
             values |= assigned
-    return Settings({name: value for name, value in values.items() if name not in _GONE}, tuple(rest))
+    return Settings({name: value for name, value in values.items() if name not in _GONE}, tuple(rest), decides)
 
 
 def _lines(text: str, folder: Path, depth: int) -> Iterator[str]:

@@ -54,6 +54,7 @@ class SystemCalls:
 
     `connect_to` gives the tester's port for an active open, `listens` is called behind listen(). `stamped` compares a stamp of
     the target's kernel with a time of the script. `mapped` puts IPv4 addresses into IPv6 sockets.
+    `port` is the one to listen on, by default one of this case's own.
     """
 
     def __init__(
@@ -64,14 +65,13 @@ class SystemCalls:
         stamped: Callable[[int, int], str],
         *,
         mapped: bool = False,
+        port: int | None = None,
     ) -> None:
         self._case, self._connect_to, self._listens, self._stamped = case, connect_to, listens, stamped
         self._mapped = mapped
         self._descriptors: dict[int, Descriptor] = {}
         self._congestion_control = b""
-        self._port, self._remote_port = 0, 0
-        self.entered_ns = 0
-        """The agent's stamp of when the last call was made."""
+        self._port, self._remote_port = port or 0, 0
         self._forms: Mapping[str, Callable[[Call], Prepared]] = {
             "socket": self._socket,
             "bind": self._bind,
@@ -106,7 +106,6 @@ class SystemCalls:
         prepared = form(call)
         first = self._known(call)
         reply = await self._ask(call.name, prepared.arguments, BLOCKED_S if blocks else _AT_ONCE_S, first)
-        self.entered_ns = int(reply["entered_ns"])
         result, at_ns = int(reply["result"]), int(reply["at_ns"])
         self._happened(call, first, result, reply["code"])
         if result == -1:

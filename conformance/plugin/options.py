@@ -90,6 +90,14 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
         "action": "store_true",
         "help": "packetdrill's scripts: leave settings, PSH, windows and the options of SYNs to the target",
     },
+    "--pkt-mapped": {
+        "action": "store_true",
+        "help": "packetdrill's scripts: run each over IPv4-mapped addresses, too, in IPv6 sockets",
+    },
+    "--pkt-shell": {
+        "action": "store_true",
+        "help": "packetdrill's scripts: run their shell commands, in the embedded lab's own network and nowhere else",
+    },
     "--pkt-tolerance": {
         "type": whole_number,
         "default": 4000,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,17 +49,24 @@ class ScriptFile(pytest.File):
 
         config = self.config
         tolerance_us = config.getoption("--pkt-tolerance")
-        ways = Ways(portable=config.getoption("--pkt-portable"), tolerance_ns=tolerance_us * 1000)
+        ways = Ways(
+            portable=config.getoption("--pkt-portable"),
+            shell=config.getoption("--pkt-shell"),
+            tolerance_ns=tolerance_us * 1000,
+        )
         chosen = config.getoption("--family")
-        for family in (4, 6) if chosen == "both" else (int(chosen),):
+        variants = {f"ipv{family}": (family, ways) for family in ((4, 6) if chosen == "both" else (int(chosen),))}
+        if config.getoption("--pkt-mapped") and chosen != "6":
+            variants["ipv4-mapped"] = 4, replace(ways, mapped=True)
+        for variant, (family, looking) in variants.items():
             try:
-                script = read_case(self.path, family, ways)
+                script = read_case(self.path, family, looking)
             except ScriptError as error:
                 raise self.CollectError(str(error)) from None
             except OSError as error:
                 raise self.CollectError(f"can't read {self.path}: {error.strerror}") from None
             if script.runs():
-                item = ScriptItem.from_parent(self, name=f"{self.path.stem}[ipv{family}]")
+                item = ScriptItem.from_parent(self, name=f"{self.path.stem}[{variant}]")
                 item.script = script
                 yield item
 

@@ -26,6 +26,28 @@ BROKEN = {
     "nothing": (_OPEN + "+0 > . 1:1(0) ack 1\n", "nothing came where the script expects"),
     "call": (_OPEN + "+0 write(4, ..., 100) = 99\n", "write() returned 100, expected 99"),
     "error": (_OPEN + "+0 close(4) = -1 EBUSY (Busy)\n", "close() returned 0, expected EBUSY"),
+    "poll": (
+        _OPEN + "+0 poll([{fd=4, events=POLLIN|POLLOUT, revents=POLLIN}], 1, 0) = 1\n",
+        "revents are 0x4, expected 0x1",
+    ),
+    "epoll": (
+        _OPEN
+        + "+0 epoll_create(1) = 5\n+0 epoll_ctl(5, EPOLL_CTL_ADD, 4, {events=EPOLLOUT, fd=4}) = 0\n"
+        + "+0 epoll_wait(5, {events=EPOLLIN, fd=4}, 1, 0) = 1\n",
+        "events are 0x4, expected 0x1",
+    ),
+    "option": (_OPEN + "+0 getsockopt(4, SOL_TCP, TCP_NODELAY, [1], [4]) = 0\n", "TCP_NODELAY is 0, expected 1"),
+    "ioctl": (_OPEN + _DATA + "+0 ioctl(4, SIOCINQ, [99]) = 0\n", "SIOCINQ gives 100, expected 99"),
+    "cmsg": (
+        _OPEN
+        + "+0 setsockopt(4, SOL_TCP, TCP_INQ, [1], 4) = 0\n"
+        + _DATA
+        + "+0 recvmsg(4, {msg_name(...)=..., msg_iov(1)=[{..., 60}], msg_flags=0, msg_control="
+        + "[{cmsg_level=SOL_TCP, cmsg_type=TCP_CM_INQ, cmsg_data=41}]}, 0) = 60\n",
+        "the control message holds 40, expected 41",
+    ),
+    "descriptor": (_OPEN + "+0 write(9, ..., 10) = 10\n", "write() failed with EBADF, expected 10"),
+    "blocks": (_OPEN + "+0 read(4, ..., 10) = 10\n", "read() still blocks after 2 s"),
     "code": (_OPEN + "+0 %{ assert tcpi_state == TCP_CLOSE }%\n", "the assertion does not hold"),
     "more": ("//: nothing more\n" + _OPEN + "+0 write(4, ..., 10) = 10\n", "expected no segment"),
 }
@@ -59,12 +81,30 @@ def test_what_breaks_a_script_is_seen_with_its_line(scripts: Suite) -> None:
 
 def test_what_does_not_apply_is_named(scripts: Suite) -> None:
     (scripts.folder / "shell.pkt").write_text("`touch made-by-the-script`\n" + _OPEN)
-    (scripts.folder / "call.pkt").write_text(_OPEN + "+0 ioctl(4, SIOCINQ, [0]) = 0\n")
+    (scripts.folder / "call.pkt").write_text(_OPEN + "+0 cap_set(4) = 0\n")
     ran = scripts.run("--family=4")
-    assert ran.results["shell[ipv4]"]["message"] == "a shell on the target: touch made-by-the-script"
-    assert ran.results["call[ipv4]"]["message"] == "ioctl() is no call that an agent makes"
+    assert ran.results["shell[ipv4]"]["message"] == "a shell on the target (--pkt-shell): touch made-by-the-script"
+    assert ran.results["call[ipv4]"]["message"] == "cap_set() is no call that an agent makes"
     assert set(ran.verdicts.values()) == {"not applicable"}
     assert not (scripts.folder / "made-by-the-script").exists()
+
+
+def test_a_shell_runs_in_the_labs_own_network(scripts: Suite) -> None:
+    device = "ip -o link show dev tun0 > seen && grep -q state seen"
+    (scripts.folder / "shell.pkt").write_text(f"`{device}`\n{_OPEN}+0 `ip link show dev tun0 | grep -q target0`\n")
+    (scripts.folder / "fails.pkt").write_text(_OPEN + "+0 `echo why >&2; exit 3`\n")
+    ran = scripts.run("--family=4", "--pkt-shell")
+    assert ran.verdicts == {"shell[ipv4]": "conforms", "fails[ipv4]": "violates"}, ran.out
+    assert "a command ended with 3: echo why" in ran.results["fails[ipv4]"]["message"]
+    assert "target0" in (scripts.folder / "seen").read_text()
+
+
+def test_mapped_addresses_are_a_family_of_their_own(scripts: Suite) -> None:
+    (scripts.folder / "x.pkt").write_text(_OPEN)
+    (scripts.folder / "only.pkt").write_text("--ip_version=ipv4-mapped-ipv6\n" + _OPEN)
+    ran = scripts.run("--pkt-mapped")
+    names = ("x[ipv4]", "x[ipv6]", "x[ipv4-mapped]", "only[ipv4-mapped]")
+    assert ran.verdicts == dict.fromkeys(names, "conforms"), ran.out
 
 
 def test_in_portable_mode_a_script_differs(scripts: Suite) -> None:
