@@ -69,6 +69,8 @@ class Doubts:
         """
         if judgement.verdict is Verdict.INCONCLUSIVE:
             return judgement.message
+        if judgement.doubt:
+            return f"{judgement.doubt}: {judgement.message}"
         if wire and (judgement.broken or judgement.stopped_deviating or raised_itself):
             return f"on a wire that {wire}: {judgement.message}"
         if not disturbance.spoils(judgement):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from conformance.judge.verdict import BROKEN, Verdict, verdict_of
+from conformance.judge.verdict import BROKEN, Verdict, Violation, verdict_of
 
 if TYPE_CHECKING:
     from conformance.standard.profile_rows import Deviation
@@ -21,6 +21,8 @@ class Judgement:
     deviation: Deviation | None = None
     stopped_deviating: bool = False
     """The case conforms, and the profile says that it deviates."""
+    doubt: str = ""
+    """Why the tester may have brought a broken rule about itself."""
 
     @property
     def broken(self) -> bool:
@@ -47,7 +49,7 @@ def judge(
     if own and verdict is Verdict.CONFORMS:
         message = f"no longer deviates, the profile says it does: {own[0].reason}"
         return Judgement(verdict, message, stopped_deviating=True)
-    return Judgement(verdict, message)
+    return Judgement(verdict, message, doubt=raised.doubt if isinstance(raised, Violation) else "")
 
 
 def one_line(raised: BaseException | None) -> str:

@@ -24,12 +24,13 @@ BROKEN = (Verdict.VIOLATES, Verdict.BREAKS_SHOULD)
 class Violation(AssertionError):
     """The target did what the standard does not allow. `details` says more, line by line.
 
-    `line` is the line of a script that is not Python; None where the traceback tells the line.
+    `line` is the line of a script that is not Python; None where the traceback tells the line. `doubt` says why the tester may
+    have brought it about itself: the case then runs again.
     """
 
-    def __init__(self, message: str, details: str = "", *, line: int | None = None) -> None:
+    def __init__(self, message: str, details: str = "", *, line: int | None = None, doubt: str = "") -> None:
         super().__init__(message)
-        self.message, self.details, self.line = message, details, line
+        self.message, self.details, self.line, self.doubt = message, details, line, doubt
 
 
 class NotApplicable(Exception):

@@ -55,6 +55,10 @@ class Ways:
     tolerance_ns: int = TOLERANCE_NS
 
 
+class _OutOfTime(Violation):
+    """Something came too early or too late: a late tester brings that about each time."""
+
+
 class Runner:
     """One run of one script."""
 
@@ -85,7 +89,7 @@ class Runner:
         self._port: int | None = None
         """The port of the listener whose first packet is awaited."""
         self._before_all = ""
-        """What needs a shell of the command before all events."""
+        """The part of the command before all events that needs a shell."""
         self._pending: asyncio.Task[None] | None = None
         self._start_ns = self._happened_ns = 0
         self._due_ns = 0
@@ -93,7 +97,7 @@ class Runner:
         self._before: Event | None = None
         self._late_ns = self._late_line = 0
         self._slack_ns = 0
-        """How late the calls since the last packet were in all: a packet that one of them brings about is not late itself."""
+        """The lateness of all calls since the last packet: a packet that one of them brings about is not late itself."""
         self._nominal_ns = 0
         """The time of the last event as the script adds it up."""
         self._drift_ns = 0
@@ -116,11 +120,11 @@ class Runner:
             if self._notes.nothing_more and self._numbers is not None:
                 await self._numbers.conn.silence(strict=True)
         except Violation as violation:
-            if self._late_ns <= 0 or self._case.target.virtual:
-                raise
-            raise Inconclusive(
-                f"{violation}; the tester was {self._late_ns / 1e6:.1f} ms too late in line {self._late_line}"
-            ) from None
+            if self._late_ns > 0 and not self._case.target.virtual:
+                violation.doubt = f"the tester was {self._late_ns / 1e6:.1f} ms too late in line {self._late_line}"
+                if isinstance(violation, _OutOfTime):
+                    raise Inconclusive(f"{violation}; {violation.doubt}") from None
+            raise
         finally:
             if self._pending is not None:
                 self._pending.cancel()
@@ -166,7 +170,7 @@ class Runner:
         except Violation as violation:
             line = event.line if violation.line is None else violation.line
             differs = "differs from the script: " if self._portable and not self._notes.verifies else ""
-            raise Violation(f"{differs}{violation.message}", violation.details, line=line) from None
+            raise type(violation)(f"{differs}{violation.message}", violation.details, line=line) from None
         lag_ns = 0 if isinstance(action, Packet) else max(0, self._since_start(self._happened_ns) - low)
         self._slack_ns = self._slack_ns + lag_ns if lag_ns else 0
         self._before, self._due_ns = event, low
@@ -206,7 +210,7 @@ class Runner:
         late_s = self._clock.jitter.worst_s(self._happened_ns, at_ns)
         if late_s * 1e9 > tolerance and not self._case.target.virtual:
             raise Inconclusive(f"line {event.line}: {message}, and the tester was up to {late_s:.4f} s late")
-        raise Violation(message, f"script: {event.text}")
+        raise _OutOfTime(message, f"script: {event.text}")
 
     def _stamp_differs(self, at_ns: int, due_ns: int) -> str:
         """Compare a stamp that the target's kernel gave with a time since the script's start; "" where it fits."""
@@ -372,7 +376,7 @@ class Runner:
             late_s = self._clock.jitter.worst_s(self._start_ns, at_ns)
             if late_s * 1e9 > tolerance and not self._case.target.virtual:
                 raise Inconclusive(f"line {event.line}: {message}, and the tester was up to {late_s:.4f} s late")
-            raise Violation(message, f"script: {event.text}", line=event.line)
+            raise _OutOfTime(message, f"script: {event.text}", line=event.line)
 
     async def _command(self, command: Command) -> None:
         """Make the settings of a command, and run the rest where a shell is allowed. Raises NotApplicable where not."""

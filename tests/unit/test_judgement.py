@@ -71,6 +71,12 @@ def test_broken_is_in_doubt_from_20_ms_on(verdict: Verdict, late_s: float) -> No
         assert why == ""
 
 
+def test_a_violation_that_the_tester_may_have_brought_about_is_in_doubt() -> None:
+    judgement = judge(Violation("no answer", doubt="the tester was 9 ms too late"), "MUST", strict=False)
+    assert Doubts().why(judgement, Disturbance()) == "the tester was 9 ms too late: no answer"
+    assert agreed([(judgement, Disturbance())] * 2, "why").verdict is Verdict.VIOLATES
+
+
 def test_a_wire_that_loses_puts_all_in_doubt_that_it_may_have_broken() -> None:
     def why(judgement: Judgement, *, raised_itself: bool = False) -> str:
         return Doubts().why(judgement, QUIET, wire="loses 1 %", raised_itself=raised_itself)

@@ -1,4 +1,4 @@
-"""What a script's calls become as memory and numbers, and Fast Open cookies: no target is needed."""
+"""A script's calls as memory and numbers, and Fast Open cookies: no target is needed."""
 
 from __future__ import annotations
 
