@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-from conformance.judge import Base, Difference, Expectation, Violation, describe
+from conformance.judge import Base, Difference, Expectation, Violation, describe, repetition
 from conformance.record.case import FieldDifference
 from conformance.tester.clock import SECOND
 from conformance.tester.prepared import Answered
@@ -200,7 +200,7 @@ class WireConnection(Sender):
     async def expect_retransmission(
         self, of: Received, *following: Received, within: float = RETRANSMITTED_S
     ) -> Received:
-        """Take the next segment, which must carry again what `of` carried: flags, seq and data. Raises Violation.
+        """Take the next segment, which must be `of` again, but for what a document lets differ. Raises Violation.
 
         What the target had sent right behind it (`following`, in order) may be joined to it. A repetition of what we have
         acknowledged since, which has crossed our acknowledgment, is put aside.
@@ -215,12 +215,14 @@ class WireConnection(Sender):
         if received is None:
             raise await self._nothing_came(expected)
         flags, payload, misses = NO_FLAGS, b"", []
+        moment = received.segment.flags & (repetition.OF_THE_MOMENT & ~PSH)
         for sent in (of, *following):
-            flags, payload = flags | sent.segment.flags & ~PSH, payload + sent.segment.payload
-            wanted = Expectation(flags, seq=of.segment.seq, payload=payload)
+            flags, payload = flags | sent.segment.flags & ~repetition.OF_THE_MOMENT, payload + sent.segment.payload
+            wanted = Expectation(flags | moment, seq=of.segment.seq, payload=payload)
             misses.append(wanted.differences(received.segment, self.base))
-        if all(misses):
-            raise self._unexpected(received, expected, min(misses, key=len))
+        missed = min(misses, key=len) or repetition.differences(of.segment, received.segment, of.ip, received.ip)
+        if missed:
+            raise self._unexpected(received, expected, missed)
         self._take(received, "", expected)
         return received
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from conformance.judge.repetition import OF_THE_MOMENT, differences
 from conformance.tester.variables import Variables
-from conformance.wire import ACK, CWR, NO_FLAGS, PSH, RST, SYN, Segment, Seq
+from conformance.wire import ACK, FIN, NO_FLAGS, RST, SYN, Segment, Seq
 
 # Linux sends its SYN again within milliseconds of an unacceptable ACK: that copy may leave one processor of the target while
 # another takes our answer. No stack is known to do so with a SYN,ACK.
 _SAME_MOMENT_NS = 1_000_000
-# What a repetition may lack: CWR is of the first new data alone (RFC 3168, 6.1.2).
-_NOT_REPEATED = PSH | CWR
 
 
 class Retransmissions:
@@ -56,7 +55,7 @@ class Retransmissions:
             and segment.end <= variables.rcv_nxt
             and not any(segment.end <= ack and acked_ns + crossing_ns < at_ns for ack, acked_ns in self._acks)
             and (not segment.flags & ACK or segment.ack <= variables.snd_una)
-            and (self._repeats(segment) or self._joins(segment))
+            and self._repeats(segment)
         )
 
     def crossed_our_ack(self, segment: Segment, at_ns: int, first: Seq) -> bool:
@@ -69,18 +68,32 @@ class Retransmissions:
         return at_ns <= self._left_ns + self._crossing_ns and self.is_harmless(segment, at_ns)
 
     def _repeats(self, segment: Segment) -> bool:
-        """Return True for a segment that was taken before, or a part of one."""
-        return any(
-            segment.seq >= old.seq and segment.end <= old.end and not (segment.flags ^ old.flags) & ~_NOT_REPEATED
-            for old in self._history
-        )
+        """Return True where all that the segment carries was taken before, in one segment, a part of one, or several.
 
-    def _joins(self, segment: Segment) -> bool:
-        """Return True for several segments that were taken before, in one."""
+        A whole segment's repetition also has that one's flags and options, as far as no document lets them differ.
+        """
+        whole = [old for old in self._history if (old.seq, old.end) == (segment.seq, segment.end)]
+        if whole:
+            return any(old.payload == segment.payload and not differences(old, segment) for old in whole)
         at, flags = segment.seq, NO_FLAGS
         while at < segment.end:
             old = next((one for one in self._history if one.seq <= at < one.end), None)
             if old is None:
                 return False
-            at, flags = old.end, flags | old.flags
-        return at == segment.end and not (segment.flags ^ flags) & ~_NOT_REPEATED
+            until = min(old.end, segment.end)
+            if _carried(old, at, until) != _carried(segment, at, until):
+                return False
+            at, flags = until, flags | old.flags
+        # A part of what was sent need not have the FIN of its end. Text that comes again without its SYN says something new: the
+        # SYN has arrived (RFC 7413 section 4.2.2).
+        return not (segment.flags ^ flags) & ~(FIN | OF_THE_MOMENT)
+
+
+def _carried(segment: Segment, first: Seq, end: Seq) -> tuple[bool, bytes, bool]:
+    """Return what the segment carries from `first` up to `end`, which lie in it: a SYN, text, a FIN."""
+    text = segment.seq + bool(segment.flags & SYN)
+    return (
+        bool(segment.flags & SYN) and first == segment.seq,
+        segment.payload[max(0, first - text) : max(0, end - text)],
+        bool(segment.flags & FIN) and end == segment.end,
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -167,10 +168,25 @@ def data_taken(*payloads: bytes, crossing_ns: int = 0, flags: Flags = NO_FLAGS) 
         pytest.param(theirs(RST, 1), False, id="a reset"),
         pytest.param(theirs(ACK, 1, ack=ISS + 2, payload=b"abc"), False, id="acknowledging something new"),
         pytest.param(theirs(ACK, 0, payload=b"?abc"), False, id="beginning before all of it"),
+        pytest.param(theirs(ACK, 1, payload=b"abd"), False, id="other text"),
+        pytest.param(theirs(ACK, 2, payload=b"bcdeF"), False, id="other text in the second of two joined"),
+        pytest.param(replace(theirs(ACK, 1, payload=b"abc"), reserved=2), False, id="with a reserved bit"),
+        pytest.param(theirs(ACK, 1, payload=b"abc", options=b"\1\1\x05\n" + bytes(8)), True, id="with SACK blocks"),
+        pytest.param(
+            theirs(ACK, 1, payload=b"abc", options=b"\2\4\5\xb4"), False, id="with an option that was not there"
+        ),
     ],
 )
 def test_only_what_says_nothing_new_is_a_harmless_retransmission(segment: Segment, harmless: bool) -> None:
     assert data_taken(b"abc", b"def").is_harmless(segment, 5 * MS) is harmless
+
+
+def test_fin_is_repeated_where_it_was_and_nowhere_else() -> None:
+    repeats = data_taken(b"abc", flags=FIN)
+    assert repeats.is_harmless(theirs(ACK | FIN, 1, payload=b"abc"), 0)
+    assert repeats.is_harmless(theirs(ACK | FIN, 3, payload=b"c"), 0)
+    assert repeats.is_harmless(theirs(ACK, 1, payload=b"ab"), 0)
+    assert not repeats.is_harmless(theirs(ACK | FIN, 1, payload=b"ab"), 0), "a FIN inside the text"
 
 
 def test_repetition_may_lack_cwr() -> None:
