@@ -17,11 +17,13 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 # These run the tests: the very run that this test is part of.
 OURSELVES = {"make check", "make test"}
 
-# These repeat what CI runs before the tests, or wait for a minute for what other commands show in a second.
+# These repeat what CI runs before the tests, wait for a minute for what other commands show in a second, or need what one of
+# these has made.
 LONG = {
     "make lint",
     ".venv/bin/pytest testcases --tier quick",
     ".venv/bin/tcp-conformance run --target smoltcp --tier quick --output reports/smoltcp",
+    ".venv/bin/tcp-conformance compare reports/latest reports/smoltcp",
     ".venv/bin/tcp-conformance run --family 4 --output reports/closing rfc9293/test_s3_6_closing.py",
 }
 
