@@ -121,11 +121,23 @@ def _write_table(reporter: pytest.TerminalReporter, counts: Counter[tuple[str, s
 
 
 def _list(reporter: pytest.TerminalReporter, title: str, entries: Sequence[Entry]) -> None:
+    """Write the cases by cause: an example each, and how many more there are."""
+    from conformance.report.causes import causes
+    from conformance.report.text import count
+
     if not entries:
         return
+    groups = causes(entries)
     reporter.write_line("")
-    reporter.write_line(f"{title}:")
-    for entry in entries[:_MOST_LINES]:
-        write_line(reporter, f"  {entry.id}: {entry.message}")
-    if len(entries) > _MOST_LINES:
-        reporter.write_line(f"  and {len(entries) - _MOST_LINES} more, see the report")
+    several = len(groups) < len(entries)
+    reporter.write_line(
+        f"{title} ({count(len(entries), 'case')}, {count(len(groups), 'cause')}):" if several else f"{title}:"
+    )
+    for group in groups[:_MOST_LINES]:
+        write_line(reporter, f"  {group.example.id}: {group.message}")
+        if more := len(group.cases) - 1:
+            write_line(reporter, f"    and {count(more, 'more case')} of {group.requirement} alike")
+    if len(groups) > _MOST_LINES:
+        left = sum(len(group.cases) for group in groups[_MOST_LINES:])
+        causes_left = count(len(groups) - _MOST_LINES, "more cause")
+        reporter.write_line(f"  and {causes_left}, {count(left, 'case')}: see the report")

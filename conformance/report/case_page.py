@@ -69,7 +69,7 @@ def draw_page(shell: Shell, record: CaseRecord, around: Around, evidence: Eviden
         (
             f"{shell.head}{title}{shell.middle}{nav}",
             _header(record),
-            "<main>\n",
+            '<main id="main">\n',
             _verdict(record),
             _standard(record),
             _deviation(record),
@@ -97,7 +97,7 @@ def _neighbours(around: Around) -> str:
         first = f'<a rel="prev" href="{before.page}.html">← {escape(before.name)}</a>'
     if after is not None:
         last = f'<a rel="next" href="{after.page}.html">{escape(after.name)} →</a>'
-    return f'<nav aria-label="Cases">\n{first}\n<a href="../index.html">Overview</a>\n{last}\n</nav>\n\n'
+    return f'<nav aria-label="Cases">\n{first}\n<a href="../cases.html">All cases</a>\n{last}\n</nav>\n\n'
 
 
 def _header(record: CaseRecord) -> str:

@@ -13,15 +13,24 @@ BESIDES = {
     "results.sarif": "what is not as it should be, as SARIF",
 }
 STATIC = ("style.css", "filter.js")
-MAIN = ("index.html", "states.html", "requirements.html", "timing.html", "mutants.html")
 PLACES = {
     "index.html": "Overview",
+    "findings.html": "Findings",
+    "cases.html": "Cases",
+    "changes.html": "Changes",
     "states.html": "State map",
     "requirements.html": "Requirements",
+    "deviations.html": "Deviations",
+    "choices.html": "Choices",
     "timing.html": "Timing",
+    "skipped.html": "Not applicable",
     "mutants.html": "Mutants",
+    "run.html": "Run",
     "pytest.html": "pytest",
 }
+
+MAIN = tuple(name for name in PLACES if name not in ("cases.html", "pytest.html"))
+"""The pages that are joined into a single file."""
 
 
 def static(name: str) -> str:

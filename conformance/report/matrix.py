@@ -87,6 +87,9 @@ class Matrix:
                 row.url, row.partly = sentence.url, sentence.partly
             row.cases.append(case)
 
+    def __len__(self) -> int:
+        return len(self._rows)
+
     def rows(self) -> list[RequirementRow]:
         """Return all rows by document, section and id; 3.10 follows 3.9."""
         return sorted(self._rows.values(), key=lambda row: tuple(map(_natural, (row.document, row.section, row.id))))

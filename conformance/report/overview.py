@@ -16,9 +16,7 @@ from conformance.report.baseline import Baseline, Result, result_of, usual
 from conformance.report.baseline_files import earlier
 from conformance.report.changes import Changes, changes
 
-TimerKey = tuple[str, float | None, float | None, str, str]
-"""Name, bounds in seconds, their source, and how it was measured."""
-LINKS = 8  # cases named beside a reason, a choice, a timer
+LINKS = 8  # cases named beside a reason or a choice
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +51,10 @@ class Entry:
 
 @dataclass(slots=True)
 class Group:
-    """Cases that share something (a reason, a choice, a timer): how many, and the first of them."""
+    """Cases that share something (a reason, a choice): how many, and the first of them."""
 
     cases: list[Entry] = field(default_factory=list)
     count: int = 0
-    measured: list[float] = field(default_factory=list)
-    failed: int = 0
     levels: set[str] = field(default_factory=set)
 
     def add(self, entry: Entry) -> None:
@@ -142,7 +138,6 @@ class Overview:
     deviations: dict[tuple[str, ...], Group] = field(default_factory=dict)
     skipped: dict[str, Group] = field(default_factory=dict)
     choices: dict[tuple[str, ...], Group] = field(default_factory=dict)
-    timings: dict[TimerKey, Group] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     table: Counter[tuple[str, str]] = field(default_factory=Counter)
     machine: state_map.Machine = field(default_factory=state_map.Machine)
@@ -236,13 +231,6 @@ def _add(overview: Overview, record: CaseRecord, offset: int, *, prefix: str) ->
     for choice in record.choices:
         taken = (choice.name, choice.taken, ", ".join(choice.allowed))
         overview.choices.setdefault(taken, Group()).add(entry)
-    for timed in record.timings:
-        span = (timed.name, timed.low_s, timed.high_s, timed.source, timed.how)
-        group = overview.timings.setdefault(span, Group())
-        if timed.measured_s is not None:
-            group.measured.append(timed.measured_s)
-        group.failed += timed.ok is False
-        group.add(entry)
 
 
 def _entry(record: CaseRecord, offset: int, prefix: str) -> Entry:

@@ -14,11 +14,13 @@ from conformance.report import baseline_files, filters, mutants, sarif, summary
 from conformance.report.baseline import Baseline
 from conformance.report.case_pages import write_case_pages
 from conformance.report.compare import Comparison
-from conformance.report.files import BESIDES, PLACES, STATIC, put, static
-from conformance.report.overview import Overview, gather, sections
+from conformance.report.files import BESIDES, STATIC, put, static
+from conformance.report.list_pages import write_lists
+from conformance.report.overview import Overview, gather
+from conformance.report.overview_page import write_overview
+from conformance.report.places import places
 from conformance.report.table_pages import write_mutants, write_requirements, write_states, write_timing
 from conformance.report.templating import make_environment
-from conformance.report.text import VERDICTS
 
 _IN_OUR_PAGES = '<meta name="color-scheme" content="light dark">'
 """Stands in the head of each page of ours, and of those of version 0.1."""
@@ -39,9 +41,8 @@ def make_report(run_dir: Path, since: Baseline | None = None, *, whole: bool = F
 def write_report(run_dir: Path, overview: Overview, *, coming: Collection[str] = ()) -> Path:
     """Write `index.html`, `style.css` and `cases/*.html` into a run's folder, and give the path of the first.
 
-    A run that checked cells of the documented machine gets `states.html` too, one whose cases name requirements
-    `requirements.html`, `requirements.csv` and `requirements.json`, one that measured times `timing.html`, a folder with
-    `mutants.json` `mutants.html`.
+    The other pages are those of `files.PLACES`: each is written where the run has something for it. One navigation, on all
+    pages, names them.
     `summary.md`, `results.sarif` and `verdicts.json` (the run as a baseline) are always there. The overview leads to pytest's
     own reports where they are in the folder, or are `coming`: names of files that are written into it afterwards.
 
@@ -60,18 +61,17 @@ def _write(run_dir: Path, overview: Overview, coming: Collection[str]) -> Path:
     pages.mkdir(exist_ok=True)
     for name in STATIC:
         put(run_dir / name, static(name))
+    rows = overview.requirements.rows()
+    mutants_read = _mutants_of(run_dir, overview)
+    environment.globals["places"] = places(run_dir, overview, coming, mutants_read)
     write_case_pages(run_dir, environment, overview)
     written = {f"{entry.page}.html" for entry in order}
     for old in pages.glob("*.html"):  # cases of an earlier run in the same folder
         if old.name not in written:
             old.unlink()
     (run_dir / "report.html").unlink(missing_ok=True)  # joined from pages that are no more
-    rows = overview.requirements.rows()
-    mutants_read = _mutants_of(run_dir, overview)
-    places = [name for name in PLACES if name in coming or _is_there(run_dir, name, overview, mutants_read)]
-    environment.globals["places"] = {name: PLACES[name] for name in places}
     cells = write_states(run_dir, environment, overview)
-    table = write_requirements(run_dir, environment, overview, rows)
+    write_requirements(run_dir, environment, overview, rows)
     write_timing(run_dir, environment, overview)
     write_mutants(run_dir, environment, overview, mutants_read)
     put(run_dir / "summary.md", summary.as_markdown(overview))
@@ -79,35 +79,9 @@ def _write(run_dir: Path, overview: Overview, coming: Collection[str]) -> Path:
     put(run_dir / baseline_files.LAST, baseline_files.written(overview.now()))
     chosen = filters.of_cases(order, several=overview.several)
     put(run_dir / "filter.css", filters.rules([*chosen, *filters.of_requirements(rows)]))
-    index_page = run_dir / "index.html"
     besides = {name: what for name, what in BESIDES.items() if name in coming or (run_dir / name).is_file()}
-    shown = environment.get_template("index.html").render(
-        overview=overview,
-        cells=cells,
-        requirement_table=table,
-        headline=summary.headline(overview),
-        by_verdict={verdict: [entry for entry in order if entry.verdict == verdict] for verdict in VERDICTS},
-        sections=sections(order),
-        by_id={entry.id: entry for entry in order},
-        filters=chosen,
-        timings=sorted(overview.timings.items(), key=lambda item: (not item[1].failed, str(item[0][0]))),
-        besides=besides,
-    )
-    put(index_page, shown)
-    return index_page
-
-
-def _is_there(run_dir: Path, name: str, overview: Overview, mutants_read: Sequence[mutants.Mutant]) -> bool:
-    """Return True if a page of the report is, or will be, in the folder."""
-    if name == "states.html":
-        return bool(overview.machine.tiles())
-    if name == "requirements.html":
-        return bool(overview.requirements.rows())
-    if name == "timing.html":
-        return bool(overview.times.series or overview.times.singles)
-    if name == "mutants.html":
-        return bool(mutants_read)
-    return name == "index.html" or (run_dir / name).is_file()
+    write_lists(run_dir, environment, overview, chosen, besides)
+    return write_overview(run_dir, environment, overview, cells)
 
 
 def _mutants_of(run_dir: Path, overview: Overview) -> Sequence[mutants.Mutant]:

@@ -22,6 +22,12 @@ def slug(words: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")
 
 
+@lru_cache(4096)
+def anchor(name: str) -> str:
+    """Return the name of a requirement or a document as the id of its row: `RFC9293-3.10.7.4-ack-new`."""
+    return re.sub(r"[^A-Za-z0-9.]+", "-", name).strip("-") or "none"
+
+
 @cache
 def badge(verdict: str) -> Markup:
     """Return a verdict with its sign and colour."""

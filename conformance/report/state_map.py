@@ -113,6 +113,9 @@ class Machine:
             self._rows.setdefault(name, row)
             self._cases[name].append((len(rows) == 1, case))
 
+    def __len__(self) -> int:
+        return len(self._rows)
+
     def tiles(self) -> list[Tile]:
         """Return a tile per row, by the running numbers of the table."""
         return [self._tile(row) for row in sorted(self._rows.values(), key=lambda row: (len(row.row), row.row))]

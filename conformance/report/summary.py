@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 
+from conformance.report.causes import causes
 from conformance.report.changes import Change
 from conformance.report.overview import Entry, Overview
 from conformance.report.text import LEVELS, NOTHING, VERDICTS, clean, count
@@ -77,10 +78,14 @@ def _cases(title: str, entries: Sequence[Entry]) -> list[str]:
     if not entries:
         return []
     lines = [f"### {title} ({len(entries):,})", ""]
-    for entry in entries[:LISTED]:
+    groups = causes(entries)
+    for group in groups[:LISTED]:
+        entry, more = group.example, len(group.cases) - 1
         where = f"{entry.document} {entry.section}, IPv{entry.family}"
-        lines.append(f"- {_escaped(entry.title or entry.id)} ({_escaped(where)}): {_escaped(entry.message or NOTHING)}")
-    return [*lines, *_more(entries), ""]
+        alike = f"; {count(more, 'more case')} of {_escaped(group.requirement)} alike" if more else ""
+        title, message = _escaped(entry.title or entry.id), _escaped(entry.message or NOTHING)
+        lines.append(f"- {title} ({_escaped(where)}): {message}{alike}")
+    return [*lines, *_more(groups), ""]
 
 
 def _changes(overview: Overview) -> list[str]:

@@ -11,6 +11,7 @@ from jinja2.bccache import Bucket
 from conformance.report import filters, parts, state_map, text, timing
 from conformance.report.bar import draw_bar
 from conformance.report.overview import LINKS
+from conformance.report.score import share
 from conformance.report.text import LEVELS, VERDICTS
 
 LISTED = 150  # rows of an overview's table
@@ -51,12 +52,14 @@ def make_environment() -> Environment:
         seconds=text.seconds,
         moment=text.moment,
         slug=parts.slug,
+        anchor=parts.anchor,
         count=text.count,
     )
     environment.globals.update(
         verdicts=VERDICTS,
         levels=LEVELS,
         bar=draw_bar,
+        share=share,
         bounds=text.bounds,
         LISTED=LISTED,
         LINKS=LINKS,

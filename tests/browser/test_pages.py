@@ -105,7 +105,7 @@ def shown(page: Any) -> int:
 
 
 def test_the_filter_filters(page: Any, run: Path, errors: list[str]) -> None:
-    page.goto((run / "index.html").as_uri())
+    page.goto((run / "cases.html").as_uri())
     every = shown(page)
     assert every == 10
     verdict = chooser(page, "Verdict")
@@ -126,18 +126,36 @@ def test_the_filter_filters(page: Any, run: Path, errors: list[str]) -> None:
 
 def test_text_is_found_where_a_script_may_run(browser: Any, run: Path, errors: list[str]) -> None:
     page = opened(browser, errors)
-    page.goto((run / "index.html").as_uri())
+    page.goto((run / "cases.html").as_uri())
     page.locator(".filter input").fill("LONG test")
     assert shown(page) == 1
     assert page.locator(".filter output").inner_text() == "1 of 10"
     without = opened(browser, errors, java_script_enabled=False)
-    without.goto((run / "index.html").as_uri())
+    without.goto((run / "cases.html").as_uri())
     assert without.locator("input").is_hidden()
     assert not errors
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", ["index", "states", "requirements", "timing", "compare", "report", "case"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "index",
+        "findings",
+        "cases",
+        "changes",
+        "deviations",
+        "choices",
+        "skipped",
+        "run",
+        "states",
+        "requirements",
+        "timing",
+        "compare",
+        "report",
+        "case",
+    ],
+)
 def test_axe_finds_nothing(browser: Any, run: Path, name: str, scheme: str, errors: list[str]) -> None:
     """Contrast, names and roles by WCAG 2.1 AA."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
@@ -194,8 +212,8 @@ def test_jenkins_shows_it_as_it_is(browser: Any, run: Path, errors: list[str]) -
         route.fulfill(status=200, body=path.read_bytes(), headers=headers)
 
     page.route("**/*", serve)
-    page.goto("http://jenkins/index.html")
-    assert page.locator("h1").evaluate("one => getComputedStyle(one).borderLeftWidth") != "0px"
+    page.goto("http://jenkins/cases.html")
+    assert page.locator("td > a.v-violates").first.evaluate("one => getComputedStyle(one).color") != "rgb(0, 0, 238)"
     chooser(page, "Verdict").select_option("violates")
     assert shown(page) == 2
     assert page.locator("input").is_hidden()
@@ -206,11 +224,9 @@ def test_one_file_holds_the_cases_that_need_a_look(browser: Any, run: Path, erro
     text = (run / "report.html").read_text("utf-8")
     assert not re.search(r'(href|src)="(?!#|https://www\.rfc-editor\.org/|data:application/octet-stream;base64,)', text)
     page.goto((run / "report.html").as_uri())
-    page.locator("#index--violates ~ .scroll a").first.click()
+    page.locator("#index--violates ~ .scroll td.names a").first.click()
     assert page.locator("article.page:target .ladder .arrow.failed").first.is_visible()
-    assert page.locator("article.page").count() == 4 + 6, (
-        "overview, states, requirements, timing; and the cases that need a look"
-    )
+    assert page.locator("article.page").count() == 10 + 6, "the pages but the list of cases; the cases that need a look"
     assert not errors
 
 
@@ -219,7 +235,7 @@ def test_a_violation_is_one_click_from_its_ladder(browser: Any, run: Path, error
     page.goto((run / "index.html").as_uri())
     headings = page.locator("main h2").all_inner_texts()
     assert headings[0].startswith("✗ Violates")
-    page.locator("#violates ~ .scroll tbody a").first.click()
+    page.locator("#violates ~ .scroll td.names a").first.click()
     assert page.locator(".ladder .arrow.failed").first.is_visible()
     page.go_back()
     page.get_by_role("link", name="frame 7").first.click()
@@ -229,10 +245,10 @@ def test_a_violation_is_one_click_from_its_ladder(browser: Any, run: Path, error
 
 def test_print_opens_what_is_folded(browser: Any, run: Path, errors: list[str]) -> None:
     page = opened(browser, errors, java_script_enabled=False)
-    page.goto((run / "index.html").as_uri())
+    page.goto((run / "run.html").as_uri())
     assert page.locator("details:not([open]) dd").first.is_hidden()
     page.emulate_media(media="print")
-    assert page.locator(".filter").is_hidden()
+    assert page.locator(".site").is_hidden()
     assert page.locator("details:not([open]) dd").first.evaluate("one => one.checkVisibility()") is not False
 
 
@@ -252,7 +268,7 @@ def test_several_targets_are_told_apart(browser: Any, tmp_path: Path, errors: li
         save(tmp_path, record, [])
     make_report(tmp_path)
     page = opened(browser, errors)
-    page.goto((tmp_path / "index.html").as_uri())
+    page.goto((tmp_path / "cases.html").as_uri())
     assert shown(page) == 2
     chooser(page, "Target").select_option("lwip")
     assert shown(page) == 1

@@ -351,7 +351,7 @@ def test_runs_differ_by_requirement_cell_state_and_setting(here: Path, capsys: p
     assert changes(replace(load("kept"), settings={}), load("b"), whole=True).settings == [], "an older one has none"
     make_report(here / "b", load("kept"))
     assert '<th scope="row"><code>net.ipv4.tcp_timestamps</code></th><td>setting</td><td>1</td><td>0</td>' in (
-        (here / "b" / "index.html").read_text()
+        (here / "b" / "changes.html").read_text()
     )
     assert main(["compare", "kept", "b", "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["cells"]) == 1, "a baseline keeps what a case rests on"

@@ -55,7 +55,8 @@ def test_the_summary_counts_names_what_violates_and_what_changed(run: Path) -> N
 
 def test_a_long_list_is_cut_in_the_summary(tmp_path: Path) -> None:
     for number in range(25):
-        save(tmp_path, make_record(f"t.py::test_{number}", verdict="violates", capture=None), [])
+        what = "no" * number
+        save(tmp_path, make_record(f"t.py::test_{number}", verdict="violates", message=what, capture=None), [])
     assert "- and 5 more" in as_markdown(gather(tmp_path)).splitlines()
 
 
@@ -65,7 +66,7 @@ def test_a_long_list_is_cut_in_the_summary(tmp_path: Path) -> None:
 def test_every_choice_of_a_filter_has_a_rule_and_a_row(run: Path) -> None:
     make_report(run)
     rules = (run / "filter.css").read_text("utf-8")
-    for name in ("index.html", "requirements.html"):
+    for name in ("cases.html", "requirements.html"):
         page = (run / name).read_text("utf-8")
         words = re.findall(r'<option value="([^"]+)"', page)
         rows = {word for found in re.findall(r'data-is="([^"]*)"', page) for word in found.split()}
@@ -75,7 +76,7 @@ def test_every_choice_of_a_filter_has_a_rule_and_a_row(run: Path) -> None:
         assert all(f'option[value="{word}"]:checked' in rules for word in words)
         assert len(words) == len(set(words))
     assert {"violates", "level-should", "in-closing", "s-rfc9293-3-6-1"} <= set(
-        re.findall(r'<option value="([^"]+)"', (run / "index.html").read_text("utf-8"))
+        re.findall(r'<option value="([^"]+)"', (run / "cases.html").read_text("utf-8"))
     )
 
 

@@ -44,11 +44,11 @@ def test_targets_stand_beside_each_other_under_their_names(tmp_path: Path) -> No
     for name, verdict in (("linux", "conforms"), ("lwip", "violates")):
         save(tmp_path / name, on(name, make_record(verdict=verdict)), list(HANDSHAKE))
     assert merge([tmp_path / "linux", tmp_path / "lwip"], tmp_path / "all") == []
-    text = make_report(tmp_path / "all").read_text("utf-8")
+    text = make_report(tmp_path / "all").with_name("cases.html").read_text("utf-8")
     assert (
         len(list((tmp_path / "all" / "cases").iterdir())) == len(list((tmp_path / "all" / "captures").iterdir())) == 2
     )
-    assert "(IPv4, lwip)</a>" in text
+    assert "(IPv4, lwip)</a>" in (tmp_path / "all" / "findings.html").read_text("utf-8")
     assert "<code>linux:rfc9293/" in text
     assert_sound(tmp_path / "all")
     stored = load(str(tmp_path / "all"))
