@@ -509,8 +509,8 @@ def test_cases_with_one_cause_are_a_line(tmp_path: Path) -> None:
     for at, (requirement, message, number) in enumerate([*broken, ("RFC9293:MUST-13", "came RST seq=+{}", 3)]):
         for case in range(number):
             words = message.format(case).replace("LISTEN", ("CLOSING", "SYN-SENT")[case % 2])
-            one = make_record(f"t.py::test_{at}_{case:02}", verdict="violates", message=words, capture=None)
-            save(tmp_path, one | {"requirements": [requirement]}, [])
+            record = make_record(f"t.py::test_{at}_{case:02}", verdict="violates", message=words, capture=None)
+            save(tmp_path, record | {"requirements": [requirement]}, [])
     overview = gather(tmp_path)
     assert [(cause.requirement, len(cause.cases)) for cause in causes(overview.order)] == [
         ("RFC9293:MUST-13", 28),
