@@ -21,6 +21,7 @@ NUMBERS = {
 ADDRESSES = {4: ("10.77.4.1", "10.77.0.1"), 6: ("fd77::4:1", "fd77::1")}
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("lab")
 def test_quick_bench_writes_every_number(tmp_path: Path) -> None:
     path = tmp_path / "new" / "bench.json"

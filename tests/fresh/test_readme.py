@@ -21,6 +21,7 @@ OURSELVES = {"make check", "make test"}
 # these has made.
 LONG = {
     "make lint",
+    "make bench ARGS=--quick",
     ".venv/bin/pytest testcases --tier quick",
     ".venv/bin/tcp-conformance run --target smoltcp --tier quick --output reports/smoltcp",
     ".venv/bin/tcp-conformance compare reports/latest reports/smoltcp",

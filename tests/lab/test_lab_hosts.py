@@ -13,7 +13,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -95,15 +95,15 @@ class Hosts:
         )
         return Ran(done.returncode, done.stdout + done.stderr, self.folder)
 
-    def restart(self, away_s: float) -> None:
+    def restart(self, away_s: float, once: Callable[[], bool]) -> None:
         """As if the host were started anew while a run is under way: its agent ends, and for a while ssh gets nowhere."""
-        until = time.monotonic() + 60
-        while not (agents := [pid for pid in children(self.process.pid) if b"agent.py" in _command_of(pid)]):
-            assert time.monotonic() < until, "no agent was started"
+        until = time.monotonic() + 120
+        while not once():
+            assert time.monotonic() < until, "the run did not get there"
             time.sleep(0.05)
-        time.sleep(3)
-        for pid in agents:
-            os.kill(pid, signal.SIGKILL)
+        for pid in children(self.process.pid):
+            if b"agent.py" in _command_of(pid):
+                os.kill(pid, signal.SIGKILL)
         time.sleep(0.5)  # ssh has to hear of it before
         for state in ("down", "up"):
             code = (
@@ -215,7 +215,9 @@ def embedded(hosts: Hosts) -> Ran:
     return hosts.run('kind = "netns"\n', *QUICK, cases="testcases", name="embedded")
 
 
-@pytest.mark.parametrize("offload", [False, True], ids=["alone", "offload"])
+@pytest.mark.parametrize(
+    "offload", [pytest.param(False, marks=pytest.mark.long, id="alone"), pytest.param(True, id="offload")]
+)
 def test_ssh_host_gives_the_verdicts_of_the_embedded_lab(hosts: Hosts, embedded: Ran, offload: bool) -> None:
     """Case for case, in all quick ones; but for what needs another host, or settings of its own.
 
@@ -257,6 +259,8 @@ def test_black_box_runs_every_case_that_needs_no_application(hosts: Hosts) -> No
 
 
 REBOOTED = '''
+import pathlib
+
 import pytest
 from conformance.api import *
 
@@ -266,6 +270,7 @@ from conformance.api import *
 async def test_in_the_middle(tcp, number):
     """It is in the middle of something for six seconds, then needs target and agent."""
     conn = await tcp.drive_to(State.ESTABLISHED)
+    pathlib.Path(__file__).with_name(f"begun-{number}").touch()
     await tcp.sleep(6)
     await conn.deliver(b"x")
 
@@ -283,7 +288,8 @@ def test_host_that_is_started_anew_costs_the_cases_that_run_alone(hosts: Hosts) 
     """Its agent ends, and ssh gets nowhere for three seconds: what runs is an error, with its line; what comes later runs."""
     (hosts.folder / "test_rebooted.py").write_text(REBOOTED)
     (hosts.folder / "pytest.ini").write_text("[pytest]\n")
-    ended = threading.Thread(target=hosts.restart, args=(3.0,))
+    begun = [hosts.folder / f"begun-{number}" for number in range(4)]
+    ended = threading.Thread(target=hosts.restart, args=(3.0, lambda: all(path.exists() for path in begun)))
     ended.start()
     ran = hosts.run(SSH, "--family=4", "--concurrency=4", cases=str(hosts.folder / "test_rebooted.py"), name="rebooted")
     ended.join()
