@@ -52,6 +52,8 @@ async def send(row: Row) -> Stimulus:
     conn, segment, before = row.conn, row.segment, variables(row.conn)
     if segment.zero_window and before.rcv_wnd == 1 and row.state in FIN_RECEIVED:
         raise NotApplicable(f"the target gives a FIN no place in its window, which is never zero in {row.state}")
+    if segment.zero_window and before.rcv_wnd > 1 and row.state is State.TIME_WAIT:
+        raise NotApplicable(f"in {row.state} the target's window is open again, with {len(row.unread)} octets unread")
     if segment.zero_window and before.rcv_wnd:
         raise Inconclusive(f"the target's window is still {before.rcv_wnd} octets after {len(row.unread)}")
     placed, flags = segment.place(before), flags_of(segment.flags)
