@@ -13,13 +13,11 @@ import socket
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from netaddr import IPRange
 
 from conformance.case.case import Case
-from conformance.link import FaultHandler, FrameHandler, Heard, Wire
 from conformance.packetdrill import ScriptError
 from conformance.packetdrill import read as read_script
 from conformance.record import RecordError, read_results
@@ -41,37 +39,13 @@ from conformance.wire import ACK, SYN, Segment, Seq, dissect, options
 from conformance.wire.frames import Template, neighbour_message, neighbour_question
 from conformance.wire.segment import glance
 from tests.fuzz import corpus
+from tests.memory_link import Memory, target_on
 from tests.unit.test_report import make_record
 
 TARGET_MAC, OUR_MAC = "02:00:00:00:00:01", "02:00:00:00:00:02"
 ADDRESSES = {4: "10.77.0.1", 6: "fd77::1"}
 POOLS = {4: IPRange("10.77.4.1", "10.77.4.3"), 6: IPRange("fd77::4:1", "fd77::4:3")}
 OURS = {4: "10.77.4.1", 6: "fd77::4:1"}
-
-
-class Memory:
-    """A link that keeps what it is given to send."""
-
-    mac = OUR_MAC
-
-    def __init__(self) -> None:
-        self.sent: list[bytes] = []
-
-    def open(self, on_frame: FrameHandler, on_fault: FaultHandler) -> None:
-        self.deliver = on_frame
-
-    def send(self, frame: bytes) -> int:
-        self.sent.append(frame)
-        return len(self.sent)
-
-    async def sent_at(self, number: int) -> int:
-        return number
-
-    def heard(self) -> Heard:
-        return Heard()
-
-    def close(self) -> None:
-        """Nothing to let go of."""
 
 
 def wire(data: bytes) -> None:
@@ -90,21 +64,8 @@ def station(data: bytes) -> None:
     """The tester's end: neighbour answerer, sorting to connections, and a case that looks at what came."""
 
     async def feed() -> None:
-        link = Memory()
-        target: Any = SimpleNamespace(
-            link=link,
-            name="fuzz",
-            app=None,
-            mac=TARGET_MAC,
-            routed=False,
-            virtual=False,
-            wire=Wire(),
-            closed_port=9,
-            groups={},
-            capabilities=frozenset(),
-            address=ADDRESSES.__getitem__,
-            pool=POOLS.__getitem__,
-        )
+        link = Memory(OUR_MAC)
+        target = target_on(link, TARGET_MAC, ADDRESSES, POOLS)
         clock = Clock()
         ours = Station(target, clock)
         cases = [

@@ -11,7 +11,7 @@ import pytest
 from conformance.case.ids import cases_folder
 from conformance.wire import ACK, FIN, RST, SYN, Flags, Segment, Seq, dissect
 from conformance.wire.frames import Template
-from tests.fuzz.readers import Memory
+from tests.memory_link import Memory
 from tests.mutants.lab import files, run, whole_lines
 from tests.mutants.rules import Mutant, MutantError, loaded, mutants, rule
 from tests.mutants.sources import SourceMutant, sources
@@ -63,7 +63,7 @@ def test_rules_are_held_against_the_segment_as_it_was_sent() -> None:
     template = Template("02:00:00:00:00:01", "02:00:00:00:00:02", "10.77.4.1", "10.77.0.1")
     syn = Segment("10.77.4.1", "10.77.0.1", 33000, 80, Seq(1000), flags=SYN)
     rules = tuple(map(rule, ("to SYN: as RST", "to RST: drop", "to SYN: seq +7")))
-    link = Memory()
+    link = Memory("02:00:00:00:00:02")
     MutantLink(link, Mutant("one", "RFC9293:MUST-13", "it", "rfc5961", rules)).send(template.frame(syn))
     (went,) = map(dissect, link.sent)
     assert went is not None
@@ -89,7 +89,8 @@ def test_a_reset_in_answer_has_the_form_that_the_standard_gives_it(flags: Flags,
 
     async def send() -> None:
         link = MutantLink(
-            Memory(), Mutant("a", "RFC9293:MUST-13", "it", "rfc5961", (rule("to any: answer RST instead"),))
+            Memory("02:00:00:00:00:02"),
+            Mutant("a", "RFC9293:MUST-13", "it", "rfc5961", (rule("to any: answer RST instead"),)),
         )
         link.open(lambda frame, _, _mark="": delivered.append(frame), lambda _: None)
         link.send(template.frame(arriving))
@@ -109,7 +110,7 @@ def test_a_forgotten_connection_answers_as_closed_does(arriving: Flags, answers:
     delivered: list[bytes] = []
 
     async def send() -> None:
-        memory = Memory()
+        memory = Memory("02:00:00:00:00:02")
         link = MutantLink(memory, Mutant("a", "RFC9293:MUST-13", "it", "rfc5961", (rule("to any: forget"),)))
         link.open(lambda frame, _, _mark="": delivered.append(frame), lambda _: None)
         link.send(template.frame(segment))

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
-from conformance.link import FaultHandler, FrameHandler, Heard, Wire
 from conformance.target import HarnessFault
 from conformance.tester.clock import Clock
 from conformance.tester.station import Station
@@ -17,52 +14,16 @@ from conformance.tester.steady import steady_ns
 from conformance.tester.trace import Room, Trace
 from conformance.wire import ACK, Segment, Seq
 from conformance.wire.frames import Template, neighbour_question
+from tests.memory_link import Memory, target_on
 
 US, THEM, ANOTHER = "02:00:00:00:00:01", "02:00:00:00:00:02", "02:00:00:00:00:99"
 TARGET, OURS, OTHERS = "10.77.0.1", "10.77.4.1", "10.77.4.2"
 
 
-class Memory:
-    """A link that keeps what it is given to send, and loses what it is told to."""
-
-    mac = US
-
-    def __init__(self) -> None:
-        self.sent: list[bytes] = []
-        self.lost = 0
-
-    def open(self, on_frame: FrameHandler, on_fault: FaultHandler) -> None:
-        self.deliver = on_frame
-
-    def send(self, frame: bytes) -> int:
-        self.sent.append(frame)
-        return len(self.sent)
-
-    async def sent_at(self, number: int) -> int:
-        return number
-
-    def heard(self) -> Heard:
-        lost, self.lost = self.lost, 0
-        return Heard(lost, 1024 * lost)
-
-    def close(self) -> None:
-        """Nothing to let go of."""
-
-
 def _with_station(work: Callable[[Station, Memory], None], room: Room | None = None) -> None:
     async def main() -> None:
-        link = Memory()
-        target: Any = SimpleNamespace(
-            link=link,
-            mac=THEM,
-            routed=False,
-            virtual=False,
-            wire=Wire(),
-            closed_port=9,
-            groups={},
-            address={4: TARGET, 6: ""}.__getitem__,
-            pool={4: [OURS, OTHERS], 6: []}.__getitem__,
-        )
+        link = Memory(US)
+        target = target_on(link, THEM, {4: TARGET, 6: ""}, {4: [OURS, OTHERS], 6: []})
         work(Station(target, Clock(), room=room), link)
 
     asyncio.run(main())
