@@ -9,7 +9,6 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from conformance.cli import COMMANDS
 from conformance.cli.output import complain, complain_of_lines, parser_of
@@ -18,6 +17,8 @@ from conformance.report.compare import Comparison
 from conformance.report.text import NOTHING, VERDICTS, bounds, clean, count, seconds
 
 _LISTED = 100  # rows of a table in the terminal
+_MOST_LISTED = 3  # runs whose values fit side by side on 80 columns
+_COLUMN = 11  # characters of a run in the matrix
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -29,7 +30,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--all",
         action="store_true",
-        help=f"every row (default: {_LISTED} of a table), and each deviation with its frames",
+        help=f"every row (default: {_LISTED} of a table, and of more than {_MOST_LISTED} runs the matrix alone), and each"
+        " deviation with its frames",
     )
     return parser
 
@@ -40,7 +42,8 @@ def main(words: Sequence[str]) -> int:
     from conformance.record import RecordError  # noqa: PLC0415
     from conformance.report.baseline_files import load  # noqa: PLC0415
     from conformance.report.compare import compare  # noqa: PLC0415
-    from conformance.report.pages import make_comparison  # noqa: PLC0415
+    from conformance.report.comparison_page import make_comparison  # noqa: PLC0415
+    from conformance.standard.catalogue import requirements  # noqa: PLC0415
 
     runs, wrong = [], []
     for where in (options.first, *options.others):
@@ -51,7 +54,7 @@ def main(words: Sequence[str]) -> int:
     comparison = compare(runs) if len(runs) > 1 else None
     try:
         if options.html is not None and comparison is not None:
-            make_comparison(options.html, comparison)
+            make_comparison(options.html, comparison, requirements())
     except RecordError as error:
         wrong.append(str(error))
     for line in [*wrong, *([comparison.problem] if comparison is not None and comparison.problem else [])]:
@@ -66,23 +69,73 @@ def main(words: Sequence[str]) -> int:
 
 
 def _show_comparison(comparison: Comparison, *, whole: bool) -> None:
+    """Print a matrix by document, then what differs: of more than MOST_LISTED runs only how much, unless `whole`."""
     console = Console(highlight=False)
-    heads = [clean(one.name) for one in comparison.runs]
-    targets = [clean(f"{one.name}\n{one.target} {one.version}") for one in comparison.runs]
-    counts = Table("verdict", *map(escape, targets), box=None, pad_edge=False)
-    for verdict, numbers in comparison.counts.items():
-        counts.add_row(verdict, *(f"{number:,}" for number in numbers))
-    counts.add_row("all", *(f"{len(one.cases):,}" for one in comparison.runs))
-    console.print(counts)
-    tables = (
+    for run in comparison.runs:
+        began = f", {run.at}" if run.at else ""
+        console.print(escape(clean(f"{run.name}: {run.target} {run.version}{began}")), soft_wrap=True)
+    _show_matrix(console, comparison)
+    tables = _tables(comparison)
+    if whole or len(comparison.runs) <= _MOST_LISTED:
+        for title, names, rows in tables:
+            if rows:
+                console.print(f"\n[bold]{title}[/] ({len(rows):,})")
+                shown = rows if whole else rows[:_LISTED]
+                _show_rows(console, names, shown)
+                if left := len(rows) - len(shown):
+                    console.print(f"[dim]and {left:,} more: --all, or --html FILE for a page[/]")
+        everywhere = set.intersection(*({known.key for known in run.deviations} for run in comparison.runs))
+        for run in comparison.runs:
+            known = [known for known in run.deviations if known.key not in everywhere]
+            _show_deviations(console, run, known, whole=whole)
+    else:
+        differs = ", ".join(f"{len(rows):,} {title.lower()}" for title, _, rows in tables if rows)
+        console.print(f"\nWhat differs: {differs}. [dim]Each: --all, or --html FILE for a page[/]")
+    summary = f"{count(comparison.common, 'case')} in all of them, {comparison.alone:,} in one only"
+    console.print(f"\n{summary}{': no case differs' if comparison.same and not comparison.problem else ''}")
+
+
+def _show_matrix(console: Console, comparison: Comparison) -> None:
+    """Print how many requirements conform of those that were judged, by document and run, and the cases by verdict."""
+    from conformance.report.comparison_rows import documents  # noqa: PLC0415
+    from conformance.report.score import conforming  # noqa: PLC0415
+
+    rows = [(document.name or NOTHING, document.scores()) for document in documents(comparison, {})]
+    first = max(14, *(len(name) for name, _ in rows), 0) if rows else 14
+    beside = max(1, (console.width - first) // _COLUMN)
+    for start in range(0, len(comparison.runs), beside):
+        runs = range(start, min(start + beside, len(comparison.runs)))
+
+        def line(head: str, values: Sequence[str], runs: range = runs) -> str:
+            return f"{head:<{first}}" + "".join(f"{values[run][: _COLUMN - 1]:>{_COLUMN}}" for run in runs)
+
+        heads = [clean(run.name) for run in comparison.runs]
+        if rows:
+            console.print(f"\n[bold]{escape(line('conform of', heads))}[/]")
+        for name, scores in rows:
+            console.print(escape(line(clean(name), [_share(*conforming(score)) for score in scores])))
+        console.print(f"\n[bold]{escape(line('cases', heads))}[/]")
+        for verdict, numbers in comparison.counts.items():
+            console.print(escape(line(verdict, [f"{number:,}" for number in numbers])))
+        console.print(escape(line("all", [f"{len(run.cases):,}" for run in comparison.runs])))
+
+
+def _share(conforms: int, judged: int) -> str:
+    return f"{conforms}/{judged}" if judged else NOTHING
+
+
+def _tables(comparison: Comparison) -> list[tuple[str, list[str], list[tuple[str, Sequence[str | None]]]]]:
+    """Return the lists of what differs: title, columns, rows."""
+    heads = [clean(run.name) for run in comparison.runs]
+    return [
         ("Settings", heads, [(row.name, row.values) for row in comparison.settings]),
         (
             "Cells by state",
             heads,
             [
-                (state, [_tally(one) for one in counts])
+                (state, [_tally(tally) for tally in counts])
                 for state, counts in comparison.states.items()
-                if any(one != counts[0] for one in counts)
+                if any(tally != counts[0] for tally in counts)
             ],
         ),
         ("Other verdicts", heads, [(row.name, row.values) for row in comparison.verdicts]),
@@ -94,7 +147,7 @@ def _show_comparison(comparison: Comparison, *, whole: bool) -> None:
                 (
                     f"{row.case}: {row.what}",
                     [
-                        *(seconds(one.measured_s if one else None) for one in row.values),
+                        *(seconds(time.measured_s if time else None) for time in row.values),
                         bounds(row.bounds.low_s, row.bounds.high_s),
                     ],
                 )
@@ -103,19 +156,7 @@ def _show_comparison(comparison: Comparison, *, whole: bool) -> None:
         ),
         ("Requirements", heads, [(row.name, row.values) for row in comparison.requirements]),
         ("Other cells", heads, [(row.name, row.values) for row in comparison.cells]),
-    )
-    for title, names, rows in tables:
-        if rows:
-            console.print(f"\n[bold]{title}[/] ({len(rows):,})")
-            shown = rows if whole else rows[:_LISTED]
-            _show_rows(console, names, shown)
-            if left := len(rows) - len(shown):
-                console.print(f"[dim]and {left:,} more: --all, or --html FILE for a page[/]")
-    everywhere = set.intersection(*({one.key for one in run.deviations} for run in comparison.runs))
-    for run in comparison.runs:
-        _show_deviations(console, run, [one for one in run.deviations if one.key not in everywhere], whole=whole)
-    summary = f"{count(comparison.common, 'case')} in all of them, {comparison.alone:,} in one only"
-    console.print(f"\n{summary}{': no case differs' if comparison.same and not comparison.problem else ''}")
+    ]
 
 
 def _tally(counts: Mapping[str, int]) -> str:

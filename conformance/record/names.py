@@ -21,3 +21,8 @@ def case_name(case_id: str) -> str:
 def capture_name(case_id: str) -> str:
     """Return the case's capture, relative to the run's folder: `captures/simultaneous-close-ipv4-81c64a35.pcapng`."""
     return f"captures/{case_name(case_id)}.pcapng"
+
+
+def without_family(case_id: str) -> str:
+    """Return a case's id without its address family: the same for IPv4 and IPv6."""
+    return re.sub(r"-?\bipv[46]\b-?(?=[^\[]*\]$)", "", case_id).removesuffix("[]")

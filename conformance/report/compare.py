@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from conformance.record.names import without_family
 from conformance.report.baseline import Baseline, Result, Time
 from conformance.report.matrix import WORST
 from conformance.report.state_map import STATES, decides
@@ -19,6 +20,11 @@ class Differing:
     what: str
     values: Sequence[str | None]
 
+    @property
+    def stem(self) -> str:
+        """The case without its family; what is no case is as its name."""
+        return without_family(self.name)
+
 
 @dataclass(frozen=True, slots=True)
 class DifferingTime:
@@ -27,6 +33,11 @@ class DifferingTime:
     case: str
     what: str
     values: Sequence[Time | None]
+
+    @property
+    def stem(self) -> str:
+        """The case without its family."""
+        return without_family(self.case)
 
     @property
     def bounds(self) -> Time:

@@ -92,7 +92,7 @@ class Matrix:
 
     def rows(self) -> list[RequirementRow]:
         """Return all rows by document, section and id; 3.10 follows 3.9."""
-        return sorted(self._rows.values(), key=lambda row: tuple(map(_natural, (row.document, row.section, row.id))))
+        return sorted(self._rows.values(), key=lambda row: tuple(map(natural, (row.document, row.section, row.id))))
 
 
 def counts(rows: list[RequirementRow]) -> Counter[tuple[str, str]]:
@@ -128,6 +128,6 @@ def _cell(value: str) -> str:
     return f"'{value}" if value.startswith(("=", "+", "-", "@")) else value
 
 
-def _natural(text: str) -> list[Any]:
+def natural(text: str) -> list[Any]:
     """Return a key that sorts numbers within a text as numbers."""
     return [int(part) if index % 2 else part for index, part in enumerate(re.split(r"([0-9]{1,9})", text))]

@@ -1,7 +1,6 @@
 """Gather a run's overview from its record, line by line: a few fields of every case."""
 
 import json
-import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from conformance.record.case import CaseRecord, RunFacts, TargetFacts, TrafficFacts
-from conformance.record.names import case_name
+from conformance.record.names import case_name, without_family
 from conformance.record.results import read_records, scan_results
 from conformance.report import matrix, state_map, timing
 from conformance.report.baseline import Baseline, Result, result_of, usual
@@ -240,7 +239,7 @@ def _entry(record: CaseRecord, offset: int, prefix: str) -> Entry:
     return Entry(
         page=case_name(prefix + record.id),
         id=record.id,
-        stem=prefix + re.sub(r"-?\bipv[46]\b-?(?=[^\[]*\]$)", "", record.id).removesuffix("[]"),
+        stem=prefix + without_family(record.id),
         name=f"{record.title or record.id} (IPv{record.family}{beside})",
         title=record.title,
         verdict=record.verdict,

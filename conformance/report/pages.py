@@ -4,16 +4,13 @@ Two passes over `results.jsonl`: the first keeps a few fields of each case for t
 of the pages, the second reads one record and one capture at a time and writes its page.
 """
 
-import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from conformance.bounded import open_regular
 from conformance.record.errors import RecordError
 from conformance.report import baseline_files, filters, mutants, sarif, summary
 from conformance.report.baseline import Baseline
 from conformance.report.case_pages import write_case_pages
-from conformance.report.compare import Comparison
 from conformance.report.files import BESIDES, STATIC, put, static
 from conformance.report.list_pages import write_lists
 from conformance.report.overview import Overview, gather
@@ -21,9 +18,6 @@ from conformance.report.overview_page import write_overview
 from conformance.report.places import places
 from conformance.report.table_pages import write_mutants, write_requirements, write_states, write_timing
 from conformance.report.templating import make_environment
-
-_IN_OUR_PAGES = '<meta name="color-scheme" content="light dark">'
-"""Stands in the head of each page of ours, and of those of version 0.1."""
 
 
 def make_report(run_dir: Path, since: Baseline | None = None, *, whole: bool = False) -> Path:
@@ -91,24 +85,3 @@ def _mutants_of(run_dir: Path, overview: Overview) -> Sequence[mutants.Mutant]:
     except RecordError as error:
         overview.problems.append(str(error))
         return ()
-
-
-def _beginning(path: Path) -> str:
-    """Return the first KiB of a regular file as text."""
-    with open_regular(path) as file:
-        return file.read(1024).decode("utf-8", "replace")
-
-
-def make_comparison(page: Path, comparison: Comparison) -> None:
-    """Write the page of a comparison, and `style.css` beside it; RecordError when that can't be."""
-    style = page.with_name("style.css")
-    try:
-        page.parent.mkdir(parents=True, exist_ok=True)
-        # Where a user names the page, there may be files that are not ours.
-        for path, ours in (page, _IN_OUR_PAGES), (style, static("style.css")[:60]):
-            if os.path.lexists(path) and ours not in _beginning(path):
-                raise RecordError(f"can't write {page}: {path} belongs to something else; name another folder")
-        put(style, static("style.css"))
-        put(page, make_environment().get_template("compare.html").render(comparison=comparison, runs=comparison.runs))
-    except OSError as error:
-        raise RecordError(f"can't write {page}: {error.strerror or error}") from error

@@ -4,10 +4,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
 from markupsafe import Markup
 
-from conformance.report.matrix import RequirementRow
+from conformance.report.matrix import RequirementRow, natural
 from conformance.report.parts import slug
 from conformance.report.text import LEVELS, VERDICTS
 
@@ -35,13 +36,18 @@ class Score:
 
 
 def scores(rows: Iterable[RequirementRow]) -> list[Score]:
-    """Return the score of each document, RFC 9293 first, then as the rows come; each has its sections."""
+    """Return the score of each document, RFC 9293 first; each has its sections."""
     documents: dict[str, Score] = {}
     for row in rows:
         document = documents.setdefault(row.document, Score(row.document))
         document.add(row.level, row.verdict)
         document.sections.setdefault(row.section, Score(row.section)).add(row.level, row.verdict)
-    return sorted(documents.values(), key=lambda document: document.name != _FIRST)
+    return sorted(documents.values(), key=lambda document: document_rank(document.name))
+
+
+def document_rank(name: str) -> tuple[bool, bool, list[Any]]:
+    """Return a key that sorts documents: RFC 9293 first, then RFCs by number, then what is no RFC."""
+    return name != _FIRST, not name.startswith("RFC"), natural(name)
 
 
 def levels_of(all_scores: Iterable[Score]) -> list[str]:
@@ -61,6 +67,11 @@ def share(counts: Mapping[str, int]) -> Markup:
     return Markup(
         f'{_bar(tuple(judged.items()), words)}<span class="nowrap">{judged["conforms"]:,} of {total:,}</span>'
     )
+
+
+def conforming(counts: Mapping[str, int]) -> tuple[int, int]:
+    """Return how many conform, and how many were judged."""
+    return counts.get("conforms", 0), sum(number for verdict, number in counts.items() if verdict != _NOT_COUNTED)
 
 
 @lru_cache(1024)

@@ -11,9 +11,11 @@ import pytest
 
 from conformance.report.baseline_files import BEFORE, load
 from conformance.report.compare import compare
+from conformance.report.comparison_page import make_comparison
 from conformance.report.folder import replaced
-from conformance.report.pages import make_comparison, make_report
+from conformance.report.pages import make_report
 from conformance.report.single import make_single
+from conformance.standard.catalogue import requirements
 from tests.unit.test_report import T0, S, make_record, make_run, save, simultaneous_close
 
 JENKINS = "sandbox; default-src 'none'; img-src 'self'; style-src 'self'"
@@ -47,7 +49,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_report(folder, load(str(folder / BEFORE)))
     make_single(folder)
     before, now = load(str(folder / BEFORE)), load(str(folder))
-    make_comparison(folder / "compare.html", compare([before, now]))
+    make_comparison(folder / "compare.html", compare([before, now]), requirements())
     return folder
 
 
@@ -273,4 +275,33 @@ def test_several_targets_are_told_apart(browser: Any, tmp_path: Path, errors: li
     chooser(page, "Target").select_option("lwip")
     assert shown(page) == 1
     assert "lwip:" in page.locator("[data-is]:visible").inner_text()
+    assert not errors
+
+
+KEPT = ("linux", "smoltcp", "lwip", "gvisor", "pytcp", "uml")
+
+
+def test_six_runs_stand_in_a_matrix(browser: Any, tmp_path: Path, errors: list[str]) -> None:
+    """It is short and whole at 1280 px, and opens to what differs; names of runs and rows stay in sight."""
+    page, folder = tmp_path / "compare.html", Path(__file__).parents[2] / "reports" / "baselines"
+    make_comparison(page, compare([load(name, folder) for name in KEPT]), requirements())
+    shown = opened(browser, errors, viewport={"width": 1280, "height": 800}, java_script_enabled=False)
+    shown.goto(page.as_uri())
+    assert shown.evaluate("document.documentElement.scrollHeight") <= 6_000
+    assert shown.evaluate("document.documentElement.scrollWidth") <= 1280
+    row = shown.locator("details.document > summary", has_text="RFC9293")
+    assert row.locator(":scope > *").last.bounding_box()["x"] < 1200
+    row.click()
+    shown.locator("details.part:visible > summary").first.click()
+    requirement = shown.locator("details.requirement:visible")
+    differing = requirement.count()
+    shown.locator("#rows").select_option("every")
+    assert shown.locator("details.requirement:visible").count() > differing > 0
+    shown.locator("#rows").select_option("differs")
+    requirement.first.locator("summary").click()
+    shown.mouse.wheel(0, 600)
+    shown.wait_for_timeout(100)
+    assert shown.locator(".heads").bounding_box()["y"] >= 0
+    requirement.locator("a:visible").first.click()
+    assert shown.locator("h3:target").is_visible(), "the reason, with the frames"
     assert not errors

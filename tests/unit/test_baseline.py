@@ -16,7 +16,9 @@ from conformance.report.baseline import Baseline, Result, Time, of_records
 from conformance.report.baseline_files import load, save, written
 from conformance.report.changes import as_lines, changes
 from conformance.report.compare import compare
-from conformance.report.pages import make_comparison, make_report
+from conformance.report.comparison_page import make_comparison
+from conformance.report.comparison_rows import documents
+from conformance.report.pages import make_report
 from conformance.report.text import NOTHING, VERDICTS
 from tests.unit.test_results import SAMPLE
 
@@ -273,16 +275,35 @@ def test_the_page_of_a_comparison_needs_no_script_and_no_inline_style(here: Path
     page = Path("new/page.html").read_text()
     assert (here / "new" / "style.css").exists()
     assert not [what for what in ("<script", "style=", "<style", "<b>[red]", "None") if what in page]
-    for part in ("&lt;b&gt;[red]blue", "v-violates", 'id="timers"', "at least 1 s"):
+    for part in ("&lt;b&gt;[red]blue", 'id="timers"', "at least 1 s"):
         assert part in page
     result = compare([load(name) for name in ("a", "b")])
     make_report(here / "a")
-    make_comparison(here / "a" / "compare.html", result)
+    make_comparison(here / "a" / "compare.html", result, {})
     own = here / "own"
     own.mkdir()
     (own / "style.css").write_text("body {}")
     with pytest.raises(RecordError, match="belongs to something else"):
-        make_comparison(own / "compare.html", result)
+        make_comparison(own / "compare.html", result, {})
+
+
+def test_rows_say_whether_they_differ_and_to_whom_they_apply(here: Path) -> None:
+    """Both families are one row, with the worse verdict; cases that a run lacks count for nobody."""
+    case = "rfc9293/test_s3_6_closing.py::test_x[ipv{}-1]"
+    must, may = {"requirements": ["RFC9293:MUST-13"]}, {"requirements": ["RFC7323:MUST-2"]}
+    for run, verdict, second in ("a", "conforms", "conforms"), ("b", "violates", "not applicable"):
+        both = [replace(record("x", verdict if n == 4 else "conforms", **must), id=case.format(n)) for n in (4, 6)]
+        recorded(here / run, *both, record("y", second, **may))
+    recorded(here / "a", record("z", "violates", **must))
+    conversation, option = documents(compare([load("a"), load("b")]), {})
+    (row,), (alone,) = conversation.sections[0].rows, option.sections[0].rows
+    assert (conversation.name, row.id, row.verdicts) == ("RFC9293", "RFC9293:MUST-13", ["conforms", "violates"])
+    assert [(case.stem, case.verdicts) for case in row.cases] == [
+        ("rfc9293/test_s3_6_closing.py::test_x[1]", ["conforms", "violates"])
+    ]
+    assert (row.same, row.alone, row.partly, conversation.same) == (False, False, False, False)
+    assert (alone.same, alone.alone, alone.partly, option.same, option.partly) == (False, True, True, True, True)
+    assert conversation.scores() == [{"conforms": 1}, {"violates": 1}]
 
 
 def test_wrong_calls_get_one_line_and_2(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -338,7 +359,7 @@ def test_runs_differ_by_requirement_cell_state_and_setting(here: Path, capsys: p
     assert printed["states"] == {"CLOSING": [{"conforms": 2}, {"conforms": 1, "violates": 1}]}
     assert printed["settings"] == [{"name": "net.ipv4.tcp_timestamps", "values": ["1", "0"]}]
     page = Path("page.html").read_text()
-    for part in ('id="requirements"', 'id="cells"', 'id="states"', 'id="settings"', "RFC9293:MAY-2", second):
+    for part in ('id="requirements"', 'id="cells"', 'id="states"', 'id="settings"', 'id="RFC9293-MAY-2"', second):
         assert part in page
     assert main(["compare", "a", "b"]) == 0
     printed = capsys.readouterr().out
@@ -396,7 +417,8 @@ def test_a_deviation_is_kept_and_shown_with_the_frames_that_show_it(
     assert main(["compare", "known", "run"]) == 0
     assert "does otherwise" not in capsys.readouterr().out, "it is in both"
     page = Path("page/compare.html").read_text()
-    assert page.count(f'href="#1-{shown.key}"') == 2 and page.count(f'id="1-{shown.key}"') == 1
+    assert page.count(f'href="#1-{shown.key}"') == 2, "each case leads to it"
+    assert page.count(f'id="1-{shown.key}"') == 1
     assert "it &lt;does&gt; so" in page and "It MUST NOT." in page and "1.000 s &lt;- RST seq=+0" in page
     assert main(["compare", "known", "other", "--json"]) == 0
     (told_as_json,) = json.loads(capsys.readouterr().out)["runs"][0]["deviations"]
