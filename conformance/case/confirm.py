@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from conformance.case.app import Application, AppSocket
-from conformance.judge import Violation
+from conformance.judge import Expectation, Violation
 from conformance.standard.states import State
 from conformance.target import AgentFault
 from conformance.tester.clock import SECOND
-from conformance.tester.connection import WireConnection
+from conformance.tester.connection import WireConnection, resets
 from conformance.tester.setting import Setting
 from conformance.wire import ACK, RST, SYN
 
@@ -49,6 +49,8 @@ class Confirmer:
         probe = probe and (self._probes or "state" not in self._capabilities)
         if probe:
             await self.probe(conn, state)
+            if "state" not in self._capabilities and state in (State.CLOSED, State.LISTEN) and conn.syn_was_seen:
+                await self._see_it_gone(conn, state)
         word = await self._word(conn, state, listener)
         at_ns = clock.now_ns()
         if word is not None and word is not state:
@@ -60,6 +62,18 @@ class Confirmer:
         by = "probe" if word is None else "agent"
         trace.step("state", at_ns, ok=True, side="target", state=state.value, text=f"{by} says {state.value}")
         trace.state(at_ns, state.value, by)
+
+    async def _see_it_gone(self, conn: WireConnection, state: State) -> None:
+        """See that no connection is left, also none in SYN-RECEIVED, which resets what CLOSED resets. Raises Violation.
+
+        RFC 9293 section 3.10.7.4, first check: an old octet is acknowledged wherever there is a connection.
+        """
+        ack = conn.acked if conn.has_acked else conn.rcv_nxt
+        await conn.inject(ACK, seq=conn.snd_nxt - 2, ack=ack, payload=b"\0", text="probe: an old octet")
+        gone = resets(seq=ack, label="no connection:")
+        which, _ = await conn.expect_any(*gone, Expectation(ACK, length=0, label="a connection:"))
+        if which == len(gone):
+            raise Violation(f"the target still has a connection, it had to be in {state.value}")
 
     async def _see_who_is_right(self, conn: WireConnection, state: State, word: State) -> None:
         """Ask the wire again: where it contradicts the agent before and after its word, the agent is wrong: AgentFault."""

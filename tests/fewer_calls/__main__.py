@@ -16,7 +16,7 @@ from tests.fewer_calls.plugin import VARIABLE
 
 CAPABILITIES = (*APPLICATION, "state")
 NOTHING = "nothing"
-_BROKEN = ("violates", "breaks should", "error")
+_BROKEN = ("violates", "breaks should", "error", "missing")
 _FOLLOW = {"listen": ("open-port", "discard-port")}
 """Capabilities that follow from others."""
 _UNDECIDED = ("not applicable", "inconclusive")
@@ -37,7 +37,8 @@ def compare(without: str, full: dict[str, dict[str, str]], fewer: dict[str, dict
     otherwise, unexplained, lost = [], [], 0
     for case, record in full.items():
         before, after = record["verdict"], fewer.get(case, {"verdict": "missing", "message": ""})
-        if after["verdict"] in ("missing", *_BROKEN) and after["verdict"] != before:
+        same = after["verdict"] == before or (before in _UNDECIDED and after["verdict"] not in _BROKEN)
+        if not same and after["verdict"] not in _UNDECIDED:
             otherwise.append(f"{case}: {before}, without {without}: {after['verdict']}: {after['message']}")
         elif after["verdict"] in _UNDECIDED and before not in _UNDECIDED:
             lost += 1

@@ -33,3 +33,8 @@ def test_case_that_is_lost_for_another_reason_is_seen() -> None:
 def test_case_that_did_not_run_is_seen() -> None:
     compared = compare("send", FULL, {case: record for case, record in FULL.items() if case != "d"})
     assert compared.otherwise == ("d: violates, without send: missing: ",)
+
+
+def test_case_that_conforms_for_want_of_a_call_is_seen() -> None:
+    compared = compare("state", FULL, {**FULL, **records(b=("conforms", ""))})
+    assert compared.otherwise == ("b: deviates, without state: conforms: ",)
