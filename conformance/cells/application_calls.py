@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from conformance.cells.call_scenes import Scene
 
 _WAITS_S: Final = 30.0
+_RETURNS_S: Final = 0.1
 # What a socket says for "error: connection already exists", "does not exist" and "closing".
 _ERRORS: Final[Mapping[str, frozenset[str]]] = {
     "OPEN": frozenset({"EADDRNOTAVAIL", "EADDRINUSE", "EALREADY", "EISCONN"}),
@@ -56,9 +57,12 @@ def begin_call(scene: Scene) -> asyncio.Future[Returned]:
     return asyncio.ensure_future(_CALLS[call.slug](scene))
 
 
-def returned(scene: Scene, call: asyncio.Future[Returned]) -> Returned:
-    """Return what the call says, or that it still waits. Raises AppError for an error that no row knows."""
-    if not call.done():
+async def returned(scene: Scene, call: asyncio.Future[Returned]) -> Returned:
+    """Return what the call says, or that it still waits. Raises AppError for an error that no row knows.
+
+    The segment that a call brings about may be here before the call's answer is.
+    """
+    if not (await asyncio.wait([call], timeout=_RETURNS_S))[0]:
         return Returned("queued", "nothing yet, it waits")
     try:
         return call.result()

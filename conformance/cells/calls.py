@@ -54,7 +54,7 @@ async def call_in(scene: Scene) -> None:
 async def _see(scene: Scene, call: asyncio.Future[Returned]) -> None:
     case, cell, conn, name = scene.case, scene.cell, scene.conn, scene.cell.call.name
     possible = await _on_the_wire(conn, cell.outcomes)
-    result = returned(scene, call)
+    result = await returned(scene, call)
     if name == "SEND" and result.slug == "ok" and all(outcome.response.slug == "queued" for outcome in possible):
         # The stack's queue is as good as the caller's.
         result = Returned("queued", f"{result.words}, to be sent later")

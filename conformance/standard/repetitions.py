@@ -1,4 +1,4 @@
-"""What the documents let a repetition of a segment have otherwise than the segment itself had."""
+"""The fields in which a segment and its repetition may differ, each with the document that lets them."""
 
 from __future__ import annotations
 

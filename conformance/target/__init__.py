@@ -57,13 +57,15 @@ def capabilities_of(hello: Mapping[str, Any]) -> frozenset[str]:
     """Return what a hello names and what follows from it.
 
     `app` of an older agent stands for every call of an application. Derived are `app` itself, where connections can be
-    opened at all, and the open ports of a target that can listen.
+    opened at all, the open ports of a target that can listen, and that connections wait until they are accepted.
     """
     named = frozenset(hello["capabilities"])
     if "app" in named:
         named |= frozenset(APPLICATION)
     if "listen" in named:
         named |= {"open-port", "discard-port"}
+    if "accept" in named:
+        named |= {"accept-queue"}
     return named | {"app"} if named & {"listen", "connect"} else named
 
 

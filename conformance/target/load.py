@@ -19,8 +19,10 @@ from conformance.target.agent import SWITCHES
 from conformance.target.build import Stack, stacks
 from conformance.target.host import SERVICES, BlackBox, Segment, SshHost
 from conformance.target.netns import CLOSED_PORT, NetnsTarget
-from conformance.target.safety import addresses
+from conformance.target.safety import addresses, refusal
 from conformance.target.stack import StackTarget
+from conformance.target.testability.host import TRANSPORTS, TestabilityHost
+from conformance.target.testability.messages import SERVICE
 
 _COMMON: Mapping[str, type] = {"name": str, "kind": str, "profile": str, "without": list}
 _STACK: Mapping[str, type] = {
@@ -46,9 +48,26 @@ _KEYS: Mapping[str, Mapping[str, type]] = {
     "stack": _STACK,
     "ssh": {**_SEGMENT, "host": str, "ssh": list, "python": str, "closed": int},
     "blackbox": {**_SEGMENT, "open": dict, "closed": int},
+    "testability": {
+        **_SEGMENT,
+        "control": str,
+        "transport": str,
+        "service": int,
+        "features": list,
+        "tells-end": bool,
+        "closed": int,
+    },
 }
 _WORDS = {str: "a text", dict: "a table", list: "a list of texts", bool: "true or false", int: "a whole number"}
-_PROFILES = {"netns": "linux", "stack": "undocumented", "ssh": "linux", "blackbox": "undocumented"}
+_PROFILES = {
+    "netns": "linux",
+    "stack": "undocumented",
+    "ssh": "linux",
+    "blackbox": "undocumented",
+    "testability": "undocumented",
+}
+_NEEDED = {"ssh": "host", "blackbox": "closed", "testability": "control"}
+"""Kinds of lab hosts, each with the key that it can't do without."""
 _LARGEST = 1 << 20  # octets: a target takes a few hundred
 _CLOCKS = ("virtual", "real")
 _FAMILIES = {4: "ipv4", 6: "ipv6"}
@@ -174,7 +193,7 @@ def _declared(file: _File, table: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _of_kind(file: _File, kind: str, table: Mapping[str, Any]) -> Target:
-    if kind in ("ssh", "blackbox"):
+    if kind in _NEEDED:
         return _host(file, kind, table)
     if kind == "stack":
         return _stack(file, table)
@@ -233,10 +252,10 @@ def _stack(file: _File, table: Mapping[str, Any]) -> StackTarget:
 
 
 def _host(file: _File, kind: str, table: Mapping[str, Any]) -> Target:
-    for key in ("interface", "tester", "host" if kind == "ssh" else "closed"):
+    for key in ("interface", "tester", _NEEDED[kind]):
         if key not in table:
             raise file.wrong("kind", f"{key} is missing: a target of kind {kind} needs it")
-    for key in ("tester", "gateway", "allow", "ssh"):
+    for key in ("tester", "gateway", "allow", "ssh", "features"):
         if not all(type(text) is str for text in table.get(key, [])):
             raise file.wrong(key, f"{key} must be a list of texts")
     open_ports = _ports(file, table.get("open", {}), SERVICES)
@@ -248,7 +267,35 @@ def _host(file: _File, kind: str, table: Mapping[str, Any]) -> Target:
     known |= {"closed_port": closed}
     if kind == "blackbox":
         return BlackBox(**known, open_ports=open_ports)
+    if kind == "testability":
+        return _testability(file, table, known)
     return SshHost(**known, host=table["host"], options=table.get("ssh", ()), python=table.get("python", "python3"))
+
+
+def _testability(file: _File, table: Mapping[str, Any], known: Mapping[str, Any]) -> TestabilityHost:
+    """Return a host with an upper tester. Raises TargetFileError."""
+    transport, service = table.get("transport", "udp"), table.get("service", SERVICE)
+    if transport not in TRANSPORTS:
+        raise file.wrong("transport", f"transport must be {' or '.join(TRANSPORTS)}, it is {transport!r}")
+    if not 0 <= service < 1 << 16:
+        raise file.wrong("service", f"service is a number of 16 bits, not {service}")
+    host, _, port = table["control"].rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not port.isdecimal() or not 0 < int(port) < 1 << 16:
+        raise file.wrong(
+            "control", f"control must be an address and a port, as 10.0.0.7:10000, not {table['control']!r}"
+        )
+    _version(file, "control", host)
+    if why := refusal(host, table.get("allow", ())):
+        raise file.wrong("control", f"nothing is sent: {why}")
+    return TestabilityHost(
+        **known,
+        control=(host, int(port)),
+        transport=transport,
+        service=service,
+        features=table.get("features", ()),
+        tells_end=table.get("tells-end", False),
+    )
 
 
 def _segment(file: _File, table: Mapping[str, Any]) -> Segment:

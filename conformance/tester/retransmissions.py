@@ -70,7 +70,7 @@ class Retransmissions:
     def _repeats(self, segment: Segment) -> bool:
         """Return True where all that the segment carries was taken before, in one segment, a part of one, or several.
 
-        A whole segment's repetition also has that one's flags and options, as far as no document lets them differ.
+        A whole segment's repetition also has that one's flags and options, but for those that a document lets differ.
         """
         whole = [old for old in self._history if (old.seq, old.end) == (segment.seq, segment.end)]
         if whole:

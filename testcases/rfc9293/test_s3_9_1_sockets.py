@@ -73,7 +73,7 @@ async def test_shutdown_of_both_sides_is_a_close(tcp: Case) -> None:
     await conn.confirm(State.TIME_WAIT)
 
 
-@verifies("RFC9293:3.10.4-listen", "RFC9293:3.5.2-group-1", level="text", lasts=1)
+@verifies("RFC9293:3.10.4-listen", "RFC9293:3.5.2-group-1", level="text", lasts=1, needs=("accept-queue",))
 async def test_closing_a_listener_forgets_what_nobody_has_accepted(tcp: Case) -> None:
     """Closing a listener forgets the connections in its queue.
 

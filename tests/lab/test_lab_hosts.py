@@ -48,6 +48,17 @@ closed = 81
 discard = 1009
 echo = 7
 """
+UPPER_TESTER = """
+kind = "testability"
+profile = "linux"
+interface = "lab0"
+ipv4 = "10.88.0.1"
+ipv6 = "fd88::1"
+tester = ["10.88.1.1-10.88.1.250", "fd88::100-fd88::1f0"]
+control = "192.168.77.1:30700"
+features = ["timestamps", "sack", "wscale", "ecn"]
+tells-end = true
+"""
 ROOT = Path(__file__).parent.parent.parent
 
 
@@ -256,6 +267,50 @@ def test_black_box_runs_every_case_that_needs_no_application(hosts: Hosts) -> No
     assert {record["verdict"] for record in others} == {"not applicable"}
     assert not set(hosts.connections()) - before
     assert all(record["message"].startswith("needs ") for record in others)
+
+
+@contextlib.contextmanager
+def upper_tester(hosts: Hosts, transport: str) -> Iterator[None]:
+    """Run the example's upper tester on the host."""
+    command = [
+        sys.executable,
+        "examples/upper-tester/upper_tester.py",
+        "30700",
+        *(["--tcp"] if transport == "tcp" else []),
+    ]
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        preexec_fn=partial(hosts._enter, hosts.host),  # noqa: PLW1509 - no threads matter
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        assert process.stdout.readline() == "ready\n"
+        yield
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+def test_upper_tester_gives_the_verdicts_of_the_embedded_lab(hosts: Hosts, embedded: Ran, transport: str) -> None:
+    with upper_tester(hosts, transport):
+        ran = hosts.run(f'{UPPER_TESTER}transport = "{transport}"\n', *QUICK, name=f"upper-{transport}")
+    assert ran.results, ran.out
+    applicable = {name: verdict for name, verdict in ran.verdicts.items() if verdict != "not applicable"}
+    assert not {name: verdict for name, verdict in applicable.items() if verdict != embedded.verdicts[name]}, ran.out
+    assert len(applicable) >= 0.9 * len(ran.verdicts)
+    held = ("01", "08")  # ESTABLISHED and CLOSE-WAIT: those of an application
+    assert not [one for one in hosts.connections() if one.endswith(held)]
+
+
+def test_upper_tester_that_is_not_there_is_one_line(hosts: Hosts) -> None:
+    ran = hosts.run(UPPER_TESTER, *QUICK, name="nobody")
+    assert "nobody.toml:8: nobody: the upper tester at 192.168.77.1, UDP port 30700: Connection refused" in ran.out
+    assert ran.code
 
 
 REBOOTED = '''

@@ -113,6 +113,26 @@ def test_what_is_wrong_with_a_lab_host_is_one_line_with_its_place(
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("control", "line"),
+    [
+        ('control = "10.88.0.1"', "control must be an address and a port, as 10.0.0.7:10000, not '10.88.0.1'"),
+        ('control = "10.88.0.1:0"', "control must be an address and a port"),
+        ('control = "ecu:10000"', "control: 'ecu' is no address"),
+        ('control = "8.8.8.8:53"', "nothing is sent: 8.8.8.8 is public"),
+        ('control = "[fd88::1]:10000"\ntransport = "sctp"', "transport must be udp or tcp, it is 'sctp'"),
+        ('control = "10.88.0.1:1"\nservice = 65536', "service is a number of 16 bits, not 65536"),
+        ("", "control is missing: a target of kind testability needs it"),
+    ],
+)
+def test_what_is_wrong_with_an_upper_tester_is_one_line(tmp_path: Path, control: str, line: str) -> None:
+    text = BLACK_BOX.replace("blackbox", "testability").partition("[open]")[0]
+    with pytest.raises(TargetFileError) as raised:
+        load_target(_file(tmp_path, text + control))
+    assert line in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
 def test_all_ranges_of_a_family_are_the_testers(tmp_path: Path) -> None:
     two = BLACK_BOX.replace('"10.88.1.1-10.88.1.80"', '"10.88.1.1-10.88.1.2", "10.88.9.9"')
     target = load_target(_file(tmp_path, two))
