@@ -338,23 +338,27 @@ class Agent:
 
     def __init__(self, reader: int, writer: int, first: bytes = b"") -> None:
         """Two non-blocking descriptors, and what was already read from the first."""
-        self.reader, self.writer = reader, writer
-        self.inbox, self.searched, self.skipping = bytearray(first), 0, False
-        self.outbox = bytearray()
-        self.running = True
+        self.begin(reader, writer, first)
         self.poller = select.poll()  # not `selectors`: they cannot wait for urgent data, nor read from a file
         self.watched: dict[int, tuple[int, Callable[[int], None]]] = {}
-        self.socks: dict[int, Sock] = {}
-        self.numbers, self.turns = itertools.count(1), itertools.count()
-        self.pending: dict[int, Waiter] = {}
-        self.deadlines: list[tuple[float, int, Waiter]] = []  # a heap; a Waiter that is answered stays till its turn
         self.closed: collections.deque[tuple[int, dict[str, Any] | None]] = collections.deque()
-        self.opened: set[int] = set()  # descriptors of single calls (agent_calls.py)
         self.netlink = open_netlink()
         self.capabilities = capabilities(bool(self.netlink))
         self.bell, self.ringer = socket.socketpair()  # rung by the threads
         self.bell.setblocking(False)
         self.watch(self.bell.fileno(), READ, self.answer_closed)
+
+    def begin(self, reader: int, writer: int, first: bytes = b"") -> None:
+        """Sets what every agent keeps, one of another stack's sockets too."""
+        self.reader, self.writer = reader, writer
+        self.inbox, self.searched, self.skipping = bytearray(first), 0, False
+        self.outbox = bytearray()
+        self.running = True
+        self.socks: dict[int, Sock] = {}
+        self.numbers, self.turns = itertools.count(1), itertools.count()
+        self.pending: dict[int, Waiter] = {}
+        self.deadlines: list[tuple[float, int, Waiter]] = []  # a heap; a Waiter that is answered stays till its turn
+        self.opened: set[int] = set()  # descriptors of single calls (agent_calls.py)
 
     # The loop
 

@@ -27,7 +27,6 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -234,13 +233,8 @@ class PyTcpAgent(agent.Agent):
     """The loop: frames, ticks and requests in the order in which they come."""
 
     def __init__(self, link: Link, clock: Clock) -> None:  # the kernel's sockets are not needed: not the base's
+        self.begin(0, 1)
         self.link, self.time = link, clock
-        self.reader, self.writer = 0, 1
-        self.inbox, self.searched, self.skipping = bytearray(), 0, False
-        self.outbox = bytearray()
-        self.running = True
-        self.socks, self.pending, self.deadlines = {}, {}, []
-        self.numbers, self.turns = count(1), count()
         self.crashed: dict[str, str] = {}
         self.ticks = clock.monotonic_ns() // _TICK_NS
         self.reported, self.news = 0, False
