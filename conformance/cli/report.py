@@ -12,6 +12,7 @@ from conformance.cli.output import complain, parser_of
 def main(words: Sequence[str]) -> int:
     """Make the pages; return 1 where there is no run or they can't be written."""
     options = _parser().parse_args(words)
+    from conformance.cli.tc8 import write_tc8  # noqa: PLC0415
     from conformance.record import RecordError  # noqa: PLC0415
     from conformance.report.baseline_files import load  # noqa: PLC0415
     from conformance.report.folder import refuse_no_run  # noqa: PLC0415
@@ -24,6 +25,8 @@ def main(words: Sequence[str]) -> int:
 
     def pages(place: Path) -> None:
         """Make the pages in the folder, before it takes its place."""
+        if options.tc8:
+            write_tc8(place)
         written.append(make_report(place, since).name)
         if options.self_contained:
             written.append(make_single(place).name)
@@ -58,6 +61,11 @@ def _parser() -> argparse.ArgumentParser:
         "--output", type=Path, metavar="DIR", help="where several runs are put together (reports/merged)"
     )
     parser.add_argument("--baseline", metavar="NAME|FILE", help="say what has changed since then")
+    parser.add_argument(
+        "--tc8",
+        action="store_true",
+        help="also a page and a table of TC8's TCP cases, each with what the run says of it",
+    )
     parser.add_argument(
         "--self-contained", action="store_true", help="also one file of it all, report.html, to hand on"
     )

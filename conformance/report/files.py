@@ -11,6 +11,7 @@ BESIDES = {
     "requirements.csv": "the requirement matrix",
     "requirements.json": "the same as JSON",
     "results.sarif": "what is not as it should be, as SARIF",
+    "tc8.csv": "the cases of TC8 as a table",
 }
 STATIC = ("style.css", "filter.js")
 PLACES = {
@@ -25,6 +26,7 @@ PLACES = {
     "timing.html": "Timing",
     "skipped.html": "Not applicable",
     "mutants.html": "Mutants",
+    "tc8.html": "TC8",
     "run.html": "Run",
     "pytest.html": "pytest",
 }

@@ -32,7 +32,7 @@ _NOTE = "the next run with this --output replaces the folder"
 FOLDERS: Mapping[str, str] = {"captures": ".pcapng", "cases": ".html"}
 """Folders inside of a run's folder, and how the names of our files in them end."""
 FILES = frozenset(
-    {*BESIDES, *PLACES, *STATIC, "report.html", "mutants.json", "filter.css", MARKER, _EARLIER_MARKER}
+    {*BESIDES, *PLACES, *STATIC, "report.html", "mutants.json", "tc8.json", "filter.css", MARKER, _EARLIER_MARKER}
     | {baseline_files.LAST, baseline_files.BEFORE}
 )
 """The names of our files in a run's folder."""

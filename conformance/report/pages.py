@@ -4,11 +4,12 @@ Two passes over `results.jsonl`: the first keeps a few fields of each case for t
 of the pages, the second reads one record and one capture at a time and writes its page.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from conformance.record.errors import RecordError
-from conformance.report import baseline_files, filters, mutants, sarif, summary
+from conformance.report import baseline_files, filters, mutants, sarif, summary, tc8
 from conformance.report.baseline import Baseline
 from conformance.report.case_pages import write_case_pages
 from conformance.report.files import BESIDES, STATIC, put, static
@@ -16,8 +17,10 @@ from conformance.report.list_pages import write_lists
 from conformance.report.overview import Overview, gather
 from conformance.report.overview_page import write_overview
 from conformance.report.places import places
-from conformance.report.table_pages import write_mutants, write_requirements, write_states, write_timing
+from conformance.report.table_pages import write_mutants, write_requirements, write_states, write_tc8, write_timing
 from conformance.report.templating import make_environment
+
+_Row = TypeVar("_Row")
 
 
 def make_report(run_dir: Path, since: Baseline | None = None, *, whole: bool = False) -> Path:
@@ -56,8 +59,9 @@ def _write(run_dir: Path, overview: Overview, coming: Collection[str]) -> Path:
     for name in STATIC:
         put(run_dir / name, static(name))
     rows = overview.requirements.rows()
-    mutants_read = _mutants_of(run_dir, overview)
-    environment.globals["places"] = places(run_dir, overview, coming, mutants_read)
+    mutants_read = _beside(mutants.read, run_dir, overview)
+    tc8_read = _beside(tc8.read, run_dir, overview)
+    environment.globals["places"] = places(run_dir, overview, coming, mutants_read, tc8_read)
     write_case_pages(run_dir, environment, overview)
     written = {f"{entry.page}.html" for entry in order}
     for old in pages.glob("*.html"):  # cases of an earlier run in the same folder
@@ -68,6 +72,7 @@ def _write(run_dir: Path, overview: Overview, coming: Collection[str]) -> Path:
     write_requirements(run_dir, environment, overview, rows)
     write_timing(run_dir, environment, overview)
     write_mutants(run_dir, environment, overview, mutants_read)
+    write_tc8(run_dir, environment, overview, tc8_read)
     put(run_dir / "summary.md", summary.as_markdown(overview))
     put(run_dir / "results.sarif", sarif.as_sarif(overview, rows))
     put(run_dir / baseline_files.LAST, baseline_files.written(overview.now()))
@@ -78,10 +83,10 @@ def _write(run_dir: Path, overview: Overview, coming: Collection[str]) -> Path:
     return write_overview(run_dir, environment, overview, cells)
 
 
-def _mutants_of(run_dir: Path, overview: Overview) -> Sequence[mutants.Mutant]:
-    """Return the mutants that `make mutants` left beside the record; an unreadable file becomes a problem of the run."""
+def _beside(read: Callable[[Path], Sequence[_Row]], run_dir: Path, overview: Overview) -> Sequence[_Row]:
+    """Return what another command left beside the record; an unreadable file becomes a problem of the run."""
     try:
-        return mutants.read(run_dir)
+        return read(run_dir)
     except RecordError as error:
         overview.problems.append(str(error))
         return ()

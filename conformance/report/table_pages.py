@@ -1,4 +1,4 @@
-"""The pages that show a whole run in tables: state map, requirements, timing, mutants."""
+"""The pages that show a whole run in tables: state map, requirements, timing, mutants, TC8."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from pathlib import Path
 from jinja2 import Environment
 from markupsafe import Markup
 
-from conformance.report import figure5, filters, matrix, mutants, state_map, timing
+from conformance.report import figure5, filters, matrix, mutants, state_map, tc8, timing
 from conformance.report.files import put
 from conformance.report.overview import Overview
 
@@ -104,3 +104,14 @@ def write_mutants(run_dir: Path, environment: Environment, overview: Overview, r
         by_id={entry.id: entry for entry in overview.order},
     )
     put(page, shown)
+
+
+def write_tc8(run_dir: Path, environment: Environment, overview: Overview, rows: Sequence[tc8.Tc8Row]) -> None:
+    """Write the page and the table of TC8's cases; without any row there are none."""
+    if not rows:
+        for name in ("tc8.html", tc8.TABLE):
+            (run_dir / name).unlink(missing_ok=True)
+        return
+    judged = tc8.judged(rows, {entry.id: entry for entry in overview.order})
+    put(run_dir / "tc8.html", environment.get_template("tc8.html").render(rows=judged))
+    put(run_dir / tc8.TABLE, tc8.as_csv(judged))
