@@ -28,7 +28,9 @@ class Schedule:
         """Make so many places; called on the engine's loop. In `virtual` time no case makes another late."""
         self._virtual = virtual
         self._case_ended, self._beginning, self._beginning_again = asyncio.Condition(), asyncio.Lock(), asyncio.Lock()
-        self._places, self._places_again = asyncio.Semaphore(places), asyncio.Semaphore(min(places, _MOST_AGAIN))
+        self._places = asyncio.Semaphore(places)
+        # A target that takes few cases at once takes no more for those that run again.
+        self._places_again = self._places if places <= _MOST_AGAIN else asyncio.Semaphore(_MOST_AGAIN)
         self._waits_left = _MOST_WAITS
 
     def submitted(self) -> None:

@@ -76,7 +76,7 @@ OK: Final = 0x00
 NOT_FOUND: Final = 0xFF
 BAD_SOCKET: Final = 0xEF
 RESULTS: Final[Mapping[int, tuple[str, str]]] = {
-    0x01: ("EIO", "E_NOK"),
+    0x01: ("unknown-op", "E_NOK: the upper tester does not say why"),
     NOT_FOUND: ("unknown-op", "E_NTF: the upper tester has no such primitive"),
     0xFE: ("EAGAIN", "E_PEN: pending"),
     0xFD: ("ENOBUFS", "E_ISB: insufficient buffer"),
