@@ -72,6 +72,11 @@ class Application:
         }
         return await self._open("connect", arguments)
 
+    @property
+    def congestion_control(self) -> str:
+        """Return the congestion control that the profile documents where none is asked for; RFC 5681's where it has none."""
+        return str(self._case.profile.choices.get("congestion-control", "reno"))
+
     def now_ns(self) -> int:
         """Return the present time by the tester's clock."""
         return self._case.clock.now_ns()
@@ -272,11 +277,21 @@ class AppSocket:
         code = (await self._app.call("error", socket=self.number))["code"]
         return None if code is None else str(code)
 
-    async def send_by_the_book(self, octets: int) -> None:
-        """Have the target send by RFC 5681 from a buffer of `octets`, where it has socket options for that."""
-        for level, name, value in (("tcp", "TCP_CONGESTION", b"reno"), ("socket", "SO_SNDBUF", 4 * octets)):
-            with contextlib.suppress(AppError):
-                await self.option(level, name, value)
+    async def send_by_the_book(self, octets: int, *, congestion: bool = False) -> None:
+        """Have the target send by RFC 5681 from a buffer of `octets`, where it has socket options for that.
+
+        With `congestion` that is what the case judges: NotApplicable for a target that documents another congestion control
+        and can't be asked for this one.
+        """
+        with contextlib.suppress(AppError):
+            await self.option("socket", "SO_SNDBUF", 4 * octets)
+        try:
+            await self.option("tcp", "TCP_CONGESTION", b"reno")
+        except AppError as error:
+            if congestion and (usual := self._app.congestion_control) != "reno":
+                raise NotApplicable(
+                    f"the target sends by {usual}, and can't be asked for reno ({error.code})"
+                ) from None
 
 
 _SHOWN = ("port", "remote_port", "how", "name", "value", "count", "urgent", "backlog")

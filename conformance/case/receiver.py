@@ -71,7 +71,7 @@ async def sends_a_flight(
     """
     offer = Offer(mss=mss, sack=sack)
     conn = await case.drive_to(State.ESTABLISHED, offer=offer, round_trip_s=round_trip_s)
-    await conn.app.send_by_the_book(queued * mss)
+    await conn.app.send_by_the_book(queued * mss, congestion=True)
     if after:
         await conn.collect(after)
     await conn.app.send(bytes(queued * mss), wait=False)

@@ -22,7 +22,7 @@ async def opened(tcp: Case, mss: int, *, round_trip_s: float = 0.0, lost_opening
         await conn.complete()
     else:
         conn = await tcp.drive_to(State.ESTABLISHED, offer=offer, round_trip_s=round_trip_s)
-    await conn.app.send_by_the_book(SENT * LARGE_MSS)
+    await conn.app.send_by_the_book(SENT * LARGE_MSS, congestion=True)
     return conn
 
 
