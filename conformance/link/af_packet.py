@@ -29,7 +29,7 @@ _SIOCGIFFLAGS, _SIOCGIFMTU, _IFNAMSIZ, _IFREQ = 0x8913, 0x8921, 16, 40
 _SIOCETHTOOL = 0x8946
 # ETHTOOL_GTXCSUM, GTSO, GGSO, GGRO and GFLAGS of linux/ethtool.h, and the bit of the answer.
 _ETHTOOL = {"tx": (0x16, 1), "tso": (0x1E, 1), "gso": (0x23, 1), "gro": (0x2B, 1), "lro": (0x25, 1 << 15)}
-_ETHERNET, _UP = 1, 1  # ARPHRD_ETHER of linux/if_arp.h, IFF_UP of linux/if.h
+_ETHERNET, _NONE, _UP = 1, 0xFFFE, 1  # ARPHRD_ETHER and ARPHRD_NONE of linux/if_arp.h, IFF_UP of linux/if.h
 _BATCH = 64
 _LARGEST = 65536 + 64  # a merged IP packet, with the headers before it
 OFFLOADS_OFF = "ethtool -K IF tx off tso off gso off gro off"
@@ -37,7 +37,7 @@ OFFLOADS_OFF = "ethtool -K IF tx off tso off gso off gro off"
 
 
 def packet_socket(interface: str) -> socket.socket:
-    """Return a packet socket on an Ethernet interface of this namespace that is up. Raises LinkError."""
+    """Return a packet socket on an interface of this namespace that is up, of Ethernet or IP alone. Raises LinkError."""
     try:
         sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0003))
     except PermissionError:
@@ -47,20 +47,22 @@ def packet_socket(interface: str) -> socket.socket:
     except OSError as error:
         sock.close()
         raise LinkError(f"{interface}: {error.strerror}") from None
-    *_, hardware, address = sock.getsockname()
+    hardware = sock.getsockname()[3]
     (flags,) = struct.unpack_from("=H", _asked(sock, interface, _SIOCGIFFLAGS), _IFNAMSIZ)
     wrong = ""
-    if hardware != _ETHERNET:
-        kind = (
-            "carries no Ethernet frames" if address else "carries IP packets alone (layer 3, as a TUN interface does)"
-        )
-        wrong = f"{kind}: name one with Ethernet, as a TAP interface, a veth or a bridge"
+    if hardware not in (_ETHERNET, _NONE):
+        wrong = "carries neither Ethernet frames nor IP packets: name a TAP or TUN interface, a veth or a bridge"
     elif not flags & _UP:
         wrong = f"is down: ip link set {interface} up"
     if wrong:
         sock.close()
         raise LinkError(f"{interface} {wrong}")
     return sock
+
+
+def carries_packets(sock: socket.socket) -> bool:
+    """Tell whether the interface carries IP packets alone, without any header of a link, as a TUN does."""
+    return bool(sock.getsockname()[3] == _NONE)
 
 
 def mtu(sock: socket.socket, interface: str) -> int:

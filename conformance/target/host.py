@@ -18,7 +18,8 @@ from typing import Any
 from netaddr import IPAddress, IPNetwork, IPRange
 
 from conformance.link import LinkError, Wire
-from conformance.link.af_packet import PacketLink, mtu, offloads, packet_socket
+from conformance.link.af_packet import PacketLink, carries_packets, mtu, offloads, packet_socket
+from conformance.link.layer3 import THEIR_MAC, Layer3Link
 from conformance.link.socket_filter import program
 from conformance.target import AGENT, TESTER_PORTS, AgentFault, App, HarnessFault, Machine, capabilities_of
 from conformance.target.agent_client import AgentClient
@@ -189,6 +190,10 @@ class LabHost:
             self._socket = packet_socket(name)
         except LinkError as error:
             raise HarnessFault(self.segment.at("interface", str(error))) from None
+        if carries_packets(self._socket):
+            self.link, self.mac = Layer3Link(self._socket, name), THEIR_MAC
+            self.routed = True  # nobody answers for an Ethernet address
+            return f"{name} is there, carries IP packets alone, and raw sockets are allowed on it"
         mac = self._socket.getsockname()[4].hex(":")
         segment = self.segment
         senders = segment.addresses.values() if segment.own_address else ()
@@ -203,6 +208,8 @@ class LabHost:
             own = [str(address) for pool in segment.pools for address in pool]
             self._suppression = await asyncio.to_thread(ResetSuppression, own, TESTER_PORTS)
             return f"{pools}: this machine's own, its resets are kept back"
+        if isinstance(self.link, Layer3Link):
+            return f"{pools}: nobody else is on {segment.interface}"
 
         def look() -> None:
             ours = {str(address) for pool in segment.pools for address in pool}
@@ -219,6 +226,8 @@ class LabHost:
         return f"nobody has {pools}"
 
     async def _find(self) -> str:
+        if isinstance(self.link, Layer3Link):
+            return f"{', '.join(self.segment.addresses.values())} behind {self.segment.interface}"
         return await asyncio.to_thread(self._ask_where_it_is)
 
     def _ask_where_it_is(self) -> str:
