@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Final
 from conformance.cells.forms import bare_ack
 from conformance.cells.steps import QUIET_S, closed, opened, read
 from conformance.cells.text import FROM_TARGET, TO_TARGET
-from conformance.judge import Violation
+from conformance.judge import Expectation, Violation
 from conformance.standard.states import State
 from conformance.wire import ACK, FIN, NO_FLAGS, PSH, SYN
 
 if TYPE_CHECKING:
     from conformance.case.case import Case
     from conformance.case.connection import Connection
+
+
+_PARTS_S: Final = 0.05
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,11 @@ async def _make_room(conn: Connection) -> None:
         await conn.expect_ack(label="the window opens:")
         if conn.remote_window == 0:
             raise Violation("the application has read everything, and the window is still closed")
+        # An application that reads in parts opens it in parts.
+        further = Expectation(ACK, seq=conn.rcv_nxt, ack=conn.snd_nxt, length=0, label="the window opens further:")
+        taken: object = True
+        while taken:
+            taken = await conn.allow(further, within=_PARTS_S)
 
 
 async def _both_ways(conn: Connection, left: Left) -> None:

@@ -92,6 +92,7 @@ class HostSockets:
     def __init__(self) -> None:
         self._sockets: dict[int, socket.socket] = {}
         self._numbers = itertools.cycle(range(1, 0xFFFF))
+        self._connecting: dict[int, asyncio.Future[None]] = {}
 
     async def create(self, bind: bool, port: int, address: str) -> int:
         version = ipaddress.ip_address(address).version
@@ -99,6 +100,7 @@ class HostSockets:
         one.setblocking(False)
         try:
             one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)  # urgent text is text (RFC 6093 section 6)
             if bind:
                 one.bind((address, 0 if port == ANY_PORT else port))
         except OSError:
@@ -125,10 +127,17 @@ class HostSockets:
         return self._keep(one), port, address
 
     async def connect(self, number: int, port: int, address: str) -> None:
-        await _loop().sock_connect(self._of(number), (address, port))
+        connecting = asyncio.ensure_future(_loop().sock_connect(self._of(number), (address, port)))
+        self._connecting[number] = connecting
+        try:
+            await connecting
+        finally:
+            self._connecting.pop(number, None)
 
     async def send(self, number: int, data: bytes, urgent: bool) -> None:
         one = self._of(number)
+        if number in self._connecting:  # asyncio watches a socket for one purpose at a time
+            await asyncio.wait([self._connecting[number]])
         if urgent:
             one.send(data, socket.MSG_OOB)
         else:

@@ -270,12 +270,12 @@ def test_black_box_runs_every_case_that_needs_no_application(hosts: Hosts) -> No
 
 
 @contextlib.contextmanager
-def upper_tester(hosts: Hosts, transport: str) -> Iterator[None]:
+def upper_tester(hosts: Hosts, transport: str = "udp", port: str = "30700") -> Iterator[None]:
     """Run the example's upper tester on the host."""
     command = [
         sys.executable,
         "examples/upper-tester/upper_tester.py",
-        "30700",
+        port,
         *(["--tcp"] if transport == "tcp" else []),
     ]
     process = subprocess.Popen(
@@ -476,11 +476,12 @@ def test_lab_file_that_is_wrong_is_refused_before_the_first_case(hosts: Hosts, w
     assert not set(hosts.connections()) - open_before
 
 
-@pytest.mark.parametrize("number", range(3), ids=["ssh", "black-box", "settings"])
+@pytest.mark.parametrize("number", range(4), ids=["ssh", "black-box", "upper-tester", "settings"])
 def test_target_files_of_the_documentation_are_well(hosts: Hosts, number: int) -> None:
     blocks = re.findall(r"^```toml\n(.*?)^```", (ROOT / "docs" / "lab-hosts.md").read_text(), re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 3
-    ran = hosts.doctor(blocks[number])
+    assert len(blocks) == 4
+    with upper_tester(hosts, port="10000"):
+        ran = hosts.doctor(blocks[number])
     assert ran.code == 0, ran.out
     assert ("open: 1009, 7; closed: 81" in ran.out) == (number == 1)
 
