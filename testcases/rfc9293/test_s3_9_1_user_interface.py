@@ -54,6 +54,43 @@ async def test_second_listen_leaves_what_there_is_alone(tcp: Case) -> None:
     await conn.confirm(State.ESTABLISHED)
 
 
+@pytest.mark.parametrize("opened", ["by-one-listener", "by-three-listeners", "actively"])
+@verifies("RFC9293:MUST-41", needs=("accept",))
+async def test_connections_opened_at_once_are_told_apart(tcp: Case, opened: str) -> None:
+    """Three connections that are opened at once are told apart.
+
+    Their handshakes cross: three SYNs come before the first is answered. Each connection must open, and carry text of
+    its own both ways, whatever the others do.
+    """
+    conns = []
+    if opened == "actively":
+        conns = [await tcp.connect() for _ in range(3)]
+        opening = [await conn.expect(SYN, length=0) for conn in conns]
+        for conn in conns:
+            await conn.send(SYN | ACK)
+    else:
+        conns = [await tcp.listen() for _ in range(3 if opened == "by-three-listeners" else 1)]
+        while len(conns) < 3:
+            conns.append(tcp.connection(conns[0].remote_port))
+            conns[-1].listener = conns[0].listener
+        for conn in conns:
+            await conn.send(SYN)
+        opening = [await conn.expect(SYN | ACK, ack=conn.snd_nxt, length=0) for conn in conns]
+        for conn in conns:
+            await conn.send(ACK)
+    assert len(opening) == 3
+    for number, conn in enumerate(conns):
+        if opened == "actively":
+            await conn.expect_ack()
+            await conn.app.connected()
+        else:
+            await app_accepts(conn)
+        await conn.deliver(DATA + bytes([number]))
+    for number, conn in reversed(list(enumerate(conns))):
+        await conn.collect(bytes([number]) + DATA)
+        await conn.confirm(State.ESTABLISHED)
+
+
 @pytest.mark.parametrize("state", [State.SYN_SENT, State.SYN_RECEIVED], ids=lambda state: state.value.lower())
 @verifies("RFC9293:MUST-42")
 async def test_port_of_an_opening_connection_can_be_listened_on(tcp: Case, state: State) -> None:
