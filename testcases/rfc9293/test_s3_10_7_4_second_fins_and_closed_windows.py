@@ -57,8 +57,14 @@ async def test_fin_at_a_closed_window_is_answered(tcp: Case, state: State, then:
     """
     conn = await tcp.listen(options=SMALL_BUFFER if tcp.can("options:SO_RCVBUF") else ())
     conn.syn_options = (opt.mss(PIECE),)
-    await tcp.drive_to(state, conn=conn)
-    sent = await window_is_closed(conn)
+    sent = b""
+
+    async def close_its_window(conn: Connection) -> None:
+        """Before the target's FIN: that would be sent again meanwhile, with an acknowledgment."""
+        nonlocal sent
+        sent = await window_is_closed(conn)
+
+    await tcp.drive_to(state, conn=conn, established=close_its_window)
     ack = conn.fin_seen.seq if state is State.FIN_WAIT_1 else conn.rcv_nxt
     fin = await conn.send(FIN | ACK, ack=ack, text="our FIN, at a closed window")
     refused = Expectation(ACK, seq=conn.rcv_nxt, ack=fin.segment.seq, length=0, label="not acceptable:")
