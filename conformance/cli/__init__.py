@@ -17,6 +17,7 @@ COMMANDS = {
     "report": "make the pages of a run again from what it recorded, or those of several runs as one",
     "baseline": "keep a run's results, to hold later runs against them",
     "compare": "runs and baselines beside each other: what differs",
+    "packetdrill": "a run's scripts again, by a packetdrill that you have built: where the verdicts differ",
 }
 _INTERRUPTED = 2  # as pytest has it
 
