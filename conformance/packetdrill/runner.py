@@ -40,7 +40,7 @@ _ANY_TIME_NS = 30 * SECOND
 _LINK_MTU = 1500
 _HEADERS = {4: 40, 6: 60}
 """Octets of the IP and TCP headers without options."""
-_RETURNS_S = 0.1
+_RETURNS_S = 2
 _STARTS_NS = 500_000
 """The time until a call that blocks has been made: what comes next in the script finds it blocked."""
 
@@ -127,7 +127,7 @@ class Runner:
             raise
         finally:
             if self._pending is not None:
-                self._pending.cancel()
+                await end(self._pending)
             await self._calls.close()
 
     def _prepare(self) -> None:
@@ -395,6 +395,8 @@ class Runner:
         if information is None and self._pending is not None:  # a call that is about to return opens the connection
             await asyncio.wait({self._pending}, timeout=_RETURNS_S)
             information = await self._calls.information()
+            if information is None and not self._pending.done() and self._case.can("calls"):
+                raise Violation(f"the call before still blocks after {_RETURNS_S:g} s, so there is no tcp_info")
         if information is None:
             raise NotApplicable("tcp_info of the connection, which the target does not tell")
         try:
@@ -405,6 +407,12 @@ class Runner:
         self._case.trace.step("note", self._happened_ns, ok=not wrong, text=" ".join(code.text.split())[:200])
         if wrong:
             raise Violation(wrong)
+
+
+async def end(call: asyncio.Task[None]) -> None:
+    """Cancel a call that blocks, and wait until nothing of it runs any longer: its reply may be there just now."""
+    call.cancel()
+    await asyncio.gather(call, return_exceptions=True)
 
 
 def _result_differs(call: Call, value: int, error: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import struct
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from conformance.packetdrill.code import CodeError, Evaluator
 from conformance.packetdrill.information import members
 from conformance.packetdrill.lexer import ScriptError
 from conformance.packetdrill.notes import notes_of
+from conformance.packetdrill.runner import end
 from conformance.packetdrill.settings import settings_of
 from conformance.packetdrill.syntax import Command
 
@@ -82,3 +85,22 @@ def test_notes_are_comments() -> None:
 def test_an_unknown_note_is_named_with_its_line() -> None:
     with pytest.raises(ScriptError, match=r"x\.pkt:2:4: no note is 'sometimes'"):
         notes_of("\n//: sometimes\n", "x.pkt")
+
+
+def test_a_call_that_returns_while_it_is_cancelled_is_over_before_its_sockets_are_closed() -> None:
+    """A reply that is there already goes before the cancellation: what it opened must be known by then."""
+    opened = []
+
+    async def call() -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        await asyncio.sleep(0)
+        opened.append(4)
+
+    async def close() -> list[int]:
+        task = asyncio.create_task(call())
+        await asyncio.sleep(0)
+        await end(task)
+        return list(opened)
+
+    assert asyncio.run(close()) == [4]
