@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from conformance.plugin.collection import CASE
+from conformance.plugin.options import TIERS
 
 if TYPE_CHECKING:
     from conformance.packetdrill.case import ScriptCase, ScriptInfo
@@ -72,8 +75,31 @@ class ScriptFile(pytest.File):
 
 
 class Scripts:
-    """Collects script files beside Python's modules."""
+    """Collects script files beside Python's modules, and says why none ran."""
+
+    def __init__(self) -> None:
+        self._too_long: list[str] = []
 
     def pytest_collect_file(self, file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
         """Take a file whose name ends in .pkt."""
         return ScriptFile.from_parent(parent, path=file_path) if file_path.suffix == ".pkt" else None
+
+    def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
+        """Note the scripts that wait longer than a case of the tier may."""
+        for item in items:
+            if isinstance(item, ScriptItem) and item.stash[CASE].lasts_s > TIERS[item.config.getoption("--tier")]:
+                self._too_long.append(item.nodeid)
+
+    def pytest_terminal_summary(
+        self, terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config
+    ) -> None:
+        """Name what is too long for the tier, and a folder that has nothing to run."""
+        if self._too_long:
+            more = f" and {len(self._too_long) - 1} more" if self._too_long[1:] else ""
+            tier = config.getoption("--tier")
+            line = (
+                f"{self._too_long[0]}{more}: longer than a script may last with --tier {tier}; --tier full has no bound"
+            )
+            terminalreporter.write_line(line, red=True)
+        elif exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and not terminalreporter.stats.get("deselected"):
+            terminalreporter.write_line(f"no case and no script (*.pkt) in {' '.join(config.args)}", red=True)

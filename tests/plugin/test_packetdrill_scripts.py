@@ -123,3 +123,12 @@ def test_a_text_that_is_no_script_is_shown_with_its_place(scripts: Suite) -> Non
     ran = scripts.run("--family=4", CALM)
     assert "wrong.pkt:2:1: expected" in ran.out
     assert "Traceback" not in ran.out
+
+
+def test_a_script_without_end_and_a_folder_without_a_script_are_named(scripts: Suite) -> None:
+    ran = scripts.run("--family=4")
+    assert "no case and no script (*.pkt) in" in ran.out
+    (scripts.folder / "endless.pkt").write_text("0 socket(..., SOCK_STREAM, IPPROTO_TCP) = 3\n+999999 close(3) = 0\n")
+    ran = scripts.run("--family=4")
+    assert "endless.pkt::endless[ipv4]: longer than a script may last with --tier" in ran.out
+    assert "Traceback" not in ran.out
