@@ -17,9 +17,9 @@ _IPV4 = "--local_ip=192.168.0.1 --gateway_ip=192.168.0.1 --netmask_ip=255.255.0.
 _IPV6 = "--mtu=1520 --local_ip=fd3d:0a0b:17d6::1 --gateway_ip=fd3d:0a0b:17d6:8888::1 --remote_ip=fd3d:fa7b:d17d::1"
 _MAPPED_WORDS = {word: value for word, value in DEFINES[6].items() if word != "CODE"}
 _VARIANTS: Mapping[str, tuple[str, str, Mapping[str, str]]] = {
-    "ipv4": ("ipv4", _IPV4, DEFINES[4] | defines(4)),
-    "ipv6": ("ipv6", _IPV6, DEFINES[6] | defines(6)),
-    "ipv4-mapped": ("ipv4-mapped-ipv6", _IPV4, DEFINES[4] | _MAPPED_WORDS | defines(4)),
+    "ipv4": ("ipv4", _IPV4, {**DEFINES[4], **defines(4)}),
+    "ipv6": ("ipv6", _IPV6, {**DEFINES[6], **defines(6)}),
+    "ipv4-mapped": ("ipv4-mapped-ipv6", _IPV4, {**DEFINES[4], **_MAPPED_WORDS, **defines(4)}),
 }
 VARIANTS = tuple(_VARIANTS)
 """The words in the brackets of a script's case."""
