@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +22,8 @@ def main(words: Sequence[str]) -> int:
     words = split_words(words)
     options, _ = _parser().parse_known_args(words)
     output = Path(options.output)
+    if options.watch is not None:
+        return _watched(options.watch, words)
     words = [word for word in words if word != "--self-contained"]
     if options.html is None:
         words.append(f"--html={output / 'pytest.html'}")
@@ -46,9 +50,28 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--self-contained", action="store_true", help="also one file of the report, report.html, to hand on"
     )
+    parser.add_argument(
+        "--watch",
+        type=Path,
+        metavar="PATH",
+        help="run again whenever this program, or a file of this folder, changes: what failed first, then everything",
+    )
     for names in (("--html",), ("--junitxml", "--junit-xml"), ("--css",)):
         parser.add_argument(*names, help=argparse.SUPPRESS)
     return parser
+
+
+def _watched(path: Path, words: Sequence[str]) -> int:
+    from conformance.cli.watch import watch  # noqa: PLC0415
+
+    if not path.exists():
+        complain("run", f"--watch: there is no {path}")
+        return int(pytest.ExitCode.USAGE_ERROR)
+    kept = [
+        word for at, word in enumerate(words) if not word.startswith("--watch") and words[at - 1 : at] != ["--watch"]
+    ]
+    command = [sys.executable, "-m", "conformance.cli", "run", *kept]
+    return watch(path, lambda more: subprocess.run([*command, *more], check=False).returncode)
 
 
 def _make_single(output: Path) -> int:

@@ -64,6 +64,10 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
         "metavar": "NUMBER",
         "help": "only cases that verify a requirement of this RFC (5961); may be repeated, and narrows --requirement",
     },
+    "--failed": {
+        "action": "store_true",
+        "help": "only cases that the run before left without a good verdict: the record in --output says which",
+    },
     "--concurrency": {
         "type": whole_number,
         "default": 256,

@@ -5,16 +5,18 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from conformance.plugin.collection import CASE, PROFILE
-from conformance.plugin.options import BEYOND_TIME_WAIT_S, OPTIONS, TIERS
+from conformance.plugin.options import BEYOND_TIME_WAIT_S, OPTIONS, TIERS, is_worker, output_of
 
 if TYPE_CHECKING:
     from conformance.case.info import CaseInfo
 
+_FAILED = "conformance_failed"
+_NOT_WELL = ("violates", "breaks should", "error", "inconclusive")
 # pytest's own options that leave out what was collected, or keep it from being collected, by their names in its settings.
 _PYTESTS = {
     "keyword": "-k",
@@ -30,7 +32,7 @@ _PYTESTS = {
 def narrowed_by(config: pytest.Config) -> list[str]:
     """Return the options and paths by which a run leaves out cases, as its user writes them; none for a whole run."""
     chosen = {name: config.getoption(dest, None) for dest, name in _PYTESTS.items()}
-    chosen |= {name: config.getoption(name) for name in ("--requirement", "--rfc")}
+    chosen |= {name: config.getoption(name) for name in ("--requirement", "--rfc", "--failed")}
     narrowing = [_as_written(name, value) for name, value in chosen.items() if value]
     narrowing += [
         f"{name} {config.getoption(name)}"
@@ -56,6 +58,23 @@ def names_all_cases(config: pytest.Config) -> bool:
     return any(folder == path or path in folder.parents for path in paths)
 
 
+def _failed_before(config: pytest.Config) -> list[str]:
+    """Return the ids of the cases that did not end well in the run before. Raises pytest.UsageError where there are none."""
+    if is_worker(config):
+        return list(config.workerinput[_FAILED])  # type: ignore[attr-defined]
+    from conformance.record import RecordError, read_results
+
+    output = output_of(config)
+    try:
+        records = read_results(output / "results.jsonl").records
+    except RecordError as error:
+        raise pytest.UsageError(f"--failed: there is no run before: {error}") from None
+    failed = [record.id for record in records if record.verdict in _NOT_WELL]
+    if not failed:
+        raise pytest.UsageError(f"--failed: no case of the run in {output} failed")
+    return failed
+
+
 class Deselection:
     """Leaves out cases that were not asked for, and keeps the ids of all that anybody left out."""
 
@@ -69,6 +88,12 @@ class Deselection:
             from conformance.plugin.verified import Verified
 
             self._verified = Verified(names, rfcs)
+        self._failed = _failed_before(config) if config.getoption("--failed") else None
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Tell a worker of pytest-xdist which cases failed: by then the record of the run before may be gone."""
+        node.workerinput[_FAILED] = self._failed
 
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         """Deselect by tier and by what the cases verify."""
@@ -80,7 +105,9 @@ class Deselection:
     def _wants(self, info: CaseInfo | None) -> bool:
         """Return True for what was asked for; an item that is no case verifies nothing, and waits for nothing."""
         if info is None:
-            return self._verified is None
+            return self._verified is None and self._failed is None
+        if self._failed is not None and info.id not in self._failed:
+            return False
         if info.lasts_s > self._most_s() or (self._tier == "quick" and not info.quick):
             return False
         return self._verified is None or self._verified.by(info)
