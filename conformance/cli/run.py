@@ -67,10 +67,10 @@ def _watched(path: Path, words: Sequence[str]) -> int:
     if not path.exists():
         complain("run", f"--watch: there is no {path}")
         return int(pytest.ExitCode.USAGE_ERROR)
-    kept = [
+    passed_on = [
         word for at, word in enumerate(words) if not word.startswith("--watch") and words[at - 1 : at] != ["--watch"]
     ]
-    command = [sys.executable, "-m", "conformance.cli", "run", *kept]
+    command = [sys.executable, "-m", "conformance.cli", "run", *passed_on]
     return watch(path, lambda more: subprocess.run([*command, *more], check=False).returncode)
 
 
