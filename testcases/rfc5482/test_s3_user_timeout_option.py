@@ -130,7 +130,7 @@ async def test_new_user_timeout_is_announced_or_not(tcp: Case) -> None:
     await conn.complete()
     await conn.app.option("tcp", "TCP_USER_TIMEOUT", 150_000)
     data = await app_sends(conn, b"from now on")
-    assert suggestion(data) is not None, "the SYN,ACK has the option, but the new user timeout is not announced"
+    assert suggestion(data), "the SYN,ACK has the option, but the new user timeout is not announced"
     await conn.send(ACK)
     await conn.confirm(State.ESTABLISHED)
 
