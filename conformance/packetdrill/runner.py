@@ -82,6 +82,7 @@ class Runner:
         else:
             self._calls = Calls(case, self._connects, self._listens)
         self._mapped = ways.mapped
+        self._addresses = case.address, case.remote
         self._strict_segments = script.flag("strict_segments") is not None
         self._evaluator = Evaluator()
         self._cookies: Mapping[str, str] = {}
@@ -111,7 +112,7 @@ class Runner:
         """Run to the end. Raises Violation, NotApplicable, and Inconclusive for what breaks behind a late event of ours."""
         self._prepare()
         if self._before_all:
-            await shell.run(self._before_all, self._path.parent, self._case.target)
+            await shell.run(self._before_all, self._path.parent, self._case.target, self._addresses)
         self._start_ns = self._happened_ns = self._clock.now_ns()
         try:
             for event in self._script.events:
@@ -387,7 +388,7 @@ class Runner:
             for name, value in settings.values.items():
                 await self._case.app.sysctl(name, value)
         if settings.rest:
-            await shell.run(settings.for_shell, self._path.parent, self._case.target)
+            await shell.run(settings.for_shell, self._path.parent, self._case.target, self._addresses)
         self._happened_ns = self._clock.now_ns()
 
     async def _check_code(self, code: Code) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import os
 import re
 import signal
+from collections.abc import Container
 from pathlib import Path
 
 from conformance.judge import NotApplicable, Violation
@@ -18,13 +20,16 @@ _INTERFACE = "target0"
 """The lab's interface, which packetdrill calls tun0."""
 
 
-async def run(command: str, folder: Path, target: Target) -> None:
+async def run(command: str, folder: Path, target: Target, ours: Container[str]) -> None:
     """Run a command where the target's network is, in the script's folder.
 
-    Raises NotApplicable outside of the embedded lab, Violation where the command fails or takes longer than 30 s.
+    Raises NotApplicable outside of the embedded lab and for addresses that are not `ours`.
+    Raises Violation where the command fails or takes longer than 30 s.
     """
     if not isinstance(target, NetnsTarget):
         raise NotApplicable(f"a shell on the target, which only the embedded lab has: {command[:60]}")
+    if foreign := next((word for word in command.split() if _is_address(word) and word not in ours), None):
+        raise NotApplicable(f"a command that names {foreign}, which is no address of the lab's: {command[:60]}")
     text = re.sub(r"\btun0\b", _INTERFACE, command)
     users = ["-U", "--preserve-credentials"] if _has_own_users(target.pid) else []
     process = await asyncio.create_subprocess_exec(
@@ -46,6 +51,14 @@ async def run(command: str, folder: Path, target: Target) -> None:
         first = complaint.decode(errors="replace").partition("\n")[0][:120]
         shown = "".join(letter if letter.isprintable() else " " for letter in first)
         raise Violation(f"a command ended with {process.returncode}: {command[:60]}{f' ({shown})' if shown else ''}")
+
+
+def _is_address(word: str) -> bool:
+    """Return True for an address or a network, but for those of the loopback."""
+    try:
+        return not ipaddress.ip_interface(word).ip.is_loopback
+    except ValueError:
+        return False
 
 
 def _has_own_users(pid: int) -> bool:

@@ -95,7 +95,10 @@ def test_a_shell_runs_in_the_labs_own_network(scripts: Suite) -> None:
     device = "ip -o link show dev tun0 > seen && grep -q state seen"
     (scripts.folder / "shell.pkt").write_text(f"`{device}`\n{_OPEN}+0 `ip link show dev tun0 | grep -q target0`\n")
     (scripts.folder / "fails.pkt").write_text(_OPEN + "+0 `echo why >&2; exit 3`\n")
+    (scripts.folder / "names.pkt").write_text("`ip route get 192.0.2.1`\n" + _OPEN)
     ran = scripts.run("--family=4", "--pkt-shell", CALM)
+    assert ran.verdicts["names[ipv4]"] == "not applicable"
+    assert "names 192.0.2.1, which is no address of the lab's" in ran.results["names[ipv4]"]["message"]
     assert ran.verdicts["shell[ipv4]"] == "conforms", ran.out
     assert ran.verdicts["fails[ipv4]"] in ("violates", "inconclusive")  # a busy machine never finds calm
     assert "a command ended with 3: echo why" in ran.results["fails[ipv4]"]["message"]
@@ -132,3 +135,12 @@ def test_a_script_without_end_and_a_folder_without_a_script_are_named(scripts: S
     ran = scripts.run("--family=4")
     assert "endless.pkt::endless[ipv4]: longer than a script may last with --tier" in ran.out
     assert "Traceback" not in ran.out
+
+
+@pytest.mark.long
+def test_a_thousand_scripts_are_a_run(scripts: Suite) -> None:
+    for index in range(1000):
+        (scripts.folder / f"script{index}.pkt").write_text(_OPEN)
+    ran = scripts.run("--target=smoltcp", "--family=4", "--pkt-portable")
+    assert len(ran.verdicts) == 1000
+    assert set(ran.verdicts.values()) == {"conforms"}, ran.out
