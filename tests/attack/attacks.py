@@ -184,7 +184,7 @@ class Attacks:
                 for record in (read_results(path).records if path.exists() else ())
                 if record.verdict in _BROKEN
             )
-            self._note(Row(f"calm, {place.name}"), attempt, place.lasts_s)
+            self._note(Row(f"calm, {place.name}"), attempt, place.lasts_s, records=True)
         self._flood([place for place in places if place.name != "smoltcp"])
         self._lie()
         self._signal(places)
@@ -207,12 +207,14 @@ class Attacks:
             return None
         return next((row for row in self.rows if row.what == what), None) or Row(what)
 
-    def _note(self, row: Row, attempt: Attempt, took_s: float) -> None:
-        """Keep what came of an attempt."""
+    def _note(self, row: Row, attempt: Attempt, took_s: float, *, records: bool = False) -> None:
+        """Keep what came of an attempt; one that `records` and has not recorded a case is wrong."""
         row.tried += 1
         row.longest_s = max(row.longest_s, took_s)
         row.outcomes += attempt.verdicts() or Counter([attempt.last_words()])
         row.wrong += attempt.faults()
+        if records and not attempt.verdicts():
+            row.wrong.append(attempt.last_words())
         if row not in self.rows:
             self.rows.append(row)
         print(
@@ -242,7 +244,7 @@ class Attacks:
                     flood.wait()
                 else:
                     row.wrong.append("no agent to flood beside")
-                self._note(row, attempt, took_s)
+                self._note(row, attempt, took_s, records=True)
 
     def _lie(self) -> None:
         try:
