@@ -17,7 +17,7 @@ from tests.fewer_calls.plugin import VARIABLE
 CAPABILITIES = (*APPLICATION, "state")
 NOTHING = "nothing"
 _BROKEN = ("violates", "breaks should", "error", "missing")
-_FOLLOW = {"listen": ("open-port", "discard-port")}
+_FOLLOW = {"listen": ("open-port", "discard-port"), "accept": ("accept-queue",)}
 """Capabilities that follow from others."""
 _UNDECIDED = ("not applicable", "inconclusive")
 
